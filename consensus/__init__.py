@@ -1,0 +1,1 @@
+"""Agreement: the PBFT replica, blocks and certificates, and the ledger they decide on."""

@@ -1,0 +1,1 @@
+"""Tasks to answers: local model backends, placement, and signed receipts for the work done."""

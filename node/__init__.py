@@ -1,0 +1,1 @@
+"""The daemon: composition, configuration, storage, HTTP gateway and command line."""
