@@ -1,1 +1,1 @@
-"""The lowest floor: identity, codec, signed messages, membership and the transport between nodes."""
+"""The lowest floor: identity, codec, signed messages, membership, transport between nodes."""

@@ -60,8 +60,10 @@ show_progress() {
   [ -t 1 ] && live=1
   awk -v total="$total" -v live="$live" -v log_file="$LOG" '
     { print >> log_file }
-    /^(Collecting|Requirement already satisfied:) / {
-      seen++; name = $0; sub(/^(Collecting|Requirement already satisfied:) /, "", name); sub(/[ =;].*/, "", name)
+    /^(Collecting|Processing|Requirement already satisfied:) / {
+      seen++; name = $0
+      sub(/^(Collecting|Processing|Requirement already satisfied:) /, "", name)
+      sub(/[ =;].*/, "", name); sub(/.*\//, "", name)
       if (live) printf "\r\033[K  %d/%d %s", seen, total, name
       else if (seen % 25 == 0) printf "  %d/%d packages\n", seen, total
       fflush()
@@ -80,10 +82,18 @@ rows_of() {
 
 [ "$(uname -s)" = Linux ] || fail "bizra-node runs on Linux only; this is $(uname -s)"
 
+# A .venv that was moved here from elsewhere names its old place in every program.
+if [ -e $VENV ] && ! grep -qsF "$PWD/$VENV" $VENV/bin/activate; then
+  printf 'setup: %s was made in another place; making it anew\n' "$VENV"
+  rm -rf $VENV
+fi
+
 python=${PYTHON:-}
 if [ -n "$python" ]; then
   version=$(version_of "$python") ||
     fail "PYTHON=$python does not run, or cannot make virtual environments (Debian: python3-venv)"
+elif version=$(version_of $VENV/bin/python); then
+  python=$VENV/bin/python
 else
   python=$(find_python)
   version=$(version_of "$python")
@@ -96,10 +106,9 @@ if [ "${version%%.*}" != 3 ] || [ "$minor" -lt 11 ]; then
 fi
 [ "$minor" -lt 13 ] || check_can_compile "$python" "$version"
 
-# Kept if it works and is of the same version; made anew after a change of Python or a move of the folder.
-if [ -e $VENV ] && { [ "$(version_of $VENV/bin/python || true)" != "$version" ] ||
-  ! grep -qsF "$PWD/$VENV" $VENV/bin/activate; }; then
-  printf 'setup: %s was made by another Python or in another place; making it anew\n' "$VENV"
+# Kept if it works and is of the version that is asked for.
+if [ -e $VENV ] && [ "$(version_of $VENV/bin/python || true)" != "$version" ]; then
+  printf 'setup: %s was made by another Python; making it anew\n' "$VENV"
   rm -rf $VENV
 fi
 if [ ! -e $VENV ]; then
