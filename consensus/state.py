@@ -1,0 +1,147 @@
+"""The ledger's state as typed tables, and the draft on which a block is tried out.
+
+A table is a one-byte prefix before its ids; prefix and id together are the state key that the state tree commits to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from consensus.events import Event
+from consensus.genesis import Genesis
+from consensus.quorum import ValidatorSet
+from gossip.codec import Wire
+from gossip.identity import Verifier
+
+V = TypeVar("V", bound=Wire)
+
+STATE_PREFIX = b"state/"
+"""Before a state key in the chain store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table(Generic[V]):
+    """A family of values of one kind."""
+
+    prefix: bytes
+    kind: type[V]
+
+    def key(self, name: bytes) -> bytes:
+        """The state key of an id."""
+        return self.prefix + name
+
+
+class State:
+    """All values after the last executed block, by state key."""
+
+    __slots__ = ("_tables",)
+
+    def __init__(self) -> None:
+        self._tables: dict[bytes, dict[bytes, Any]] = {}
+
+    def get(self, key: bytes) -> Any:  # noqa: ANN401 - the table of the key says which type
+        """The value of a state key, or None."""
+        table = self._tables.get(key[:1])
+        return None if table is None else table.get(key)
+
+    def put(self, key: bytes, value: Wire | None) -> None:
+        """Set or, with None, delete."""
+        table = self._tables.setdefault(key[:1], {})
+        if value is None:
+            table.pop(key, None)
+        else:
+            table[key] = value
+
+    def items(self, table: Table[V]) -> Iterator[tuple[bytes, V]]:
+        """The ids and values of a table, in no particular order."""
+        cut = len(table.prefix)
+        for key, value in self._tables.get(table.prefix, {}).items():
+            yield key[cut:], value
+
+    def everything(self) -> Iterator[tuple[bytes, Wire]]:
+        """All state keys and values, in no particular order."""
+        for table in self._tables.values():
+            yield from table.items()
+
+
+_MISSING: Any = object()
+
+
+class Draft:
+    """Changes of a block that are not yet state, and of the transaction that is not yet the block's.
+
+    Rules read and write here. `keep` makes the transaction's changes the block's; `drop` forgets them.
+    """
+
+    __slots__ = ("_base", "_kept", "_kept_events", "_tried", "_tried_events")
+
+    def __init__(self, base: State) -> None:
+        self._base = base
+        self._kept: dict[bytes, Any] = {}
+        self._tried: dict[bytes, Any] = {}
+        self._kept_events: list[Event] = []
+        self._tried_events: list[Event] = []
+
+    def get(self, table: Table[V], name: bytes) -> V | None:
+        """The value of an id as of now, or None."""
+        key = table.prefix + name
+        value: V | None = self._tried.get(key, _MISSING)
+        if value is _MISSING:
+            value = self._kept.get(key, _MISSING)
+            if value is _MISSING:
+                value = self._base.get(key)
+        return value
+
+    def put(self, table: Table[V], name: bytes, value: V | None) -> None:
+        """Set or, with None, delete."""
+        self._tried[table.prefix + name] = value
+
+    def items(self, table: Table[V]) -> list[tuple[bytes, V]]:
+        """The ids and values of a table as of now, in the order of the ids."""
+        found: dict[bytes, V | None] = dict(self._base.items(table))
+        cut = len(table.prefix)
+        for layer in (self._kept, self._tried):
+            found.update(
+                (key[cut:], value) for key, value in layer.items() if key[:cut] == table.prefix
+            )
+        return [(name, value) for name, value in sorted(found.items()) if value is not None]
+
+    def emit(self, event: Event) -> None:
+        """Tell what happened; forgotten with the transaction."""
+        self._tried_events.append(event)
+
+    def keep(self) -> None:
+        """The transaction succeeded."""
+        self._kept.update(self._tried)
+        self._kept_events += self._tried_events
+        self.drop()
+
+    def drop(self) -> None:
+        """The transaction failed, or begins."""
+        self._tried = {}
+        self._tried_events = []
+
+    @property
+    def changes(self) -> dict[bytes, Wire | None]:
+        """What the kept transactions changed, by state key."""
+        return self._kept
+
+    @property
+    def events(self) -> list[Event]:
+        """What the kept transactions told, in order."""
+        return self._kept_events
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a rule may look at besides the draft. `validators` is the set that votes on this very block."""
+
+    genesis: Genesis
+    verifier: Verifier
+    validators: ValidatorSet
+    height: int
+    time_ms: int
+    transaction: bytes
+    sender: bytes
