@@ -1,0 +1,345 @@
+"""The ledger state machine: what committed blocks do to accounts, tasks, members and the validator set.
+
+Deterministic: integers, the block's own time, sorted iteration. Whether transactions are signed is checked before they
+come here, when they enter a mempool or a replica checks a block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from collections.abc import Mapping
+from consensus.accounts import ACCOUNTS, NO_ACCOUNT, transfer
+from consensus.admission import (
+    CANDIDATES,
+    INVITES,
+    MEMBERS,
+    THE_SET,
+    VALIDATORS,
+    admit_observer,
+    approve_validator,
+    prune_approvals,
+)
+from consensus.blocks import Block
+from consensus.events import AccountChanged, EpochChanged, Event
+from consensus.genesis import Genesis, Parameters
+from consensus.outcomes import Code, Outcome, Refusal, Results
+from consensus.quorum import ValidatorSet
+from consensus.records import Account, Member, Role, Task, TaskState
+from consensus.state import STATE_PREFIX, Context, Draft, State, Table
+from consensus.state_tree import StateProof, StateTree
+from consensus.tasks import TASKS, claim_task, complete_task, fail_task, submit_task
+from consensus.transactions import (
+    AdmitObserver,
+    ApproveValidator,
+    ClaimTask,
+    CompleteTask,
+    FailTask,
+    Operation,
+    SubmitTask,
+    Transaction,
+    Transfer,
+)
+from gossip.codec import DecodeError, Digest, decode_canonical, digest, encode
+from gossip.effects import KeyValueReader, Write
+from gossip.identity import Verifier
+
+HEIGHT_KEY = b"ledger/height"
+"""In the chain store, beside the state: the height of the last executed block, 8 bytes."""
+
+_TABLES: dict[bytes, Table[Any]] = {
+    table.prefix: table for table in (ACCOUNTS, MEMBERS, INVITES, CANDIDATES, TASKS, VALIDATORS)
+}
+
+
+class LedgerError(Exception):
+    """The persisted state can't be used; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockResult:
+    """What executing a block came to. `writes` go to the chain store, in one batch with the block itself."""
+
+    height: int
+    writes: tuple[Write, ...]
+    results: Results
+    results_root: Digest
+    state_root: Digest
+    next_set: ValidatorSet
+    events: tuple[Event, ...]
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """One for each transaction, in block order."""
+        return self.results.outcomes
+
+
+class Ledger:
+    """The state after the last executed block, in memory."""
+
+    def __init__(self, genesis: Genesis, verifier: Verifier) -> None:
+        self._genesis = genesis
+        self._verifier = verifier
+        self._state = State()
+        self._tree = StateTree()
+        self._height = 0
+        self._apply(_genesis_values(genesis))
+
+    @classmethod
+    def load(cls, genesis: Genesis, reader: KeyValueReader, verifier: Verifier) -> Ledger:
+        """The ledger as persisted: `initial_writes`, then the writes of each block.
+
+        Raises `LedgerError` if the state is missing, damaged, or of another federation.
+        """
+        raw_height = reader.get(HEIGHT_KEY)
+        if raw_height is None:
+            raise LedgerError("there is no stored state")
+        ledger = cls(genesis, verifier)
+        ledger._state, ledger._tree = State(), StateTree()
+        ledger._height = int.from_bytes(raw_height, "big")
+        cut = len(STATE_PREFIX)
+        pairs = {key[cut:]: value for key, value in reader.scan(STATE_PREFIX)}
+        for key, value in pairs.items():
+            ledger._state.put(key, _decoded(key, value))
+        ledger._tree = ledger._tree.update(pairs)
+        if ledger.account(genesis.treasury) is None:
+            raise LedgerError("the stored state belongs to another federation, or is damaged")
+        return ledger
+
+    @property
+    def genesis(self) -> Genesis:
+        """What the ledger began with."""
+        return self._genesis
+
+    @property
+    def parameters(self) -> Parameters:
+        """The federation's constants in force."""
+        return self._genesis.parameters
+
+    @property
+    def height(self) -> int:
+        """The height of the last executed block; 0 before the first."""
+        return self._height
+
+    @property
+    def state_root(self) -> Digest:
+        """The root of the state tree."""
+        return self._tree.root
+
+    @property
+    def validators(self) -> ValidatorSet:
+        """The set that votes on the next block."""
+        current: ValidatorSet = self._state.get(VALIDATORS.key(THE_SET))
+        return current
+
+    def account(self, owner: bytes) -> Account | None:
+        """An account, or None if it never received anything."""
+        account: Account | None = self._state.get(ACCOUNTS.key(owner))
+        return account
+
+    def accounts(self) -> list[tuple[bytes, Account]]:
+        """All accounts, in the order of their ids."""
+        return sorted(self._state.items(ACCOUNTS))
+
+    def task(self, name: bytes) -> Task | None:
+        """A task by its id."""
+        task: Task | None = self._state.get(TASKS.key(name))
+        return task
+
+    def tasks(
+        self,
+        *,
+        state: TaskState | None = None,
+        submitter: bytes | None = None,
+        executor: bytes | None = None,
+    ) -> list[tuple[bytes, Task]]:
+        """The ids and tasks that fit, oldest first."""
+        fitting = [
+            (name, task)
+            for name, task in self._state.items(TASKS)
+            if state in (None, task.state)
+            and submitter in (None, task.submitter)
+            and executor in (None, task.executor)
+        ]
+        return sorted(fitting, key=lambda pair: (pair[1].submit_height, pair[0]))
+
+    def member(self, node: bytes) -> Member | None:
+        """A member, or None if the node was never admitted."""
+        member: Member | None = self._state.get(MEMBERS.key(node))
+        return member
+
+    def members(self) -> list[tuple[bytes, Member]]:
+        """All members, in the order of their ids."""
+        return sorted(self._state.items(MEMBERS))
+
+    def is_invite_used(self, invite: bytes) -> bool:
+        """Whether somebody came in with this invite."""
+        return self._state.get(INVITES.key(invite)) is not None
+
+    def initial_writes(self) -> tuple[Write, ...]:
+        """All of the state as writes of the chain store; the first batch of a new chain."""
+        values = {key: encode(value) for key, value in self._state.everything()}
+        return _stored(values, self._height)
+
+    def value(self, key: bytes) -> bytes | None:
+        """The encoded value of a state key, as `prove` speaks of it."""
+        value = self._state.get(key)
+        return None if value is None else encode(value)
+
+    def prove(self, key: bytes) -> StateProof:
+        """Shows the value of a state key, or its absence, under `state_root`."""
+        return self._tree.prove(key)
+
+    def check_invariants(self) -> None:
+        """Assert what must hold after every block: no money was made or lost, and the roles fit the seats."""
+        balances = [account.balance for _, account in self._state.items(ACCOUNTS)]
+        escrow = sum(task.reward for _, task in self._state.items(TASKS) if task.is_open)
+        assert min(balances) >= 0, "an account is overdrawn"
+        assert sum(balances) + escrow == self._genesis.parameters.supply, "money was made or lost"
+        voting = {
+            node for node, member in self._state.items(MEMBERS) if member.role is Role.VALIDATOR
+        }
+        assert voting == set(self.validators.nodes), (
+            "the members' roles don't fit the validator set"
+        )
+
+    def execute(self, block: Block) -> BlockResult:
+        """Execute the next committed block. The caller persists `writes` before it tells anybody."""
+        header, present = block.header, self.validators
+        assert header.height == self._height + 1, f"block {header.height} after {self._height}"
+        assert header.chain == self._genesis.federation_id, "a block of another federation"
+        draft = Draft(self._state)
+        outcomes = tuple(
+            self._execute_one(draft, block, present, transaction)
+            for transaction in block.transactions
+        )
+        coming = draft.get(VALIDATORS, THE_SET)
+        assert coming is not None
+        if coming != present:
+            prune_approvals(draft, coming)
+            draft.emit(EpochChanged(coming))
+            draft.keep()
+        return self._commit(header.height, draft, outcomes, coming)
+
+    def _execute_one(
+        self, draft: Draft, block: Block, present: ValidatorSet, transaction: Transaction
+    ) -> Outcome:
+        """All operations of a transaction, or none."""
+        body, header = transaction.body, block.header
+        refusal = self._unusable(draft, header.height, transaction)
+        if refusal is not None:
+            return Outcome(transaction.id, refusal.code, 0, refusal.figures)
+        context = Context(
+            self._genesis,
+            self._verifier,
+            present,
+            header.height,
+            header.timestamp_ms,
+            transaction.id,
+            body.sender,
+        )
+        _use_nonce(draft, body.sender)
+        draft.keep()
+        for index, operation in enumerate(body.operations):
+            refusal = _apply(draft, context, operation, index)
+            if refusal is not None:
+                draft.drop()
+                return Outcome(transaction.id, refusal.code, index, refusal.figures)
+        draft.keep()
+        return Outcome(transaction.id, Code.OK)
+
+    def _unusable(self, draft: Draft, height: int, transaction: Transaction) -> Refusal | None:
+        """Why the transaction changes nothing at all, not even its sender's nonce."""
+        body = transaction.body
+        account = draft.get(ACCOUNTS, body.sender)
+        if body.chain != self._genesis.federation_id:
+            return Refusal(Code.WRONG_CHAIN)
+        if account is None:
+            return Refusal(Code.UNKNOWN_ACCOUNT)
+        if body.nonce != account.nonce:
+            return Refusal(Code.BAD_NONCE, (account.nonce, body.nonce))
+        if body.expiry_height < height:
+            return Refusal(Code.EXPIRED, (body.expiry_height, height))
+        return None
+
+    def _commit(
+        self, height: int, draft: Draft, outcomes: tuple[Outcome, ...], coming: ValidatorSet
+    ) -> BlockResult:
+        """Make the draft the state."""
+        encoded = self._apply(draft.changes)
+        self._height = height
+        results = Results(outcomes, digest(b"state-writes", encode(sorted(encoded.items()))))
+        cut = len(ACCOUNTS.prefix)
+        accounts = sorted(
+            (key[cut:], value) for key, value in draft.changes.items() if isinstance(value, Account)
+        )
+        return BlockResult(
+            height,
+            _stored(encoded, height),
+            results,
+            results.root,
+            self.state_root,
+            coming,
+            (*draft.events, *(AccountChanged(owner, account) for owner, account in accounts)),
+        )
+
+    def _apply(self, changes: dict[bytes, Any]) -> dict[bytes, bytes | None]:
+        """Put changes into the state and the tree; their encoded form."""
+        encoded = {key: None if value is None else encode(value) for key, value in changes.items()}
+        for key, value in changes.items():
+            self._state.put(key, value)
+        self._tree = self._tree.update(encoded)
+        return encoded
+
+
+def _apply(draft: Draft, context: Context, operation: Operation, index: int) -> Refusal | None:
+    match operation:
+        case Transfer():
+            return transfer(draft, context, operation)
+        case SubmitTask():
+            return submit_task(draft, context, operation, index)
+        case ClaimTask():
+            return claim_task(draft, context, operation)
+        case CompleteTask():
+            return complete_task(draft, context, operation)
+        case FailTask():
+            return fail_task(draft, context, operation)
+        case AdmitObserver():
+            return admit_observer(draft, context, operation)
+        case ApproveValidator():
+            return approve_validator(draft, context, operation)
+        case _:
+            assert_never(operation)
+
+
+def _use_nonce(draft: Draft, sender: bytes) -> None:
+    account = draft.get(ACCOUNTS, sender) or NO_ACCOUNT
+    draft.put(ACCOUNTS, sender, Account(account.balance, account.nonce + 1))
+
+
+def _stored(values: Mapping[bytes, bytes | None], height: int) -> tuple[Write, ...]:
+    """State values as writes of the chain store."""
+    changes = ((STATE_PREFIX + key, value) for key, value in sorted(values.items()))
+    return (*changes, (HEIGHT_KEY, height.to_bytes(8, "big")))
+
+
+def _genesis_values(genesis: Genesis) -> dict[bytes, Any]:
+    values: dict[bytes, Any] = {
+        ACCOUNTS.key(genesis.treasury): Account(genesis.treasury_amount, 0),
+        VALIDATORS.key(THE_SET): genesis.first_set(),
+    }
+    for founder in genesis.founders:
+        values[ACCOUNTS.key(founder.node)] = Account(founder.amount, 0)
+        values[MEMBERS.key(founder.node)] = Member(Role.VALIDATOR, 0)
+    return values
+
+
+def _decoded(key: bytes, value: bytes) -> Any:  # noqa: ANN401 - the key says which type
+    table = _TABLES.get(key[:1])
+    if table is None:
+        raise LedgerError(f"the stored state has an unknown key {key.hex()}")
+    try:
+        return decode_canonical(value, table.kind)
+    except DecodeError as error:
+        raise LedgerError(f"the stored state is damaged at {key.hex()}: {error}") from None
