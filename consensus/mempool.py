@@ -1,0 +1,302 @@
+"""Transactions that wait for a block: bounded, deduplicated, in nonce order for each sender.
+
+Only transactions whose signature has been verified may be added; whatever else a peer or a user can get wrong is
+answered here with a code and a sentence. The nonces of each sender are used without gaps. A transaction that comes
+before its predecessor is held, up to `max_gap` nonces ahead.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import islice
+
+from consensus.blocks import Block
+from consensus.ledger import Ledger
+from consensus.records import Account
+from consensus.transactions import (
+    MAX_TRANSACTION_BYTES,
+    CompleteTask,
+    FailTask,
+    SubmitTask,
+    Transaction,
+    Transfer,
+)
+from gossip.codec import Digest
+
+
+class RefusalCode(Enum):
+    """Why a transaction is not taken, or not kept."""
+
+    DUPLICATE = "duplicate"
+    WRONG_CHAIN = "wrong_chain"
+    TOO_LARGE = "too_large"
+    EXPIRED = "expired"
+    UNKNOWN_ACCOUNT = "unknown_account"
+    BAD_NONCE = "bad_nonce"
+    NONCE_TAKEN = "nonce_taken"
+    NONCE_TOO_FAR = "nonce_too_far"
+    OVERDRAFT = "overdraft"
+    SENDER_FULL = "sender_full"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """The transaction waits. It is ready when all nonces before it are there."""
+
+    is_ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The transaction is not taken."""
+
+    code: RefusalCode
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A transaction that waited and never can be executed any more."""
+
+    transaction: Transaction
+    code: RefusalCode
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The pool's bounds; the last three are for each sender."""
+
+    max_count: int = 50_000
+    max_size_bytes: int = 64 * 1024 * 1024
+    max_sender_count: int = 10_000
+    max_sender_bytes: int = 16 * 1024 * 1024
+    max_gap: int = 512
+
+
+@dataclass(slots=True)
+class _Queue:
+    """One sender's waiting transactions by nonce. All from `next_nonce` to `first_gap` are there."""
+
+    next_nonce: int
+    first_gap: int
+    waiting: dict[int, Transaction] = field(default_factory=dict)
+    size_bytes: int = 0
+    spending: int = 0
+
+
+class Mempool:
+    """See the module."""
+
+    def __init__(self, chain: Digest, limits: Limits | None = None) -> None:
+        self._chain = chain
+        self._limits = limits or Limits()
+        self._by_id: dict[bytes, Transaction] = {}
+        self._queues: dict[bytes, _Queue] = {}
+        self._ready: dict[bytes, None] = {}
+        self._expiries: list[tuple[int, bytes]] = []
+        self._size_bytes = 0
+
+    @property
+    def size(self) -> int:
+        """How many transactions wait, held ones included."""
+        return len(self._by_id)
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of all that wait."""
+        return self._size_bytes
+
+    def has_ready(self) -> bool:
+        """Whether a block could be filled."""
+        return bool(self._ready)
+
+    def get(self, transaction_id: bytes) -> Transaction | None:
+        """A waiting transaction."""
+        return self._by_id.get(transaction_id)
+
+    def contains(self, transaction_id: bytes) -> bool:
+        """Whether a transaction waits."""
+        return transaction_id in self._by_id
+
+    def waiting(self, at_most: int) -> tuple[Transaction, ...]:
+        """The first that came of those that wait, in the order in which they came."""
+        return tuple(islice(self._by_id.values(), at_most))
+
+    def next_nonce(self, sender: bytes, ledger: Ledger) -> int:
+        """The nonce that the sender's next transaction should carry."""
+        queue = self._queues.get(sender)
+        if queue is not None:
+            return queue.first_gap
+        account = ledger.account(sender)
+        return 0 if account is None else account.nonce
+
+    def add(self, transaction: Transaction, ledger: Ledger) -> Added | Refused:
+        """Take a transaction whose signature has been verified."""
+        body = transaction.body
+        account = ledger.account(body.sender)
+        refused = self._unfit(transaction, ledger) or self._unplaceable(transaction, account)
+        if refused is not None:
+            return refused
+        assert account is not None
+        queue = self._queues.get(body.sender)
+        if queue is None:
+            queue = self._queues[body.sender] = _Queue(account.nonce, account.nonce)
+        queue.waiting[body.nonce] = transaction
+        queue.size_bytes += len(transaction.raw)
+        queue.spending += _spending(transaction)
+        self._by_id[transaction.id] = transaction
+        self._size_bytes += len(transaction.raw)
+        heapq.heappush(self._expiries, (body.expiry_height, transaction.id))
+        while queue.first_gap in queue.waiting:
+            queue.first_gap += 1
+        is_ready = body.nonce < queue.first_gap
+        if is_ready:
+            self._ready.setdefault(body.sender)
+        return Added(is_ready)
+
+    def _unfit(self, transaction: Transaction, ledger: Ledger) -> Refused | None:
+        """Why the transaction can't be taken whatever else waits."""
+        body = transaction.body
+        if transaction.id in self._by_id:
+            return Refused(RefusalCode.DUPLICATE, "the transaction waits already")
+        if body.chain != self._chain:
+            return Refused(RefusalCode.WRONG_CHAIN, "signed for another federation")
+        if len(transaction.raw) > MAX_TRANSACTION_BYTES:
+            return Refused(RefusalCode.TOO_LARGE, f"more than {MAX_TRANSACTION_BYTES} bytes")
+        if body.expiry_height <= ledger.height:
+            return Refused(
+                RefusalCode.EXPIRED,
+                f"valid up to height {body.expiry_height}, the next block has {ledger.height + 1}",
+            )
+        return None
+
+    def _unplaceable(self, transaction: Transaction, account: Account | None) -> Refused | None:
+        """Why the transaction doesn't fit its sender's account and queue, or the pool."""
+        body, limits = transaction.body, self._limits
+        if account is None:
+            return Refused(
+                RefusalCode.UNKNOWN_ACCOUNT,
+                "the sender has no account: it has never received anything",
+            )
+        queue = self._queues.get(body.sender) or _Queue(account.nonce, account.nonce)
+        if body.nonce < queue.next_nonce:
+            return Refused(
+                RefusalCode.BAD_NONCE,
+                f"nonce {body.nonce} has been used, the account's next one is {queue.next_nonce}",
+            )
+        if body.nonce in queue.waiting:
+            return Refused(
+                RefusalCode.NONCE_TAKEN, f"another transaction with nonce {body.nonce} waits"
+            )
+        if body.nonce > queue.first_gap + limits.max_gap:
+            return Refused(
+                RefusalCode.NONCE_TOO_FAR,
+                f"nonce {body.nonce} is more than {limits.max_gap} ahead of {queue.first_gap}, the first one missing",
+            )
+        size_bytes, spending = len(transaction.raw), queue.spending + _spending(transaction)
+        if spending > account.balance:
+            return Refused(
+                RefusalCode.OVERDRAFT,
+                f"the balance is {account.balance}, {spending} are needed with what waits already",
+            )
+        if (
+            len(queue.waiting) >= limits.max_sender_count
+            or queue.size_bytes + size_bytes > limits.max_sender_bytes
+        ):
+            return Refused(
+                RefusalCode.SENDER_FULL,
+                "the sender has too much waiting; try again after the next block",
+            )
+        if self.size >= limits.max_count or self._size_bytes + size_bytes > limits.max_size_bytes:
+            return Refused(RefusalCode.FULL, "the node is busy; try again after the next block")
+        return None
+
+    def select(self, max_txs: int, max_bytes: int) -> tuple[Transaction, ...]:
+        """What the next block should hold: senders take turns, each in its nonce order. Nothing is removed."""
+        chosen: list[Transaction] = []
+        left_bytes = max_bytes
+        turn, senders = 0, list(self._ready)
+        while senders:
+            going_on: list[bytes] = []
+            for sender in senders:
+                queue = self._queues[sender]
+                transaction = queue.waiting[queue.next_nonce + turn]
+                if len(transaction.raw) > left_bytes:
+                    continue
+                chosen.append(transaction)
+                left_bytes -= len(transaction.raw)
+                if len(chosen) >= max_txs:
+                    return tuple(chosen)
+                if queue.next_nonce + turn + 1 < queue.first_gap:
+                    going_on.append(sender)
+            turn, senders = turn + 1, going_on
+        return tuple(chosen)
+
+    def remove_committed(self, block: Block, ledger: Ledger) -> tuple[Dropped, ...]:
+        """Forget the block's transactions, and tell of those that it made impossible. The ledger has executed it."""
+        for transaction in block.transactions:
+            self._remove(transaction)
+        dropped: list[Dropped] = []
+        for sender in dict.fromkeys(transaction.body.sender for transaction in block.transactions):
+            dropped += self._settle(sender, ledger)
+        while self._expiries and self._expiries[0][0] <= ledger.height:
+            _, transaction_id = heapq.heappop(self._expiries)
+            expired = self._by_id.get(transaction_id)
+            if expired is not None:
+                self._remove(expired)
+                self._settle(expired.body.sender, ledger)
+                reason = f"valid up to height {expired.body.expiry_height}"
+                dropped.append(Dropped(expired, RefusalCode.EXPIRED, reason))
+        return tuple(dropped)
+
+    def _remove(self, transaction: Transaction) -> None:
+        if self._by_id.pop(transaction.id, None) is None:
+            return
+        queue = self._queues[transaction.body.sender]
+        del queue.waiting[transaction.body.nonce]
+        queue.size_bytes -= len(transaction.raw)
+        queue.spending -= _spending(transaction)
+        self._size_bytes -= len(transaction.raw)
+
+    def _settle(self, sender: bytes, ledger: Ledger) -> list[Dropped]:
+        """Bring a sender's queue in line with its account; it moves to the end of the line."""
+        queue, account = self._queues.get(sender), ledger.account(sender)
+        if queue is None or account is None:
+            return []
+        stale = [
+            transaction for nonce, transaction in queue.waiting.items() if nonce < account.nonce
+        ]
+        for transaction in stale:
+            self._remove(transaction)
+        queue.next_nonce = queue.first_gap = account.nonce
+        while queue.first_gap in queue.waiting:
+            queue.first_gap += 1
+        self._ready.pop(sender, None)
+        if queue.first_gap > queue.next_nonce:
+            self._ready[sender] = None
+        if not queue.waiting:
+            del self._queues[sender]
+        reason = (
+            f"another transaction has used its nonce; the account's next one is {account.nonce}"
+        )
+        return [Dropped(transaction, RefusalCode.BAD_NONCE, reason) for transaction in stale]
+
+
+def _spending(transaction: Transaction) -> int:
+    """What the transaction takes from its sender's balance at least; nothing if it may earn as well."""
+    spent = 0
+    for operation in transaction.body.operations:
+        match operation:
+            case Transfer():
+                spent += 0 if operation.to == transaction.body.sender else operation.amount
+            case SubmitTask():
+                spent += operation.reward
+            case CompleteTask() | FailTask():
+                return 0
+            case _:
+                pass
+    return spent
