@@ -1,0 +1,74 @@
+"""Merkle trees over a list of digests, with inclusion paths (RFC 6962 shape: leaves and nodes hash differently)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Annotated
+
+import msgspec
+
+from gossip.codec import ZERO_DIGEST, Bytes32, Digest, Natural, Wire
+
+_MAX_DEPTH = 64
+
+
+class MerklePath(Wire, frozen=True):
+    """Shows that a leaf stands at `index` of a list of `size`: its siblings from the leaf upwards."""
+
+    index: Natural
+    size: Natural
+    siblings: Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=_MAX_DEPTH)]
+
+
+def _leaf(item: bytes) -> bytes:
+    return blake2b(b"\x00" + item, digest_size=32, person=b"merkle").digest()
+
+
+def _node(left: bytes, right: bytes) -> bytes:
+    return blake2b(b"\x01" + left + right, digest_size=32, person=b"merkle").digest()
+
+
+def merkle_root(items: Sequence[bytes]) -> Digest:
+    """The root over the items in order; the zero digest for none. An odd node moves up unchanged."""
+    level = [_leaf(item) for item in items]
+    if not level:
+        return ZERO_DIGEST
+    while len(level) > 1:
+        level = _level_above(level)
+    return Digest(level[0])
+
+
+def _level_above(level: list[bytes]) -> list[bytes]:
+    above = [_node(level[at], level[at + 1]) for at in range(0, len(level) - 1, 2)]
+    if len(level) % 2:
+        above.append(level[-1])
+    return above
+
+
+def merkle_path(items: Sequence[bytes], index: int) -> MerklePath:
+    """The path of `items[index]`."""
+    siblings: list[bytes] = []
+    level, at = [_leaf(item) for item in items], index
+    while len(level) > 1:
+        beside = at ^ 1
+        if beside < len(level):
+            siblings.append(level[beside])
+        level, at = _level_above(level), at // 2
+    return MerklePath(index, len(items), tuple(siblings))
+
+
+def path_leads_to(path: MerklePath, item: bytes, root: bytes) -> bool:
+    """Whether `item` stands at the path's place under `root`."""
+    if path.index >= path.size:
+        return False
+    above, at, width = _leaf(item), path.index, path.size
+    siblings = iter(path.siblings)
+    while width > 1:
+        if at ^ 1 < width:
+            beside = next(siblings, None)
+            if beside is None:
+                return False
+            above = _node(beside, above) if at % 2 else _node(above, beside)
+        at, width = at // 2, (width + 1) // 2
+    return next(siblings, None) is None and above == root

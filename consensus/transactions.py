@@ -1,0 +1,201 @@
+"""Signed commands: what a user asks the ledger to do.
+
+A transaction carries one or more operations under one signature; they succeed together or fail together. Its id is
+the hash of the full signed bytes. Amounts are integers of the smallest unit.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from gossip.codec import (
+    Bytes32,
+    Bytes64,
+    DecodeError,
+    Digest,
+    Name,
+    Natural,
+    Sentence,
+    Wire,
+    decode_canonical,
+    digest,
+    encode,
+)
+from gossip.identity import NodeId, Signer, Verifier, signing_bytes
+
+MAX_TRANSACTION_BYTES = 64 * 1024
+MAX_OPERATIONS = 1000
+
+Amount = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+
+
+class Transfer(Wire, frozen=True, tag="transfer"):
+    """Move `amount` from the sender to `to`; an account begins to exist by receiving."""
+
+    to: Bytes32
+    amount: Amount
+
+
+class SubmitTask(Wire, frozen=True, tag="task_submit"):
+    """Ask for work: only the hash of its input stands here. The reward waits in escrow.
+
+    `executor` may name the only node that may claim it. From `deadline_ms` (block time) on the asker may take the
+    reward back if nobody has finished.
+    """
+
+    kind: Name
+    input_hash: Bytes32
+    reward: Natural
+    executor: Bytes32 | None
+    deadline_ms: Natural
+
+
+class ClaimTask(Wire, frozen=True, tag="task_claim"):
+    """The sender takes a queued task upon itself."""
+
+    task: Bytes32
+
+
+class Usage(Wire, frozen=True):
+    """What the work took, in the units of its kind."""
+
+    items: Natural
+    tokens: Natural
+    duration_ms: Natural
+
+
+class TaskReceipt(Wire, frozen=True):
+    """What the executor signs when it hands over an output: enough to check the output later, none of its content."""
+
+    chain: Bytes32
+    task: Bytes32
+    kind: Name
+    asker: Bytes32
+    executor: Bytes32
+    input_hash: Bytes32
+    output_hash: Bytes32
+    model_hash: Bytes32
+    usage: Usage
+    finished_at_ms: Natural
+    nonce: Bytes32
+
+
+class SignedReceipt(Wire, frozen=True):
+    """A receipt with its executor's signature."""
+
+    receipt: TaskReceipt
+    signature: Bytes64
+
+    def is_signed(self, verifier: Verifier) -> bool:
+        """Whether the executor named in the receipt signed it."""
+        return verifier.verify(self.receipt.executor, _receipt_bytes(self.receipt), self.signature)
+
+
+class CompleteTask(Wire, frozen=True, tag="task_complete"):
+    """The executor settles a task that it claimed and is paid from the escrow."""
+
+    signed: SignedReceipt
+
+
+class FailTask(Wire, frozen=True, tag="task_fail"):
+    """The executor gives up a claimed task, or the asker takes back an unclaimed or overdue one; escrow returns."""
+
+    task: Bytes32
+    reason: Sentence
+
+
+class AdmitObserver(Wire, frozen=True, tag="admit_observer"):
+    """A validator lets a node in; an invite's id makes it single use."""
+
+    node: Bytes32
+    invite: Bytes32 | None
+
+
+class ApproveValidator(Wire, frozen=True, tag="approve_validator"):
+    """A validator's approval of a candidate; more than two thirds of the power seats it in the next epoch."""
+
+    node: Bytes32
+    voting_key: Bytes32
+
+
+Operation = (
+    Transfer | SubmitTask | ClaimTask | CompleteTask | FailTask | AdmitObserver | ApproveValidator
+)
+
+
+class TransactionBody(Wire, frozen=True):
+    """What the sender signs. `expiry_height` is the last height at which it may be executed."""
+
+    chain: Bytes32
+    sender: Bytes32
+    nonce: Natural
+    expiry_height: Natural
+    operations: Annotated[
+        tuple[Operation, ...], msgspec.Meta(min_length=1, max_length=MAX_OPERATIONS)
+    ]
+
+
+class Transaction(Wire, frozen=True, dict=True):
+    """A signed command. `raw` is its one canonical encoding, `id` the hash of that."""
+
+    body: TransactionBody
+    signature: Bytes64
+
+    @property
+    def raw(self) -> bytes:
+        """The canonical bytes; kept once made."""
+        kept: bytes | None = self.__dict__.get("raw")
+        if kept is None:
+            kept = self.__dict__["raw"] = encode(self)
+        return kept
+
+    @property
+    def id(self) -> Digest:
+        """The transaction id, printed as `txHash`."""
+        kept: Digest | None = self.__dict__.get("id")
+        if kept is None:
+            kept = self.__dict__["id"] = digest(b"transaction", self.raw)
+        return kept
+
+    def is_signed(self, verifier: Verifier) -> bool:
+        """Whether its sender signed it."""
+        return verifier.verify(self.body.sender, _transaction_bytes(self.body), self.signature)
+
+
+def _transaction_bytes(body: TransactionBody) -> bytes:
+    return signing_bytes("transaction", Digest(body.chain), body)
+
+
+def _receipt_bytes(receipt: TaskReceipt) -> bytes:
+    return signing_bytes("task-receipt", Digest(receipt.chain), receipt)
+
+
+def sign_transaction(signer: Signer, body: TransactionBody) -> Transaction:
+    """Sign a body with the identity key of its sender."""
+    return Transaction(body, signer.sign(_transaction_bytes(body)))
+
+
+def sign_receipt(signer: Signer, receipt: TaskReceipt) -> SignedReceipt:
+    """Sign a receipt with the identity key of its executor."""
+    return SignedReceipt(receipt, signer.sign(_receipt_bytes(receipt)))
+
+
+def decode_transaction(raw: bytes) -> Transaction:
+    """Read a transaction from its canonical bytes. Raises `DecodeError`; does not check the signature."""
+    if len(raw) > MAX_TRANSACTION_BYTES:
+        raise DecodeError(
+            f"a transaction has at most {MAX_TRANSACTION_BYTES} bytes, this one has {len(raw)}"
+        )
+    return decode_canonical(raw, Transaction)
+
+
+def task_id(transaction: Digest, operation: int) -> Digest:
+    """The id of the task that the operation with this index in this transaction submits."""
+    return digest(b"task", transaction + operation.to_bytes(4, "big"))
+
+
+def sender_of(transaction: Transaction) -> NodeId:
+    """The account that signs and pays."""
+    return NodeId(transaction.body.sender)

@@ -1,0 +1,98 @@
+"""What a pure core asks its shell to do.
+
+A core is `handle(now_ms, event) -> list[Effect]`. It never does any of this itself. The shell carries effects out in
+the order of the list, and these are its duties:
+
+1. Nothing is sent before the `Persist` in front of it is on disk. A shell may gather several turns, write all their
+   `Persist`s at once, and then send.
+2. A failed write ends the process: what was promised can't be taken back.
+3. A timer fires once, as an event with its name, unless it is set again or cancelled before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from gossip.codec import Wire
+from gossip.identity import NodeId
+
+
+class Store(Enum):
+    """The databases of a node. Votes stand apart, so that nothing else can damage or delay them."""
+
+    VOTES = "votes"
+    CHAIN = "chain"
+    PEERS = "peers"
+
+
+Write = tuple[bytes, bytes | None]
+"""A key and its new value; None deletes the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """One atomic, synced batch of writes to one database."""
+
+    store: Store
+    writes: tuple[Write, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A message for one peer. Lost without notice if the peer is not connected or its queue is full."""
+
+    to: NodeId
+    message: Wire
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """A message for several peers, encoded once."""
+
+    to: tuple[NodeId, ...]
+    message: Wire
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Wake the core with this name after `delay_ms`; replaces a running timer of the same name."""
+
+    name: str
+    delay_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTimer:
+    """Forget the timer of this name; nothing happens if none runs."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Something happened that the rest of the node may want to know; `what` is a frozen dataclass of the core."""
+
+    what: object
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A peer's input was refused. Counted and logged by the shell; costs nobody else anything."""
+
+    peer: NodeId
+    reason: str
+
+
+Effect = Persist | Send | Broadcast | SetTimer | CancelTimer | Notify | Rejected
+
+
+class KeyValueReader(Protocol):
+    """Reads from one database. What a core has persisted in an earlier turn is visible here."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key, or None."""
+
+    def scan(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
+        """All pairs whose key starts with `prefix`, in the order of their keys."""
