@@ -1,0 +1,136 @@
+"""How the chain lies in its database: keys, the writes of one executed block, and reading it all back.
+
+Heights are eight big-endian bytes, so that a scan runs in order. The ledger's state stands in the same database under a
+prefix of its own; block, certificate, state changes and indexes of one block are one atomic batch.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from consensus.blocks import Block
+from consensus.certificates import Certificate, StateCertificate, StateStatement
+from consensus.messages import CertifiedBlock
+from consensus.outcomes import Results
+from consensus.quorum import ValidatorSet
+from gossip.codec import Natural, Wire, decode, encode
+from gossip.effects import KeyValueReader, Write
+
+T = TypeVar("T", bound=Wire)
+
+_BLOCK, _CERTIFICATE, _EXECUTION, _STATE = b"b/", b"k/", b"x/", b"c/"
+_BY_HASH, _BY_TRANSACTION, _EPOCH = b"h/", b"t/", b"e/"
+_HEAD, _GENESIS = b"head", b"genesis"
+
+
+class Execution(Wire, frozen=True):
+    """What executing a block came to on this node."""
+
+    statement: StateStatement
+    results: Results
+
+
+class Place(Wire, frozen=True):
+    """Where a transaction stands."""
+
+    height: Natural
+    index: Natural
+
+
+class EpochStart(Wire, frozen=True):
+    """A validator set, and the height of the last block before it voted."""
+
+    base_height: Natural
+    members: ValidatorSet
+
+
+def _at(prefix: bytes, height: int) -> bytes:
+    return prefix + height.to_bytes(8, "big")
+
+
+class ChainReader:
+    """Typed reads from a chain database. What is missing is None; what is damaged raises `DecodeError`."""
+
+    def __init__(self, reader: KeyValueReader) -> None:
+        self._reader = reader
+
+    def _read(self, key: bytes, kind: type[T]) -> T | None:
+        value = self._reader.get(key)
+        return None if value is None else decode(value, kind)
+
+    def genesis(self) -> bytes | None:
+        """The canonical bytes of the genesis this chain began with."""
+        return self._reader.get(_GENESIS)
+
+    def height(self) -> int:
+        """The height of the last executed block, 0 for none."""
+        value = self._reader.get(_HEAD)
+        return 0 if value is None else int.from_bytes(value, "big")
+
+    def block(self, height: int) -> Block | None:
+        """The block at a height."""
+        return self._read(_at(_BLOCK, height), Block)
+
+    def certificate(self, height: int) -> Certificate | None:
+        """Its commit certificate."""
+        return self._read(_at(_CERTIFICATE, height), Certificate)
+
+    def execution(self, height: int) -> Execution | None:
+        """What executing it came to."""
+        return self._read(_at(_EXECUTION, height), Execution)
+
+    def state_certificate(self, height: int) -> StateCertificate | None:
+        """The quorum's signatures over what executing it came to."""
+        return self._read(_at(_STATE, height), StateCertificate)
+
+    def height_of(self, block_hash: bytes) -> int | None:
+        """The height of the block with this hash."""
+        value = self._reader.get(_BY_HASH + block_hash)
+        return None if value is None else int.from_bytes(value, "big")
+
+    def place_of(self, transaction: bytes) -> Place | None:
+        """Where the transaction with this id stands."""
+        return self._read(_BY_TRANSACTION + transaction, Place)
+
+    def epoch(self, epoch: int) -> EpochStart | None:
+        """The validator set of an epoch and where it began."""
+        return self._read(_at(_EPOCH, epoch), EpochStart)
+
+    def certified_block(self, height: int) -> CertifiedBlock | None:
+        """All that a node which is behind needs of one height."""
+        block, certificate = self.block(height), self.certificate(height)
+        if block is None or certificate is None:
+            return None
+        return CertifiedBlock(block, certificate, self.state_certificate(height))
+
+
+def genesis_writes(genesis: bytes, members: ValidatorSet) -> tuple[Write, ...]:
+    """The first batch of a new chain, beside the ledger's initial state."""
+    return ((_GENESIS, genesis), (_at(_EPOCH, members.epoch), encode(EpochStart(0, members))))
+
+
+def block_writes(
+    block: Block, certificate: Certificate, execution: Execution, next_set: ValidatorSet
+) -> tuple[Write, ...]:
+    """The batch of one executed block, beside the ledger's state changes."""
+    height = block.height
+    number = height.to_bytes(8, "big")
+    writes: list[Write] = [
+        (_at(_BLOCK, height), encode(block)),
+        (_at(_CERTIFICATE, height), encode(certificate)),
+        (_at(_EXECUTION, height), encode(execution)),
+        (_BY_HASH + block.digest, number),
+        (_HEAD, number),
+    ]
+    writes += (
+        (_BY_TRANSACTION + transaction.id, encode(Place(height, index)))
+        for index, transaction in enumerate(block.transactions)
+    )
+    if next_set.epoch != block.header.epoch:
+        writes.append((_at(_EPOCH, next_set.epoch), encode(EpochStart(height, next_set))))
+    return tuple(writes)
+
+
+def state_certificate_write(certificate: StateCertificate) -> Write:
+    """The write of a STATE certificate, once it is complete."""
+    return _at(_STATE, certificate.statement.height), encode(certificate)

@@ -1,0 +1,453 @@
+"""The whole consensus core of one node: `handle(now_ms, event) -> list[Effect]`.
+
+It joins the parts: the replica decides blocks, the ledger executes them, finality certifies what came of it, sync
+fetches what was missed, the mempool holds what waits. A node without a seat runs the same engine as an observer: it only
+fetches and executes. The daemon and the simulator drive this one object and nothing else of consensus.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import assert_never
+
+from consensus.blocks import Block
+from consensus.certificates import Certificate, StateCertificate, StateStatement
+from consensus.chain import ChainReader, Execution, block_writes, genesis_writes
+from consensus.finality import Finality
+from consensus.genesis import Genesis
+from consensus.ledger import BlockResult, Ledger
+from consensus.mempool import Added, Mempool, Refused
+from consensus.messages import (
+    MAX_SYNC_BLOCKS,
+    Blocks,
+    Body,
+    Certified,
+    CertifiedBlock,
+    ConsensusMessage,
+    FetchBlocks,
+    FetchBody,
+    NewView,
+    Proposal,
+    StateVote,
+    Status,
+    Suspect,
+    Transactions,
+    ViewChange,
+    Vote,
+)
+from consensus.quorum import ValidatorSet
+from consensus.replica import PROGRESS_TIMER, Decided, Replica, Timing, Tip
+from consensus.sync import SYNC_TIMER, BlockSync, certified_block_fault, tip_of
+from consensus.transactions import Transaction, decode_transaction
+from consensus.view_change import EpochBase
+from consensus.vote_log import load_vote_log
+from gossip.codec import DecodeError, Digest, encode
+from gossip.effects import (
+    Broadcast,
+    Effect,
+    KeyValueReader,
+    Notify,
+    Persist,
+    Rejected,
+    Send,
+    SetTimer,
+    Store,
+    Write,
+)
+from gossip.identity import NodeId, Signer, Verifier
+
+BEAT_TIMER = "beat"
+_IDLE_BEATS = 4
+_RESENT_TRANSACTIONS = 500
+_ANSWER_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The node is up; timers may run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A decoded message from an admitted peer, whose identity the transport has proven."""
+
+    peer: NodeId
+    message: ConsensusMessage
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """A timer set by an effect ran out."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConnected:
+    """An admitted peer can be reached."""
+
+    peer: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDisconnected:
+    """A peer can't be reached any more."""
+
+    peer: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Transactions of this node's own users, signatures checked."""
+
+    transactions: tuple[Transaction, ...]
+
+
+EngineEvent = Started | Received | TimerFired | PeerConnected | PeerDisconnected | Submit
+
+
+@dataclass(frozen=True, slots=True)
+class BlockExecuted:
+    """A block is final and its changes are in the batch in front of this."""
+
+    block: Block
+    result: BlockResult
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The mempool's answer to one transaction of a `Submit`."""
+
+    transaction: Transaction
+    answer: Added | Refused
+
+
+def initial_writes(genesis: Genesis, verifier: Verifier) -> tuple[Write, ...]:
+    """The batch that begins a chain database."""
+    ledger = Ledger(genesis, verifier)
+    return (*genesis_writes(encode(genesis), ledger.validators), *ledger.initial_writes())
+
+
+class Engine:
+    """Consensus, ledger and mempool of one node. `chain` must begin with `initial_writes`."""
+
+    def __init__(
+        self,
+        *,
+        genesis: Genesis,
+        voting_key: Signer,
+        verifier: Verifier,
+        chain: KeyValueReader,
+        votes: KeyValueReader,
+        timing: Timing | None = None,
+    ) -> None:
+        self._chain_id: Digest = genesis.federation_id
+        self._verifier = verifier
+        self._timing = timing or Timing()
+        self.chain = ChainReader(chain)
+        self.ledger = Ledger.load(genesis, chain, verifier)
+        self.mempool = Mempool(self._chain_id)
+        self._sync = BlockSync()
+        self._finality = Finality(self._chain_id, voting_key, verifier, self.chain)
+        self._peers: set[NodeId] = set()
+        self._own_key = voting_key.public
+        self._beats = 0
+        self._now_ms = 0
+        start = self.chain.epoch(self.ledger.validators.epoch)
+        assert start is not None
+        self.replica = Replica(
+            chain=self._chain_id,
+            signer=voting_key,
+            verifier=verifier,
+            members=start.members,
+            base=EpochBase(start.base_height, self._digest_at(start.base_height)),
+            tip=self._stored_tip(genesis),
+            log=load_vote_log(votes),
+            timing=self._timing,
+            check_block=self._block_fault,
+        )
+
+    # What it is asked
+
+    @property
+    def height(self) -> int:
+        """The height of the last executed block."""
+        return self.replica.tip.height
+
+    @property
+    def certified(self) -> int:
+        """Up to this height every outcome is provable."""
+        return self._finality.certified
+
+    @property
+    def validators(self) -> ValidatorSet:
+        """The set that decides the next block."""
+        return self.replica.members
+
+    @property
+    def is_syncing(self) -> bool:
+        """Whether a connected peer has blocks that this node lacks."""
+        return self._sync.target() > self.height
+
+    # What it is told
+
+    def handle(self, now_ms: int, event: EngineEvent) -> list[Effect]:
+        """Take one event; the effects are carried out in order."""
+        self._now_ms = now_ms
+        out: list[Effect] = []
+        match event:
+            case Started():
+                self._settle(
+                    out,
+                    [SetTimer(BEAT_TIMER, self._timing.status_ms), *self.replica.resend(now_ms)],
+                )
+            case Received():
+                self._settle(out, self._on_message(event.peer, event.message))
+            case TimerFired():
+                self._settle(out, self._on_timer(event.name))
+            case PeerConnected():
+                self._peers.add(event.peer)
+                out.append(Send(event.peer, self._status()))
+            case PeerDisconnected():
+                self._peers.discard(event.peer)
+                self._settle(out, self._sync.on_disconnect(event.peer, self.height))
+            case Submit():
+                self._settle(out, self._on_submit(event.transactions))
+            case _:
+                assert_never(event)
+        self._go_on(out)
+        return out
+
+    def _settle(self, out: list[Effect], effects: list[Effect]) -> None:
+        """Move effects to `out`, executing what was decided on the way."""
+        queue = deque(effects)
+        while queue:
+            effect = queue.popleft()
+            if isinstance(effect, Notify) and isinstance(effect.what, Decided):
+                decided = effect.what
+                queue.extendleft(reversed(self._execute(decided.block, decided.certificate, None)))
+            else:
+                out.append(effect)
+
+    def _go_on(self, out: list[Effect]) -> None:
+        """After every event: propose if it is this node's turn, and let the leader's clock run while work waits."""
+        while self.replica.can_propose and self.mempool.has_ready():
+            limits = self.ledger.genesis.parameters
+            chosen = self.mempool.select(limits.max_block_txs, limits.max_block_bytes)
+            if not chosen:
+                break
+            self._settle(out, self.replica.propose(self._now_ms, chosen))
+        self._settle(out, self.replica.set_waiting(self._now_ms, self.mempool.has_ready()))
+
+    def _on_message(self, peer: NodeId, message: ConsensusMessage) -> list[Effect]:
+        match message:
+            case Proposal() | Vote() | Suspect() | ViewChange() | NewView() | FetchBody() | Body():
+                return self.replica.on_message(self._now_ms, peer, message)
+            case StateVote():
+                return self._finality.on_vote(peer, message)
+            case Certified():
+                return self._finality.on_certified(peer, message)
+            case Status():
+                return self._on_status(peer, message)
+            case FetchBlocks():
+                return self._on_fetch_blocks(peer, message)
+            case Blocks():
+                return self._on_blocks(peer, message)
+            case Transactions():
+                return self._on_transactions(peer, message)
+            case _:
+                assert_never(message)
+
+    # Execution
+
+    def _execute(
+        self, block: Block, certificate: Certificate, known: StateCertificate | None
+    ) -> list[Effect]:
+        """One atomic batch, then the STATE vote, then the next height."""
+        voters = self.replica.members
+        result = self.ledger.execute(block)
+        members = result.next_set
+        statement = StateStatement(
+            voters.epoch,
+            block.height,
+            block.digest,
+            result.results_root,
+            result.state_root,
+            members.hash,
+        )
+        execution = Execution(statement, result.results)
+        writes = (*block_writes(block, certificate, execution, members), *result.writes)
+        out: list[Effect] = [Persist(Store.CHAIN, writes), Notify(BlockExecuted(block, result))]
+        out += (Notify(dropped) for dropped in self.mempool.remove_committed(block, self.ledger))
+        out += self._finality.executed(statement, voters, known)
+        tip = tip_of(block, certificate)
+        if members.epoch == voters.epoch:
+            out += self.replica.advance(self._now_ms, tip)
+        else:
+            base = EpochBase(block.height, block.digest)
+            out += self.replica.enter_epoch(self._now_ms, members, base, tip)
+        if block.header.proposer in self._own_nodes(voters):
+            out += self._announce()
+        return out
+
+    def _own_nodes(self, members: ValidatorSet) -> tuple[bytes, ...]:
+        seat = members.member(self._own_key)
+        return () if seat is None else (seat.node,)
+
+    def _announce(self) -> list[Effect]:
+        """Tell connected nodes without a seat that there is a new block to fetch."""
+        watching = tuple(sorted(self._peers - set(self.validators.nodes)))
+        return [Broadcast(watching, self._status())] if watching else []
+
+    def _block_fault(self, block: Block) -> str | None:
+        """What a voter checks beyond the form: every signature, and that nothing is replayed."""
+        limits = self.ledger.genesis.parameters
+        if len(block.raw_transactions) > limits.max_block_txs:
+            return f"more than {limits.max_block_txs} transactions"
+        if sum(map(len, block.raw_transactions)) > limits.max_block_bytes:
+            return f"more than {limits.max_block_bytes} bytes of transactions"
+        for transaction in block.transactions:
+            if transaction.body.chain != self._chain_id:
+                return "a transaction of another federation"
+            if self.chain.place_of(transaction.id) is not None:
+                return "a transaction that stands in an earlier block"
+            if not self.mempool.contains(transaction.id) and not transaction.is_signed(
+                self._verifier
+            ):
+                return "a transaction whose signature does not hold"
+        return None
+
+    # Transactions
+
+    def _on_submit(self, transactions: tuple[Transaction, ...]) -> list[Effect]:
+        answers = [(one, self.mempool.add(one, self.ledger)) for one in transactions]
+        out: list[Effect] = [Notify(Submitted(one, answer)) for one, answer in answers]
+        added = tuple(one for one, answer in answers if isinstance(answer, Added))
+        others = tuple(node for node in self.validators.nodes if node in self._peers)
+        if added and others:
+            out.append(Broadcast(others, Transactions(tuple(one.raw for one in added))))
+        return out
+
+    def _on_transactions(self, peer: NodeId, message: Transactions) -> list[Effect]:
+        out: list[Effect] = []
+        for raw in message.raw:
+            try:
+                transaction = decode_transaction(raw)
+            except DecodeError as error:
+                return [*out, Rejected(peer, f"transaction: {error}")]
+            if (
+                self.mempool.contains(transaction.id)
+                or self.chain.place_of(transaction.id) is not None
+            ):
+                continue
+            if not transaction.is_signed(self._verifier):
+                return [*out, Rejected(peer, "a transaction whose signature does not hold")]
+            self.mempool.add(transaction, self.ledger)
+        return out
+
+    def _resend_transactions(self) -> list[Effect]:
+        """What still waits after a beat may not have reached the leader."""
+        waiting = self.mempool.waiting(_RESENT_TRANSACTIONS)
+        if not waiting:
+            return []
+        leader = NodeId(self.replica.leader.node)
+        targets = (leader,) if self.replica.is_validator else self.validators.nodes
+        reachable = tuple(node for node in targets if node in self._peers)
+        message = Transactions(tuple(one.raw for one in waiting))
+        return [Broadcast(reachable, message)] if reachable else []
+
+    # Catching up
+
+    def _status(self) -> Status:
+        return self.replica.status(self.certified)
+
+    def _on_status(self, peer: NodeId, status: Status) -> list[Effect]:
+        out: list[Effect] = []
+        if status.height > self.height:
+            out += self._sync.on_claim(peer, status.height, self.height)
+        elif status.height < self.height:
+            out.append(Send(peer, self._status()))
+        else:
+            out += self.replica.on_status(self._now_ms, peer, status)
+        if status.certified < self.height:
+            out += self._finality.answer(peer, status.certified)
+        return out
+
+    def _on_fetch_blocks(self, peer: NodeId, message: FetchBlocks) -> list[Effect]:
+        found: list[CertifiedBlock] = []
+        size = 0
+        for height in range(message.first, min(message.first + MAX_SYNC_BLOCKS, self.height + 1)):
+            item = self.chain.certified_block(height)
+            if item is None or (found and size > _ANSWER_BYTES):
+                break
+            size += sum(map(len, item.block.raw_transactions))
+            found.append(item)
+        return [Send(peer, Blocks(tuple(found)))]
+
+    def _on_blocks(self, peer: NodeId, message: Blocks) -> list[Effect]:
+        """Each block is checked against the set of its epoch, which executing the one before has made known."""
+        out: list[Effect] = []
+        before = self.height
+        for item in message.blocks:
+            if item.block.height <= self.height:
+                continue
+            fault = certified_block_fault(
+                item, self.replica.tip, self.replica.members, self._chain_id, self._verifier
+            )
+            if fault:
+                out.append(Rejected(peer, f"fetched block {item.block.height}: {fault}"))
+                out += self._sync.on_failure(peer, self.height)
+                return out
+            self._settle(out, self._execute(item.block, item.certificate, item.state))
+        if self.height == before:
+            return [*out, *self._sync.on_failure(peer, self.height)]
+        return [*out, *self._sync.on_answer(peer, self.height)]
+
+    # Timers
+
+    def _on_timer(self, name: str) -> list[Effect]:
+        if name == PROGRESS_TIMER:
+            return self.replica.on_progress_timeout(self._now_ms)
+        if name == SYNC_TIMER:
+            return self._sync.on_timeout(self.height)
+        assert name == BEAT_TIMER
+        return [*self._on_beat(), SetTimer(BEAT_TIMER, self._timing.status_ms)]
+
+    def _on_beat(self) -> list[Effect]:
+        """While anything is outstanding, say where this node stands; peers answer with what it lacks."""
+        self._beats += 1
+        busy = self.replica.is_busy or self.certified < self.height or self.mempool.has_ready()
+        if not busy and self._beats % _IDLE_BEATS:
+            return []
+        out = self.replica.resend(self._now_ms)
+        out += self._resend_transactions()
+        hearers = tuple(sorted(self._peers))
+        if hearers:
+            out.append(Broadcast(hearers, self._status()))
+        return out
+
+    # Beginnings
+
+    def _digest_at(self, height: int) -> Digest:
+        if height == 0:
+            return self._chain_id
+        block = self.chain.block(height)
+        assert block is not None
+        return block.digest
+
+    def _stored_tip(self, genesis: Genesis) -> Tip:
+        height = self.chain.height()
+        if height == 0:
+            return Tip(0, self._chain_id, genesis.created_ms, None)
+        block, certificate = self.chain.block(height), self.chain.certificate(height)
+        assert block is not None
+        assert certificate is not None
+        return tip_of(block, certificate)
+
+    def check_invariants(self) -> None:
+        """What must hold after every event."""
+        self.replica.check_invariants()
+        self._finality.check_invariants()
+        assert self.ledger.height == self.height
+        assert self.ledger.validators == self.replica.members

@@ -1,0 +1,199 @@
+"""STATE votes: from "committed" to "this is what came of it", provable to outsiders.
+
+After executing a block every validator signs a statement of its outcome. A quorum of equal statements is a STATE
+certificate: receipts, light clients and newcomers rely on it. A replica whose own result differs from the certified one
+has a damaged state or a bug and must stop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from consensus.certificates import (
+    StateCertificate,
+    StateStatement,
+    certificate_fault,
+    endorse,
+    is_endorsed,
+)
+from consensus.chain import ChainReader, state_certificate_write
+from consensus.messages import Certified, StateVote
+from consensus.quorum import ValidatorSet
+from consensus.tally import Tally
+from gossip.codec import Digest, digest, encode
+from gossip.effects import Broadcast, Effect, Notify, Persist, Rejected, Send, Store
+from gossip.identity import NodeId, Signer, Verifier
+
+_WINDOW = 256
+_EARLY_HEIGHTS = 2
+_ANSWERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class StateCertified:
+    """Everything up to this height is provable."""
+
+    certificate: StateCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class Diverged:
+    """A quorum signed another result than this node computed: it must stop and resync."""
+
+    own: StateStatement
+    certified: StateStatement
+
+
+@dataclass(slots=True)
+class _Open:
+    """An executed height without a certificate."""
+
+    own: StateStatement
+    members: ValidatorSet
+    tally: Tally
+    statements: dict[Digest, StateStatement]
+
+
+class Finality:
+    """Gathers STATE votes for the heights that are executed but not yet certified."""
+
+    def __init__(
+        self, chain: Digest, signer: Signer, verifier: Verifier, reader: ChainReader
+    ) -> None:
+        self._chain, self._signer, self._verifier, self._reader = chain, signer, verifier, reader
+        self._open: dict[int, _Open] = {}
+        self._early: dict[tuple[NodeId, int], StateVote] = {}
+        self._executed = reader.height()
+        self._certified = self._last_certified()
+        for height in range(self._certified + 1, self._executed + 1):
+            self._reopen(height)
+
+    @property
+    def certified(self) -> int:
+        """Every height up to this one has its certificate."""
+        return self._certified
+
+    def _last_certified(self) -> int:
+        height = self._executed
+        while height > 0 and self._reader.state_certificate(height) is None:
+            height -= 1
+        while height > 0 and any(
+            self._reader.state_certificate(below) is None
+            for below in range(max(1, height - _WINDOW), height)
+        ):
+            height -= 1
+        return height
+
+    def _reopen(self, height: int) -> None:
+        execution = self._reader.execution(height)
+        if execution is None or self._reader.state_certificate(height) is not None:
+            return
+        start = self._reader.epoch(execution.statement.epoch)
+        if start is not None:
+            self._begin(execution.statement, start.members)
+
+    def _begin(self, statement: StateStatement, members: ValidatorSet) -> _Open:
+        opened = self._open[statement.height] = _Open(statement, members, Tally(members), {})
+        if members.member(self._signer.public) is not None:
+            vote = self._own_vote(statement)
+            opened.tally.add(
+                self._signer.public, self._name(opened, statement), vote.endorsement.signature
+            )
+        return opened
+
+    def _own_vote(self, statement: StateStatement) -> StateVote:
+        return StateVote(statement, endorse(self._signer, self._chain, statement))
+
+    @staticmethod
+    def _name(opened: _Open, statement: StateStatement) -> Digest:
+        name = digest(b"statement", encode(statement))
+        opened.statements[name] = statement
+        return name
+
+    def executed(
+        self, statement: StateStatement, members: ValidatorSet, known: StateCertificate | None
+    ) -> list[Effect]:
+        """A block was executed by the set `members`; sign it, or take the certificate that came with it."""
+        self._executed = statement.height
+        opened = self._begin(statement, members)
+        out: list[Effect] = []
+        if members.member(self._signer.public) is not None:
+            others = tuple(
+                NodeId(one.node)
+                for one in members.validators
+                if one.voting_key != self._signer.public
+            )
+            if others:
+                out.append(Broadcast(others, self._own_vote(statement)))
+        if known is not None and not certificate_fault(known, members, self._chain, self._verifier):
+            out += self._close(opened, known)
+            return out
+        out += self._check(opened)
+        early = [key for key in self._early if key[1] <= statement.height]
+        for key in early:
+            out += self.on_vote(key[0], self._early.pop(key))
+        return out
+
+    def on_vote(self, peer: NodeId, message: StateVote) -> list[Effect]:
+        """Count a STATE vote."""
+        statement, voter = message.statement, message.endorsement.voter
+        opened = self._open.get(statement.height)
+        if opened is None:
+            if self._executed < statement.height <= self._executed + _EARLY_HEIGHTS:
+                self._early[peer, statement.height] = message
+            return []
+        if opened.members.member(voter) is None or statement.epoch != opened.members.epoch:
+            return [Rejected(peer, "state vote by no validator of its epoch")]
+        if opened.tally.choice_of(voter) is not None:
+            return []
+        if not is_endorsed(message.endorsement, statement, self._chain, self._verifier):
+            return [Rejected(peer, "the signature of the state vote does not hold")]
+        opened.tally.add(voter, self._name(opened, statement), message.endorsement.signature)
+        return self._check(opened)
+
+    def on_certified(self, peer: NodeId, message: Certified) -> list[Effect]:
+        """Take a certificate from somebody who has it."""
+        certificate = message.certificate
+        opened = self._open.get(certificate.statement.height)
+        if opened is None:
+            return []
+        fault = certificate_fault(certificate, opened.members, self._chain, self._verifier)
+        if fault:
+            return [Rejected(peer, f"state certificate: {fault}")]
+        return self._close(opened, certificate)
+
+    def answer(self, peer: NodeId, certified: int) -> list[Effect]:
+        """Give a peer whose certificates end at `certified` the next ones, or this node's votes for them."""
+        out: list[Effect] = []
+        for height in range(certified + 1, min(certified + _ANSWERS, self._executed) + 1):
+            opened = self._open.get(height)
+            if opened is None:
+                known = self._reader.state_certificate(height)
+                if known is not None:
+                    out.append(Send(peer, Certified(known)))
+            elif opened.members.member(self._signer.public) is not None:
+                out.append(Send(peer, self._own_vote(opened.own)))
+        return out
+
+    def _check(self, opened: _Open) -> list[Effect]:
+        name = opened.tally.decided()
+        if name is None:
+            return []
+        statement = opened.statements[Digest(name)]
+        return self._close(opened, StateCertificate(statement, opened.tally.endorsements(name)))
+
+    def _close(self, opened: _Open, certificate: StateCertificate) -> list[Effect]:
+        if certificate.statement != opened.own:
+            return [Notify(Diverged(opened.own, certificate.statement))]
+        del self._open[opened.own.height]
+        while self._certified < self._executed and self._certified + 1 not in self._open:
+            self._certified += 1
+        return [
+            Persist(Store.CHAIN, (state_certificate_write(certificate),)),
+            Notify(StateCertified(certificate)),
+        ]
+
+    def check_invariants(self) -> None:
+        """What must hold after every event."""
+        assert self._certified <= self._executed
+        assert all(self._certified < height <= self._executed for height in self._open)

@@ -1,0 +1,209 @@
+"""What validators say to each other, and what a node that is behind asks for.
+
+Every signed statement names its epoch and view; the chain is part of the signed bytes. A message is worth what its
+signature is worth: who relayed it does not matter, so peers may resend each other's.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from consensus.blocks import Block, Header, RawTransaction
+from consensus.certificates import (
+    Ballot,
+    Certificate,
+    Endorsement,
+    StateCertificate,
+    StateStatement,
+)
+from consensus.quorum import MAX_VALIDATORS
+from gossip.codec import Bytes32, Bytes64, Digest, Natural, Wire
+from gossip.identity import signing_bytes
+
+MAX_SYNC_BLOCKS = 64
+MAX_GOSSIP_TRANSACTIONS = 2000
+
+
+class Proposal(Wire, frozen=True, tag="proposal"):
+    """PRE-PREPARE: the leader of (view, height) puts a block to the vote. No vote itself."""
+
+    epoch: Natural
+    view: Natural
+    block: Block
+    signature: Bytes64
+
+    def signing_bytes(self, chain: Digest) -> bytes:
+        """What the leader signs: the place and the digest, not the body."""
+        return proposal_bytes(chain, self.epoch, self.view, self.block.height, self.block.digest)
+
+
+class Vote(Wire, frozen=True, tag="vote"):
+    """PREPARE or COMMIT."""
+
+    ballot: Ballot
+    endorsement: Endorsement
+
+
+class StateVote(Wire, frozen=True, tag="state_vote"):
+    """STATE: what the voter's chain looks like after a block."""
+
+    statement: StateStatement
+    endorsement: Endorsement
+
+
+class Certified(Wire, frozen=True, tag="certified"):
+    """A STATE certificate, for somebody whose votes got lost."""
+
+    certificate: StateCertificate
+
+
+class Suspect(Wire, frozen=True, tag="suspect"):
+    """The voter waits too long for the leader of `view`; it goes on voting until enough others suspect too."""
+
+    epoch: Natural
+    view: Natural
+    voter: Bytes32
+    signature: Bytes64
+
+    def signing_bytes(self, chain: Digest) -> bytes:
+        """What the voter signs."""
+        return suspect_bytes(chain, self.epoch, self.view)
+
+
+class PreparedProof(Wire, frozen=True):
+    """A prepared block: the header and a quorum of PREPAREs. The body is fetched by digest."""
+
+    header: Header
+    certificate: Certificate
+
+
+class ViewChange(Wire, frozen=True, tag="view_change"):
+    """A promise to vote in no view below `view`, with all that the voter is bound to.
+
+    `committed` certifies the highest block that the voter knows committed, None for the last block of the epoch before;
+    `prepared` is the highest-view prepared block above it.
+    """
+
+    epoch: Natural
+    view: Natural
+    committed: Certificate | None
+    prepared: PreparedProof | None
+    voter: Bytes32
+    signature: Bytes64
+
+    def signing_bytes(self, chain: Digest) -> bytes:
+        """What the voter signs."""
+        return view_change_bytes(chain, self.epoch, self.view, self.committed, self.prepared)
+
+
+class NewView(Wire, frozen=True, tag="new_view"):
+    """A quorum of VIEW-CHANGEs: from them everybody computes by itself what must be proposed again."""
+
+    epoch: Natural
+    view: Natural
+    view_changes: Annotated[
+        tuple[ViewChange, ...], msgspec.Meta(min_length=1, max_length=MAX_VALIDATORS)
+    ]
+    voter: Bytes32
+    signature: Bytes64
+
+    def signing_bytes(self, chain: Digest) -> bytes:
+        """What the new leader signs."""
+        return new_view_bytes(chain, self.epoch, self.view, self.view_changes)
+
+
+class Status(Wire, frozen=True, tag="status"):
+    """Where the sender stands. Whoever knows better answers with what it lacks; unsigned, worth an answer only."""
+
+    epoch: Natural
+    view: Natural
+    entered: bool
+    height: Natural
+    has_proposal: bool
+    is_prepared: bool
+    certified: Natural
+
+
+class FetchBody(Wire, frozen=True, tag="fetch_body"):
+    """Ask for a block by digest, to propose or commit it."""
+
+    digest: Bytes32
+
+
+class Body(Wire, frozen=True, tag="body"):
+    """The answer to `FetchBody`."""
+
+    block: Block
+
+
+class CertifiedBlock(Wire, frozen=True):
+    """A committed block with the proof that it is one, and its STATE certificate where the sender has it."""
+
+    block: Block
+    certificate: Certificate
+    state: StateCertificate | None
+
+
+class FetchBlocks(Wire, frozen=True, tag="fetch_blocks"):
+    """Ask for committed blocks from `first` on, as many as the answerer sees fit."""
+
+    first: Natural
+
+
+class Blocks(Wire, frozen=True, tag="blocks"):
+    """Committed blocks in the order of their heights."""
+
+    blocks: Annotated[tuple[CertifiedBlock, ...], msgspec.Meta(max_length=MAX_SYNC_BLOCKS)]
+
+
+class Transactions(Wire, frozen=True, tag="transactions"):
+    """Signed transactions on their way to the validators."""
+
+    raw: Annotated[tuple[RawTransaction, ...], msgspec.Meta(max_length=MAX_GOSSIP_TRANSACTIONS)]
+
+
+ConsensusMessage = (
+    Proposal
+    | Vote
+    | StateVote
+    | Certified
+    | Suspect
+    | ViewChange
+    | NewView
+    | Status
+    | FetchBody
+    | Body
+    | FetchBlocks
+    | Blocks
+    | Transactions
+)
+
+
+def proposal_bytes(chain: Digest, epoch: int, view: int, height: int, digest: Digest) -> bytes:
+    """The signed part of a proposal."""
+    return signing_bytes("proposal", chain, epoch, view, height, digest)
+
+
+def suspect_bytes(chain: Digest, epoch: int, view: int) -> bytes:
+    """The signed part of a SUSPECT."""
+    return signing_bytes("suspect", chain, epoch, view)
+
+
+def view_change_bytes(
+    chain: Digest,
+    epoch: int,
+    view: int,
+    committed: Certificate | None,
+    prepared: PreparedProof | None,
+) -> bytes:
+    """The signed part of a VIEW-CHANGE."""
+    return signing_bytes("view-change", chain, epoch, view, committed, prepared)
+
+
+def new_view_bytes(
+    chain: Digest, epoch: int, view: int, view_changes: tuple[ViewChange, ...]
+) -> bytes:
+    """The signed part of a NEW-VIEW."""
+    return signing_bytes("new-view", chain, epoch, view, view_changes)
