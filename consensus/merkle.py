@@ -1,4 +1,8 @@
-"""Merkle trees over a list of digests, with inclusion paths (RFC 6962 shape: leaves and nodes hash differently)."""
+"""Merkle trees over a list of byte strings, with inclusion paths.
+
+The shape is RFC 6962's, leaves and nodes hash differently. Above the tree stands the list's length,
+so that a root allows exactly one path for each place.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +33,22 @@ def _node(left: bytes, right: bytes) -> bytes:
     return blake2b(b"\x01" + left + right, digest_size=32, person=b"merkle").digest()
 
 
+def _root(size: int, top: bytes) -> Digest:
+    data = b"\x02" + size.to_bytes(8, "big") + top
+    return Digest(blake2b(data, digest_size=32, person=b"merkle").digest())
+
+
 def merkle_root(items: Sequence[bytes]) -> Digest:
-    """The root over the items in order; the zero digest for none. An odd node moves up unchanged."""
+    """The root over the items in order; the zero digest for none.
+
+    An odd node moves up unchanged.
+    """
     level = [_leaf(item) for item in items]
     if not level:
         return ZERO_DIGEST
     while len(level) > 1:
         level = _level_above(level)
-    return Digest(level[0])
+    return _root(len(items), level[0])
 
 
 def _level_above(level: list[bytes]) -> list[bytes]:
@@ -71,4 +83,4 @@ def path_leads_to(path: MerklePath, item: bytes, root: bytes) -> bool:
                 return False
             above = _node(beside, above) if at % 2 else _node(above, beside)
         at, width = at // 2, (width + 1) // 2
-    return next(siblings, None) is None and above == root
+    return next(siblings, None) is None and _root(path.size, above) == root
