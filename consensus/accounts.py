@@ -35,6 +35,9 @@ def transfer(draft: Draft, context: Context, operation: Transfer) -> Refusal | N
 
 
 def grant(draft: Draft, context: Context, owner: bytes, amount: int) -> None:
-    """Pay an admission grant from the treasury; nothing if that can't pay. The account begins to exist anyway."""
+    """Pay an admission grant from the treasury; nothing if that can't pay.
+
+    The account begins to exist anyway.
+    """
     paid = debit(draft, context.genesis.treasury, amount) is None
     credit(draft, owner, amount if paid else 0)

@@ -1,4 +1,4 @@
-"""How nodes get in: observers by a validator's word, validators by more than two thirds of the power."""
+"""How nodes get in: observers by a validator's word, validators by a quorum's."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def admit_observer(draft: Draft, context: Context, operation: AdmitObserver) -> 
 def approve_validator(
     draft: Draft, context: Context, operation: ApproveValidator
 ) -> Refusal | None:
-    """A validator speaks for a candidate; the word that makes more than two thirds of the power seats it.
+    """A validator speaks for a candidate; the word that makes a quorum seats it.
 
-    Each validator has one word for each candidate: a new voting key replaces the old one, the same key again changes
-    nothing but is counted again, in case the set has changed since.
+    Each validator has one word for each candidate: a new voting key replaces the old one, the same
+    key again changes nothing but is counted again, in case the set has changed since.
     """
     refusal = _unfit(draft, context, operation)
     if refusal is not None:

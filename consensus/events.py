@@ -36,7 +36,10 @@ class MemberChanged:
 
 @dataclass(frozen=True, slots=True)
 class EpochChanged:
-    """The block ended its epoch; `now` votes from the next height on. The last event of its block."""
+    """The block ended its epoch; `now` votes from the next height on.
+
+    The last event of its block.
+    """
 
     now: ValidatorSet
 

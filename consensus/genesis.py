@@ -1,8 +1,8 @@
 """The genesis: what a federation agreed on before its first block.
 
-Its hash is the federation's id and the chain id in everything that is signed. The whole supply is minted here: the
-founders get their amounts, the rest goes to a treasury account that nobody holds the key of and that admission grants
-are paid from.
+Its hash is the federation's id and the chain id in everything that is signed. The whole supply is
+minted here: the founders get their amounts, the rest goes to a treasury account that nobody holds
+the key of and that admission grants are paid from.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class GenesisError(ValueError):
 
 
 class Founder(Wire, frozen=True):
-    """A validator of epoch 0: node identity, key of its votes, power, and what it owns at the start."""
+    """A validator of epoch 0: identity, key of its votes, power, and what it owns at the start."""
 
     node: Bytes32
     voting_key: Bytes32
@@ -38,8 +38,10 @@ class Founder(Wire, frozen=True):
 
 
 class Parameters(Wire, frozen=True):
-    """The federation's constants. Amounts count the smallest unit; `min_task_lead_ms` and `max_task_lead_ms` bound how
-    far after the time of its block a task's deadline may lie.
+    """The federation's constants.
+
+    Amounts count the smallest unit. `min_task_lead_ms` and `max_task_lead_ms` bound how far after
+    the time of its block a task's deadline may lie.
     """
 
     unit: Name = "credit"
@@ -56,7 +58,10 @@ class Parameters(Wire, frozen=True):
 
 
 class Genesis(Wire, frozen=True, dict=True):
-    """A new federation. Build it with `found` or `Genesis.load`, which check what the types don't say."""
+    """A new federation.
+
+    Build it with `found` or `Genesis.load`, which check what the types don't say.
+    """
 
     name: Name
     created_ms: Natural
@@ -107,13 +112,7 @@ def found(
 ) -> Genesis:
     """A new federation of these founders. Raises `GenesisError`."""
     genesis = Genesis(name, created_ms, founders, parameters or Parameters())
-    try:
-        msgspec.convert(
-            msgspec.to_builtins(genesis, builtin_types=(bytes,)), Genesis, builtin_types=(bytes,)
-        )
-    except msgspec.ValidationError as error:
-        raise GenesisError(str(error)) from None
-    return _checked(genesis)
+    return Genesis.load(genesis.to_json())
 
 
 def found_alone(
@@ -123,7 +122,10 @@ def found_alone(
     founder_amount: int,
     parameters: Parameters | None = None,
 ) -> Genesis:
-    """A federation of one: its founder's node, the key of its votes and what it owns. Raises `GenesisError`."""
+    """A federation of one: its founder's node, the key of its votes and what it owns.
+
+    Raises `GenesisError`.
+    """
     node, voting_key = founder
     return found(name, created_ms, (Founder(node, voting_key, 1, founder_amount),), parameters)
 

@@ -1,15 +1,15 @@
-"""The ledger state machine: what committed blocks do to accounts, tasks, members and the validator set.
+"""The ledger state machine: what blocks do to accounts, tasks, members and the validator set.
 
-Deterministic: integers, the block's own time, sorted iteration. Whether transactions are signed is checked before they
-come here, when they enter a mempool or a replica checks a block.
+Deterministic: integers, the block's own time, sorted iteration. Whether transactions are signed is
+checked before they come here, when they enter a mempool or a replica checks a block.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from collections.abc import Mapping
 from consensus.accounts import ACCOUNTS, NO_ACCOUNT, transfer
 from consensus.admission import (
     CANDIDATES,
@@ -59,7 +59,10 @@ class LedgerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BlockResult:
-    """What executing a block came to. `writes` go to the chain store, in one batch with the block itself."""
+    """What executing a block came to.
+
+    `writes` go to the chain store, in one batch with the block itself.
+    """
 
     height: int
     writes: tuple[Write, ...]
@@ -192,7 +195,10 @@ class Ledger:
         return self._tree.prove(key)
 
     def check_invariants(self) -> None:
-        """Assert what must hold after every block: no money was made or lost, and the roles fit the seats."""
+        """Assert what must hold after every block.
+
+        No money was made or lost, and the members' roles fit the validators' seats.
+        """
         balances = [account.balance for _, account in self._state.items(ACCOUNTS)]
         escrow = sum(task.reward for _, task in self._state.items(TASKS) if task.is_open)
         assert min(balances) >= 0, "an account is overdrawn"
@@ -205,7 +211,10 @@ class Ledger:
         )
 
     def execute(self, block: Block) -> BlockResult:
-        """Execute the next committed block. The caller persists `writes` before it tells anybody."""
+        """Execute the next committed block.
+
+        The caller persists `writes` before it tells anybody.
+        """
         header, present = block.header, self.validators
         assert header.height == self._height + 1, f"block {header.height} after {self._height}"
         assert header.chain == self._genesis.federation_id, "a block of another federation"

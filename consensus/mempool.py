@@ -1,8 +1,8 @@
 """Transactions that wait for a block: bounded, deduplicated, in nonce order for each sender.
 
-Only transactions whose signature has been verified may be added; whatever else a peer or a user can get wrong is
-answered here with a code and a sentence. The nonces of each sender are used without gaps. A transaction that comes
-before its predecessor is held, up to `max_gap` nonces ahead.
+Only transactions whose signature has been verified may be added; whatever else a peer or a user can
+get wrong is answered here with a code and a sentence. The nonces of each sender are used without
+gaps. A transaction that comes before its predecessor is held, up to `max_gap` nonces ahead.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from consensus.transactions import (
     Transfer,
 )
 from gossip.codec import Digest
+
+_SLACK = 1024
+"""How many stale entries the heap of expiries may hold, besides as many as are live."""
 
 
 class RefusalCode(Enum):
@@ -79,7 +82,10 @@ class Limits:
 
 @dataclass(slots=True)
 class _Queue:
-    """One sender's waiting transactions by nonce. All from `next_nonce` to `first_gap` are there."""
+    """One sender's waiting transactions by nonce.
+
+    All from `next_nonce` to `first_gap` are there.
+    """
 
     next_nonce: int
     first_gap: int
@@ -195,7 +201,8 @@ class Mempool:
         if body.nonce > queue.first_gap + limits.max_gap:
             return Refused(
                 RefusalCode.NONCE_TOO_FAR,
-                f"nonce {body.nonce} is more than {limits.max_gap} ahead of {queue.first_gap}, the first one missing",
+                f"nonce {body.nonce} is more than {limits.max_gap} ahead of {queue.first_gap}, "
+                "the first one missing",
             )
         size_bytes, spending = len(transaction.raw), queue.spending + _spending(transaction)
         if spending > account.balance:
@@ -216,7 +223,10 @@ class Mempool:
         return None
 
     def select(self, max_txs: int, max_bytes: int) -> tuple[Transaction, ...]:
-        """What the next block should hold: senders take turns, each in its nonce order. Nothing is removed."""
+        """What the next block should hold: senders take turns, each in its nonce order.
+
+        Nothing is removed.
+        """
         chosen: list[Transaction] = []
         left_bytes = max_bytes
         turn, senders = 0, list(self._ready)
@@ -237,7 +247,10 @@ class Mempool:
         return tuple(chosen)
 
     def remove_committed(self, block: Block, ledger: Ledger) -> tuple[Dropped, ...]:
-        """Forget the block's transactions, and tell of those that it made impossible. The ledger has executed it."""
+        """Forget the block's transactions, and tell of those that it made impossible.
+
+        The ledger has executed it.
+        """
         for transaction in block.transactions:
             self._remove(transaction)
         dropped: list[Dropped] = []
@@ -251,6 +264,9 @@ class Mempool:
                 self._settle(expired.body.sender, ledger)
                 reason = f"valid up to height {expired.body.expiry_height}"
                 dropped.append(Dropped(expired, RefusalCode.EXPIRED, reason))
+        if len(self._expiries) > 2 * self.size + _SLACK:
+            self._expiries = [(one.body.expiry_height, one.id) for one in self._by_id.values()]
+            heapq.heapify(self._expiries)
         return tuple(dropped)
 
     def _remove(self, transaction: Transaction) -> None:
@@ -287,7 +303,10 @@ class Mempool:
 
 
 def _spending(transaction: Transaction) -> int:
-    """What the transaction takes from its sender's balance at least; nothing if it may earn as well."""
+    """What the transaction takes from its sender's balance at least.
+
+    Nothing if it may earn as well.
+    """
     spent = 0
     for operation in transaction.body.operations:
         match operation:

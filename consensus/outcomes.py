@@ -1,6 +1,7 @@
 """What became of each transaction of a block, and the root that certifies it.
 
-Only codes and figures are hashed. The sentences are made from them, so a better wording never splits a federation.
+Only codes and figures are hashed. The sentences are made from them, so a better wording never
+splits a federation.
 """
 
 from __future__ import annotations
@@ -66,14 +67,14 @@ _SENTENCES: dict[Code, str] = {
     Code.TASK_NOT_OVERDUE: "the executor has time until {0}, the block's time is {1}",
     Code.NOT_EXECUTOR: "the task was claimed by another node",
     Code.NOT_PARTY: "the sender neither asked for the task nor claimed it",
-    Code.RECEIPT_MISMATCH: "the receipt speaks of another task, input, asker, executor or federation",
+    Code.RECEIPT_MISMATCH: "the receipt speaks of another task, input, asker or federation",
     Code.RECEIPT_UNSIGNED: "the receipt's signature is not the executor's",
     Code.ALREADY_MEMBER: "the node is a member already",
     Code.INVITE_USED: "the invite has been used",
     Code.ALREADY_VALIDATOR: "the node is a validator already",
     Code.VOTING_KEY_TAKEN: "the voting key is in use, or is somebody's identity key",
     Code.TOO_MANY_VALIDATORS: "the validator set is full ({0} seats)",
-    Code.TOO_FAST_GROWTH: "newcomers would hold a third of the power; approve again in a later block",
+    Code.TOO_FAST_GROWTH: "newcomers would hold a third of the power; approve again later",
 }
 
 Figures = Annotated[tuple[Natural, ...], msgspec.Meta(max_length=3)]
@@ -81,14 +82,20 @@ Figures = Annotated[tuple[Natural, ...], msgspec.Meta(max_length=3)]
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A rule's answer when it can't be applied. `figures` fill the places in the code's sentence."""
+    """A rule's answer when it can't be applied.
+
+    `figures` fill the places in the code's sentence.
+    """
 
     code: Code
     figures: tuple[int, ...] = ()
 
 
 class Outcome(Wire, frozen=True):
-    """One transaction's fate. `operation` is the index of the one that failed, 0 if none was reached."""
+    """One transaction's fate.
+
+    `operation` is the index of the one that failed, 0 if none was reached.
+    """
 
     transaction: Bytes32
     code: Code
@@ -109,14 +116,17 @@ class Outcome(Wire, frozen=True):
 
 
 class Results(Wire, frozen=True):
-    """All outcomes of a block in its order, and the digest of the state writes. Kept beside the block."""
+    """All outcomes of a block in its order, and the digest of the state writes.
+
+    Kept beside the block.
+    """
 
     outcomes: Annotated[tuple[Outcome, ...], msgspec.Meta(max_length=MAX_BLOCK_TXS)]
     writes_digest: Bytes32
 
     @property
     def root(self) -> Digest:
-        """The `results_root` that STATE votes cover: the outcomes, then the digest of the writes."""
+        """What STATE votes cover as `results_root`: outcomes, then the digest of the writes."""
         return merkle_root(self._leaves())
 
     def path(self, index: int) -> MerklePath:

@@ -1,6 +1,7 @@
 """The ledger's state as typed tables, and the draft on which a block is tried out.
 
-A table is a one-byte prefix before its ids; prefix and id together are the state key that the state tree commits to.
+A table is a one-byte prefix before its ids; prefix and id together are the state key that the state
+tree commits to.
 """
 
 from __future__ import annotations
@@ -70,9 +71,10 @@ _MISSING: Any = object()
 
 
 class Draft:
-    """Changes of a block that are not yet state, and of the transaction that is not yet the block's.
+    """Changes of a block that are not yet state, and of a transaction not yet the block's.
 
-    Rules read and write here. `keep` makes the transaction's changes the block's; `drop` forgets them.
+    Rules read and write here. `keep` makes the transaction's changes the block's; `drop` forgets
+    them.
     """
 
     __slots__ = ("_base", "_kept", "_kept_events", "_tried", "_tried_events")
@@ -136,7 +138,10 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a rule may look at besides the draft. `validators` is the set that votes on this very block."""
+    """What a rule may look at besides the draft.
+
+    `validators` is the set that votes on this very block.
+    """
 
     genesis: Genesis
     verifier: Verifier

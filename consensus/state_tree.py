@@ -1,10 +1,12 @@
 """An authenticated map: a compact binary sparse Merkle tree over the hashes of its keys.
 
-A key's place is the bits of its hash, first bit at the root. A subtree that holds a single leaf is that leaf, an empty
-one has the zero digest, so the shape and the root depend on the content alone and never on the order of updates. The
-idea is the Jellyfish tree's (Gao et al. 2021), without its 16-fold nodes and versions.
+A key's place is the bits of its hash, first bit at the root. A subtree that holds a single leaf is
+that leaf, an empty one has the zero digest, so the shape and the root depend on the content alone
+and never on the order of updates. The idea is the Jellyfish tree's (Gao et al. 2021), without its
+16-fold nodes and versions.
 
-Nodes are immutable and shared between versions of the tree, and one update touches each changed path once.
+Nodes are immutable and shared between versions of the tree, and one update touches each changed
+path once.
 """
 
 from __future__ import annotations
@@ -12,19 +14,24 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
 from gossip.codec import ZERO_DIGEST, Bytes32, Digest, Wire
 
 _BITS = 256
+_PAIR = 2
+_EMPTY = bytes(ZERO_DIGEST)
 
 Leaf: TypeAlias = "tuple[bytes, int, bytes]"
 """Digest, key hash as an integer, value hash."""
 Branch: TypeAlias = "tuple[bytes, Node, Node, None]"
-"""Digest, the half whose next bit is 0, the half whose next bit is 1. The length tells it from a leaf."""
+"""Digest, the half whose next bit is 0, the half whose next bit is 1."""
 Node: TypeAlias = "Leaf | Branch | None"
+
+_LEAF_FIELDS: Final = 3
+"""Plain tuples are half the cost of objects; their length tells a leaf from a branch."""
 
 
 class ProofLeaf(Wire, frozen=True):
@@ -35,13 +42,17 @@ class ProofLeaf(Wire, frozen=True):
 
 
 class StateProof(Wire, frozen=True):
-    """Shows what stands at the end of a key's path: its own leaf, another one, or nothing (the last two: absence).
+    """Shows what stands at the end of a key's path: its own leaf, another one, or nothing.
 
-    `siblings` begin below the root.
+    The last two show that the key is absent. `siblings` begin below the root.
     """
 
     leaf: ProofLeaf | None
     siblings: Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=_BITS)]
+
+
+_Updates: TypeAlias = "tuple[list[int], list[Leaf | None]]"
+"""Places in ascending order, and what is to stand there (None: nothing)."""
 
 
 def _key_hash(key: bytes) -> bytes:
@@ -74,7 +85,10 @@ class StateTree:
         return ZERO_DIGEST if self._node is None else Digest(self._node[0])
 
     def update(self, writes: Mapping[bytes, bytes | None]) -> StateTree:
-        """The next version: each key set to its value or, with None, deleted. Absent keys may be deleted."""
+        """The next version: each key set to its value or, with None, deleted.
+
+        Absent keys may be deleted.
+        """
         leaves: list[tuple[int, Leaf | None]] = []
         for key, value in writes.items():
             key_hash = _key_hash(key)
@@ -85,17 +99,15 @@ class StateTree:
                 value_hash = _value_hash(value)
                 leaves.append((place, (_leaf_digest(key_hash, value_hash), place, value_hash)))
         leaves.sort(key=_place)
-        places = [place for place, _ in leaves]
-        return StateTree(
-            _merged(self._node, places, [leaf for _, leaf in leaves], 0, len(places), _BITS - 1)
-        )
+        updates = [place for place, _ in leaves], [leaf for _, leaf in leaves]
+        return StateTree(_merged(self._node, updates, 0, len(leaves), _BITS - 1))
 
     def prove(self, key: bytes) -> StateProof:
         """Inclusion or absence of a key."""
         place = int.from_bytes(_key_hash(key), "big")
         siblings: list[bytes] = []
         node, shift = self._node, _BITS - 1
-        while node is not None and len(node) == 4:
+        while node is not None and len(node) != _LEAF_FIELDS:
             _, left, right, _ = node
             node, beside = (right, left) if place >> shift & 1 else (left, right)
             siblings.append(ZERO_DIGEST if beside is None else beside[0])
@@ -108,54 +120,80 @@ def _place(item: tuple[int, Leaf | None]) -> int:
     return item[0]
 
 
-def _merged(
-    node: Node, places: list[int], leaves: list[Leaf | None], start: int, stop: int, shift: int
-) -> Node:
-    """The subtree below bit `shift` with the updates `start` to `stop` of the sorted lists applied."""
-    if start == stop:
-        return node
-    if node is None or len(node) == 3:
-        kept = [] if node is None else [node]
-        return _placed(kept, places, leaves, start, stop, shift)
-    _, left, right, _ = node
-    middle = _middle(places, start, stop, shift)
-    return _joined(
-        _merged(left, places, leaves, start, middle, shift - 1),
-        _merged(right, places, leaves, middle, stop, shift - 1),
-    )
-
-
-def _placed(
-    kept: list[Leaf],
-    places: list[int],
-    leaves: list[Leaf | None],
-    start: int,
-    stop: int,
-    shift: int,
-) -> Node:
-    """The subtree of the updates `start` to `stop`, in the place of nothing or of one leaf."""
-    new = [leaf for leaf in leaves[start:stop] if leaf is not None]
-    for leaf in kept:
-        at = bisect_left(places, leaf[1], start, stop)
-        if at == stop or places[at] != leaf[1]:
-            new.append(leaf)
-            new.sort(key=_leaf_place)
-    return _built(new, [leaf[1] for leaf in new], 0, len(new), shift)
-
-
 def _leaf_place(leaf: Leaf) -> int:
     return leaf[1]
 
 
+def _merged(node: Node, updates: _Updates, start: int, stop: int, shift: int) -> Node:
+    """The subtree from bit `shift` on, with the updates `start` to `stop` applied."""
+    places, leaves = updates
+    if stop - start == 1:
+        return _with_one(node, places[start], leaves[start], shift)
+    if start == stop:
+        return node
+    if node is None or len(node) == _LEAF_FIELDS:
+        new = [leaf for leaf in leaves[start:stop] if leaf is not None]
+        if node is not None and node[1] not in places[start:stop]:
+            new.append(node)
+            new.sort(key=_leaf_place)
+        return _built(new, [leaf[1] for leaf in new], 0, len(new), shift)
+    middle = _middle(places, start, stop, shift)
+    left = _merged(node[1], updates, start, middle, shift - 1)
+    right = _merged(node[2], updates, middle, stop, shift - 1)
+    return _joined(left, right)
+
+
+def _with_one(node: Node, place: int, leaf: Leaf | None, shift: int) -> Node:
+    """The subtree with one update applied: down to its place, and back with new digests."""
+    passed: list[tuple[int, Node]] = []
+    while node is not None and len(node) != _LEAF_FIELDS:
+        _, left, right, _ = node
+        if place >> shift & 1:
+            passed.append((1, left))
+            node = right
+        else:
+            passed.append((0, right))
+            node = left
+        shift -= 1
+    if node is None or node[1] == place:
+        node = leaf
+    elif leaf is not None:
+        node = _parted(node, leaf, shift)
+    hashing = blake2b
+    for bit, beside in reversed(passed):
+        if node is None or beside is None:
+            node = _joined(beside, node) if bit else _joined(node, beside)
+        elif bit:
+            digest = hashing(b"\x01" + beside[0] + node[0], digest_size=32).digest()
+            node = (digest, beside, node, None)
+        else:
+            digest = hashing(b"\x01" + node[0] + beside[0], digest_size=32).digest()
+            node = (digest, node, beside, None)
+    return node
+
+
+def _parted(one: Leaf, other: Leaf, shift: int) -> Node:
+    """The subtree of two leaves: a chain of branches down to the first bit in which they differ."""
+    lower, upper = (one, other) if one[1] < other[1] else (other, one)
+    differing = (lower[1] ^ upper[1]).bit_length() - 1
+    node = _joined(lower, upper)
+    for bit in range(differing + 1, shift + 1):
+        node = _joined(None, node) if lower[1] >> bit & 1 else _joined(node, None)
+    return node
+
+
 def _built(leaves: list[Leaf], places: list[int], start: int, stop: int, shift: int) -> Node:
     """The subtree of the sorted leaves `start` to `stop`."""
-    if stop - start <= 1:
-        return None if start == stop else leaves[start]
+    if stop - start == 1:
+        return leaves[start]
+    if stop - start == _PAIR:
+        return _parted(leaves[start], leaves[start + 1], shift)
+    if start == stop:
+        return None
     middle = _middle(places, start, stop, shift)
-    return _joined(
-        _built(leaves, places, start, middle, shift - 1),
-        _built(leaves, places, middle, stop, shift - 1),
-    )
+    left = _built(leaves, places, start, middle, shift - 1)
+    right = _built(leaves, places, middle, stop, shift - 1)
+    return _joined(left, right)
 
 
 def _middle(places: list[int], start: int, stop: int, shift: int) -> int:
@@ -165,13 +203,15 @@ def _middle(places: list[int], start: int, stop: int, shift: int) -> int:
 
 def _joined(left: Node, right: Node) -> Node:
     """The branch of two halves; a single leaf moves up."""
+    if left is not None and right is not None:
+        digest = blake2b(b"\x01" + left[0] + right[0], digest_size=32).digest()
+        return (digest, left, right, None)
+    single = right if left is None else left
+    if single is None or len(single) == _LEAF_FIELDS:
+        return single
     if left is None:
-        if right is None or len(right) == 3:
-            return right
-        return (_branch_digest(ZERO_DIGEST, right[0]), None, right, None)
-    if right is None:
-        return left if len(left) == 3 else (_branch_digest(left[0], ZERO_DIGEST), left, None, None)
-    return (_branch_digest(left[0], right[0]), left, right, None)
+        return (_branch_digest(_EMPTY, single[0]), None, single, None)
+    return (_branch_digest(single[0], _EMPTY), single, None, None)
 
 
 def check_proof(proof: StateProof, key: bytes, value: bytes | None, root: bytes) -> bool:
@@ -180,7 +220,7 @@ def check_proof(proof: StateProof, key: bytes, value: bytes | None, root: bytes)
     place = int.from_bytes(key_hash, "big")
     leaf = proof.leaf
     if leaf is None:
-        holds, digest = value is None, bytes(ZERO_DIGEST)
+        holds, digest = value is None, _EMPTY
     elif leaf.key_hash == key_hash:
         holds = value is not None and _value_hash(value) == leaf.value_hash
         digest = _leaf_digest(leaf.key_hash, leaf.value_hash)

@@ -1,4 +1,7 @@
-"""The life of a task: queued -> assigned -> settled, or failed, or cancelled. Its reward waits in escrow until the end."""
+"""The life of a task: queued, assigned, then settled, failed or cancelled.
+
+Its reward waits in escrow until the end.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ TASKS = Table(b"t", Task)
 def submit_task(
     draft: Draft, context: Context, operation: SubmitTask, index: int
 ) -> Refusal | None:
-    """Queue a task and put its reward into escrow. `index` is the operation's place in its transaction."""
+    """Queue a task and put its reward into escrow.
+
+    `index` is the operation's place in its transaction.
+    """
     parameters = context.genesis.parameters
     earliest = context.time_ms + parameters.min_task_lead_ms
     latest = context.time_ms + parameters.max_task_lead_ms
@@ -72,7 +78,10 @@ def claim_task(draft: Draft, context: Context, operation: ClaimTask) -> Refusal 
 
 
 def complete_task(draft: Draft, context: Context, operation: CompleteTask) -> Refusal | None:
-    """The executor hands in its signed receipt and is paid. Late is allowed, until the asker has taken the reward back."""
+    """The executor hands in its signed receipt and is paid.
+
+    Late is allowed, until the asker has taken the reward back.
+    """
     receipt = operation.signed.receipt
     task = draft.get(TASKS, receipt.task)
     if task is None:
@@ -92,7 +101,7 @@ def complete_task(draft: Draft, context: Context, operation: CompleteTask) -> Re
 
 
 def fail_task(draft: Draft, context: Context, operation: FailTask) -> Refusal | None:
-    """The executor gives up, or the asker takes back a task that nobody claimed or whose deadline has come."""
+    """The executor gives up, or the asker takes back what nobody claimed or finished in time."""
     task = draft.get(TASKS, operation.task)
     if task is None:
         return Refusal(Code.UNKNOWN_TASK)

@@ -1,14 +1,15 @@
-"""The readable twin of the codec: wire values as JSON with named fields, for files that people open.
+"""The readable twin of the codec: wire values as JSON with named fields, for people.
 
-Hashes and keys are lower-case hex, amounts (integers annotated with `DECIMAL`) decimal strings, all else plain JSON. A
-tagged struct carries its tag as `"type"`. Reading is strict: every field must stand there once, none besides, each
-spelled the one way it is written.
+Hashes and keys are lower-case hex, amounts (`Coins`) decimal strings, all else plain JSON. A tagged
+struct carries its tag as `"type"`. Reading is strict: every field must stand there once, none
+besides, each spelled as it is written here.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, TypeVar
+from collections.abc import Iterator
+from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import inspect
@@ -16,154 +17,165 @@ from msgspec import inspect
 from gossip.codec import DecodeError
 
 T = TypeVar("T")
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+Positional: TypeAlias = "bool | int | float | str | bytes | list[Positional] | None"
 
-DECIMAL = {"json": "decimal"}
-"""`msgspec.Meta(extra=DECIMAL)` writes an integer as a decimal string, safe from readers that use floats."""
+_DECIMAL = {"json": "decimal"}
 
-Coins = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1, extra=DECIMAL)]
-"""An amount of money, in the smallest unit."""
+Coins = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1, extra=_DECIMAL)]
+"""An amount in the smallest unit. A decimal string in JSON, safe from readers that use floats."""
 
 _TAG = "type"
 
 
 def to_json(value: object) -> str:
     """The JSON text of a wire value, indented for reading."""
-    return json.dumps(_written(value, _type_of(type(value)), is_decimal=False), indent=2)
+    return json.dumps(_written(value, inspect.type_info(type(value))), indent=2) + "\n"
 
 
 def from_json(text: str | bytes, kind: type[T]) -> T:
     """Read what `to_json` wrote. Raises `DecodeError` naming the field that is wrong."""
     try:
-        parsed = json.loads(text, object_pairs_hook=_object)
-    except (ValueError, RecursionError) as error:
+        parsed: Json = json.loads(text, object_pairs_hook=_object)
+        positional = _read(parsed, inspect.type_info(kind), "")
+    except RecursionError:
+        raise DecodeError("not JSON: nested too deeply") from None
+    except DecodeError:
+        raise
+    except ValueError as error:
         raise DecodeError(f"not JSON: {error}") from None
-    plain = _read(parsed, _type_of(kind), "", is_decimal=False)
     try:
-        value: T = msgspec.convert(plain, kind, builtin_types=(bytes,))
-    except (msgspec.ValidationError, ValueError) as error:
-        raise DecodeError(_named(str(error), kind)) from None
+        value: T = msgspec.convert(positional, kind, builtin_types=(bytes,))
+    except msgspec.ValidationError as error:
+        raise DecodeError(_named(str(error), inspect.type_info(kind))) from None
     return value
 
 
-def _type_of(kind: Any) -> inspect.Type:
-    return inspect.type_info(kind)
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise ValueError("a field stands twice")
+        raise DecodeError("not JSON of ours: a field stands twice in one object")
     return fields
 
 
-def _named(message: str, kind: Any) -> str:
+def _named(message: str, kind: inspect.Type) -> str:
     """Turn msgspec's positions (`$[2][0]`) into names (`parameters.supply`)."""
     text, found, path = message.rpartition(" - at `$")
     if not found:
         return message
-    names: list[str] = []
-    at: inspect.Type = _type_of(kind)
-    for step in path.rstrip("`").strip("[]").split("]["):
-        at = _bare(at)
+    return f"{'.'.join(_names(path.rstrip('`').strip('[]').split(']['), kind))}: {text}"
+
+
+def _names(steps: list[str], kind: inspect.Type) -> Iterator[str]:
+    at = kind
+    for step in steps:
+        at = next(_structs(at), at)
         if isinstance(at, inspect.StructType) and step.isdecimal():
             field = at.fields[int(step) - (at.tag is not None)]
-            names.append(field.name)
+            yield field.name
             at = field.type
-        elif isinstance(at, inspect.VarTupleType):
-            names.append(step)
-            at = at.item_type
-    return f"{'.'.join(names)}: {text}"
+        else:
+            yield step
+            at = at.item_type if isinstance(at, inspect.VarTupleType) else at
 
 
-def _bare(kind: inspect.Type) -> inspect.Type:
-    while isinstance(kind, inspect.Metadata):
-        kind = kind.type
-    return kind
+def _structs(kind: inspect.Type) -> Iterator[inspect.StructType]:
+    """The struct types that an annotation allows."""
+    match kind:
+        case inspect.StructType():
+            yield kind
+        case inspect.Metadata():
+            yield from _structs(kind.type)
+        case inspect.UnionType():
+            for option in kind.types:
+                yield from _structs(option)
+        case _:
+            return
 
 
-def _written(value: Any, kind: inspect.Type, *, is_decimal: bool) -> Any:
+def _is_decimal(kind: inspect.Type) -> bool:
+    return isinstance(kind, inspect.Metadata) and kind.extra == _DECIMAL
+
+
+def _present(kind: inspect.UnionType) -> inspect.Type:
+    """What an optional value is when it is there."""
+    return next(option for option in kind.types if not isinstance(option, inspect.NoneType))
+
+
+def _written(value: object, kind: inspect.Type) -> Json:
+    if value is None:
+        return None
     match kind:
         case inspect.Metadata():
-            return _written(value, kind.type, is_decimal=is_decimal or kind.extra == DECIMAL)
+            return str(value) if _is_decimal(kind) else _written(value, kind.type)
         case inspect.UnionType():
-            return _written(value, _chosen(value, kind), is_decimal=is_decimal)
+            chosen = (option for option in _structs(kind) if option.cls is type(value))
+            return _written(value, next(chosen, None) or _present(kind))
         case inspect.StructType():
             named = {
-                field.encode_name: _written(
-                    getattr(value, field.name), field.type, is_decimal=False
-                )
+                field.encode_name: _written(getattr(value, field.name), field.type)
                 for field in kind.fields
             }
             return named if kind.tag is None else {_TAG: kind.tag, **named}
         case inspect.VarTupleType():
-            return [_written(item, kind.item_type, is_decimal=is_decimal) for item in value]
-        case inspect.BytesType():
-            return value.hex()
+            assert isinstance(value, tuple)
+            return [_written(item, kind.item_type) for item in value]
         case inspect.EnumType():
-            return value.value
-        case inspect.IntType():
-            return str(value) if is_decimal else value
+            plain: Json = kind.cls(value).value
+            return plain
+        case inspect.BytesType():
+            assert isinstance(value, bytes)
+            return value.hex()
         case _:
+            assert isinstance(value, bool | int | str), f"no JSON form for {kind}"
             return value
 
 
-def _chosen(value: Any, kind: inspect.UnionType) -> inspect.Type:
-    """The member of a union that a value belongs to."""
-    if value is None:
-        return inspect.NoneType()
-    others = [_bare(option) for option in kind.types if not isinstance(option, inspect.NoneType)]
-    if len(others) == 1:
-        return others[0]
-    return next(
-        option
-        for option in others
-        if isinstance(option, inspect.StructType) and option.cls is type(value)
-    )
-
-
-def _read(value: Any, kind: inspect.Type, where: str, *, is_decimal: bool) -> Any:
+def _read(value: Json, kind: inspect.Type, where: str) -> Positional:
+    """Turn named fields into positions and hex into bytes; `msgspec.convert` checks the rest."""
     match kind:
         case inspect.Metadata():
-            return _read(value, kind.type, where, is_decimal=is_decimal or kind.extra == DECIMAL)
-        case inspect.UnionType():
             return (
-                None
-                if value is None
-                else _read(value, _tagged(value, kind, where), where, is_decimal=is_decimal)
+                _read_amount(value, where) if _is_decimal(kind) else _read(value, kind.type, where)
+            )
+        case inspect.UnionType():
+            if value is None:
+                return None
+            structs = list(_structs(kind))
+            return _read(
+                value, _tagged(value, structs, where) if structs else _present(kind), where
             )
         case inspect.StructType():
             return _read_struct(value, kind, where)
         case inspect.VarTupleType():
             if not isinstance(value, list):
                 raise DecodeError(f"{where}: expected a list")
-            return [
-                _read(item, kind.item_type, f"{where}.{at}", is_decimal=is_decimal)
-                for at, item in enumerate(value)
-            ]
+            return [_read(item, kind.item_type, f"{where}.{at}") for at, item in enumerate(value)]
         case inspect.BytesType():
             return _read_hex(value, where)
-        case inspect.IntType():
-            return _read_integer(value, where, is_decimal=is_decimal)
         case _:
-            return value
+            return _read_plain(value, where)
 
 
-def _tagged(value: Any, kind: inspect.UnionType, where: str) -> inspect.Type:
-    others = [_bare(option) for option in kind.types if not isinstance(option, inspect.NoneType)]
-    if len(others) == 1:
-        return others[0]
+def _tagged(value: Json, options: list[inspect.StructType], where: str) -> inspect.StructType:
+    if len(options) == 1:
+        return options[0]
     tag = value.get(_TAG) if isinstance(value, dict) else None
-    for option in others:
-        if isinstance(option, inspect.StructType) and option.tag == tag:
+    for option in options:
+        if option.tag == tag:
             return option
-    raise DecodeError(f"{where}: unknown {_TAG}")
+    raise DecodeError(f"{where}.{_TAG}: unknown".removeprefix("."))
 
 
-def _read_struct(value: Any, kind: inspect.StructType, where: str) -> list[Any]:
+def _read_struct(value: Json, kind: inspect.StructType, where: str) -> Positional:
     if not isinstance(value, dict):
         raise DecodeError(f"{where or 'the file'}: expected an object")
     dot = f"{where}." if where else ""
-    expected = [field.encode_name for field in kind.fields] + ([] if kind.tag is None else [_TAG])
+    expected = [field.encode_name for field in kind.fields]
+    if kind.tag is not None:
+        expected.append(_TAG)
+        if value.get(_TAG) != kind.tag:
+            raise DecodeError(f"{dot}{_TAG}: expected {kind.tag!r}")
     for name in expected:
         if name not in value:
             raise DecodeError(f"{dot}{name}: missing")
@@ -171,39 +183,37 @@ def _read_struct(value: Any, kind: inspect.StructType, where: str) -> list[Any]:
         if name not in expected:
             raise DecodeError(f"{dot}{name}: unknown field")
     fields = [
-        _read(value[field.encode_name], field.type, f"{dot}{field.encode_name}", is_decimal=False)
+        _read(value[field.encode_name], field.type, dot + field.encode_name)
         for field in kind.fields
     ]
-    if kind.tag is None:
-        return fields
-    if value[_TAG] != kind.tag:
-        raise DecodeError(f"{dot}{_TAG}: expected {kind.tag!r}")
-    return [kind.tag, *fields]
+    return fields if kind.tag is None else [kind.tag, *fields]
 
 
-def _read_hex(value: Any, where: str) -> bytes:
+def _read_hex(value: Json, where: str) -> bytes:
     if isinstance(value, str):
         try:
             read = bytes.fromhex(value)
         except ValueError:
-            read = b""
+            read = b"not hex"
         if read.hex() == value:
             return read
     raise DecodeError(f"{where}: expected lower-case hex")
 
 
-def _read_integer(value: Any, where: str, *, is_decimal: bool) -> int:
-    if not is_decimal:
-        if type(value) is int:
-            return value
-        raise DecodeError(f"{where}: expected an integer")
-    if (
-        isinstance(value, str)
-        and value.isascii()
-        and value.isdecimal()
-        and len(value) <= len(str(2**64))
-    ):
-        number = int(value)
-        if str(number) == value:
-            return number
+def _read_amount(value: Json, where: str) -> int:
+    longest = len(str(2**63))
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= longest:
+        amount = int(value)
+        if str(amount) == value:
+            return amount
     raise DecodeError(f"{where}: expected an amount as a decimal string")
+
+
+def _read_plain(value: Json, where: str) -> Positional:
+    if isinstance(value, float | dict):
+        raise DecodeError(f"{where}: expected a plain value")
+    if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
+        raise DecodeError(f"{where}: not Unicode text")
+    if isinstance(value, list):
+        raise DecodeError(f"{where}: expected a plain value, found a list")
+    return value
