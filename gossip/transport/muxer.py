@@ -1,0 +1,276 @@
+"""One connection: a TCP socket, the Noise channel on it, and a Yamux session in that.
+
+Three tasks of its own serve it: one reads the socket, one writes to it whatever waits, and one
+pings. Nobody else touches the socket, so that a caller who is cancelled, or gives up on a stream,
+never leaves half a packet behind; and a peer that takes nothing holds up nobody but itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import trio
+
+from gossip.identity import NodeId
+from gossip.transport import yamux
+from gossip.transport.address import Address
+from gossip.transport.repairs import SecureChannel
+
+_READ_BYTES = 128 * 2**10
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a silent or slow peer is borne. A freeze is noticed after `ping_misses` pings."""
+
+    ping_every_s: float = 2.0
+    ping_misses: int = 3
+    write_s: float = 10.0
+    negotiate_s: float = 5.0
+    dial_s: float = 10.0
+
+
+class MuxStream:
+    """One stream of a connection: bytes in order, both ways, held back by the reader's window.
+
+    Reading and writing raise `ConnectionError` when the stream is reset or the connection lost.
+    """
+
+    def __init__(self, connection: Connection, flow: yamux.Flow) -> None:
+        self.connection = connection
+        self.flow = flow
+        self._changed = trio.lowlevel.ParkingLot()
+
+    def wake(self) -> None:
+        """Have waiting readers and writers look again."""
+        self._changed.unpark_all()
+
+    async def read_some(self, max_bytes: int) -> bytes:
+        """What has arrived, at least one byte; b"" at the end."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self.flow.received:
+            if self.flow.read_ended:
+                return b""
+            if self.flow.was_reset:
+                raise ConnectionError(self.connection.reason or "the stream was reset")
+            await self._changed.park()
+        data = self.connection.session.read(self.flow, max_bytes)
+        self.connection.flush()
+        return data
+
+    async def read_exactly(self, size_bytes: int) -> bytes:
+        """Raises `ConnectionError` if the stream ends before."""
+        data = bytearray()
+        while len(data) < size_bytes:
+            more = await self.read_some(size_bytes - len(data))
+            if not more:
+                raise ConnectionError("the stream ended too early")
+            data += more
+        return bytes(data)
+
+    async def write(self, data: bytes) -> None:
+        """Return when all of `data` is on its way. A cancelled caller may have written a part."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        rest = memoryview(data)
+        while True:
+            if self.flow.was_reset or self.flow.write_ended:
+                raise ConnectionError(self.connection.reason or "the stream was reset")
+            rest = rest[self.connection.session.write(self.flow, rest) :]
+            self.connection.flush()
+            if not rest:
+                break
+            if self.flow.send_window_bytes:
+                await self.connection.drained()
+            else:
+                await self._changed.park()
+
+    def end_write(self) -> None:
+        """Say that nothing more comes."""
+        self.connection.session.end_write(self.flow)
+        self.connection.flush()
+        if self.flow.over:
+            self.connection.forget(self)
+
+    def reset(self) -> None:
+        """Throw it away, in both directions."""
+        self.connection.session.reset(self.flow)
+        self.connection.flush()
+        self.connection.forget(self)
+        self.wake()
+
+
+class Connection:
+    """An authenticated connection to `peer`. It lives while `run` does."""
+
+    def __init__(
+        self,
+        socket: trio.SocketStream,
+        peer: NodeId,
+        channel: SecureChannel,
+        session: yamux.Session,
+        *,
+        outbound: bool,
+        patience: Patience,
+    ) -> None:
+        name = socket.socket.getpeername()
+        self.address = Address.of_socket(name[:2]).with_peer(peer)
+        self.peer = peer
+        self.outbound = outbound
+        self.session = session
+        self.reason: str | None = None
+        self.round_trip_s: float | None = None
+        self._socket = socket
+        self._channel = channel
+        self._patience = patience
+        self._streams: dict[int, MuxStream] = {}
+        self._outgoing = trio.lowlevel.ParkingLot()
+        self._drained = trio.lowlevel.ParkingLot()
+        self._nursery: trio.Nursery | None = None
+        self._heard = False
+        self._pings = 0
+        self._ping_sent_at = 0.0
+        self._hearing = trio.lowlevel.ParkingLot()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has ended, for the reason in `reason`."""
+        return self.reason is not None
+
+    async def run(
+        self,
+        early: bytes,
+        on_stream: Callable[[MuxStream], Awaitable[None]],
+    ) -> None:
+        """Serve until closed. `early` is what came in behind the negotiation; raises nothing."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                self._on_stream = on_stream
+                if self.reason is not None:
+                    return
+                nursery.start_soon(self._read, early)
+                nursery.start_soon(self._write)
+                nursery.start_soon(self._watch)
+        finally:
+            self.close("this node stops")
+            await trio.aclose_forcefully(self._socket)
+
+    def spawn(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Run a task that is cancelled when the connection ends. It mustn't raise."""
+        if self._nursery is not None and self.reason is None:
+            self._nursery.start_soon(task, *args)
+
+    def close(self, reason: str) -> None:
+        """End it at once, whatever state the peer is in. The first reason stays."""
+        if self.reason is not None:
+            return
+        self.reason = reason
+        self.session.abandon()
+        for stream in self._streams.values():
+            stream.wake()
+        self._streams.clear()
+        self._drained.unpark_all()
+        self._hearing.unpark_all()
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
+
+    def open(self) -> MuxStream:
+        """Open a stream. Raises `ConnectionError` when the connection is over."""
+        if self.reason is not None:
+            raise ConnectionError(self.reason)
+        stream = MuxStream(self, self.session.open())
+        self._streams[stream.flow.id] = stream
+        self.flush()
+        return stream
+
+    def forget(self, stream: MuxStream) -> None:
+        """Drop what is kept of a stream that is over."""
+        self._streams.pop(stream.flow.id, None)
+
+    def flush(self) -> None:
+        """Have what waits written."""
+        if self.session.outgoing_bytes:
+            self._outgoing.unpark()
+
+    async def drained(self) -> None:
+        """Wait until a batch was written, or the connection is over."""
+        if self.reason is None:
+            await self._drained.park()
+
+    async def answers(self, within_s: float) -> bool:
+        """Whether anything comes from the peer in time, if only the answer to a ping."""
+        self._send_ping()
+        with trio.move_on_after(within_s) as limit:
+            await self._hearing.park()
+        return not (limit.cancelled_caught or self.is_closed)
+
+    async def _read(self, data: bytes) -> None:
+        try:
+            while self.reason is None:
+                self._dispatch(self.session.feed(data))
+                self.flush()
+                sealed = await self._socket.receive_some(_READ_BYTES)
+                if not sealed:
+                    self.close("it closed the connection")
+                    return
+                self._heard = True
+                self._hearing.unpark_all()
+                data = self._channel.open(sealed)
+        except trio.BrokenResourceError:
+            self.close("the connection was cut")
+        except ConnectionError as error:
+            self.close(str(error))
+
+    def _dispatch(self, events: list[yamux.Event]) -> None:
+        for event in events:
+            match event:
+                case yamux.Changed(flow):
+                    stream = self._streams.get(flow.id)
+                    if stream is not None:
+                        stream.wake()
+                        if flow.over:
+                            self.forget(stream)
+                case yamux.Opened(flow):
+                    stream = MuxStream(self, flow)
+                    self._streams[flow.id] = stream
+                    self.spawn(self._on_stream, stream)
+                case yamux.Ponged(value):
+                    if value == self._pings:
+                        self.round_trip_s = trio.current_time() - self._ping_sent_at
+                case yamux.Ended(reason):
+                    self.close(reason)
+
+    async def _write(self) -> None:
+        try:
+            while True:
+                data = self.session.take_outgoing()
+                if not data:
+                    await self._outgoing.park()
+                    continue
+                sealed = self._channel.seal(data)
+                with trio.move_on_after(self._patience.write_s) as limit:
+                    await self._socket.send_all(sealed)
+                if limit.cancelled_caught:
+                    # Half a packet has left, and nothing can follow it.
+                    self.close(f"it took no data for {self._patience.write_s:g} s")
+                    return
+                self._drained.unpark_all()
+        except trio.BrokenResourceError:
+            self.close("the connection was cut")
+
+    async def _watch(self) -> None:
+        misses = 0
+        while misses < self._patience.ping_misses:
+            self._heard = False
+            self._send_ping()
+            await trio.sleep(self._patience.ping_every_s)
+            # Ticks are counted, not seconds: after a pause of our own process one tick has passed.
+            misses = 0 if self._heard else misses + 1
+        self.close(f"it was silent for {misses * self._patience.ping_every_s:g} s")
+
+    def _send_ping(self) -> None:
+        self._pings = (self._pings + 1) % 2**32
+        self._ping_sent_at = trio.current_time()
+        self.session.ping(self._pings)
+        self.flush()
