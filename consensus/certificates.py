@@ -8,6 +8,7 @@ quorum over the same statement.
 from __future__ import annotations
 
 from enum import IntEnum
+from itertools import pairwise
 from typing import Annotated
 
 import msgspec
@@ -109,7 +110,7 @@ def certificate_fault(
     if statement.epoch != members.epoch:
         return f"certificate of epoch {statement.epoch}, validator set of epoch {members.epoch}"
     voters = [endorsement.voter for endorsement in certificate.endorsements]
-    if any(left >= right for left, right in zip(voters, voters[1:], strict=False)):
+    if any(left >= right for left, right in pairwise(voters)):
         return "signers are not distinct and in order"
     strangers = [voter for voter in voters if members.member(voter) is None]
     if strangers:

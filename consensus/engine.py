@@ -1,8 +1,8 @@
 """The whole consensus core of one node: `handle(now_ms, event) -> list[Effect]`.
 
 It joins the parts: the replica decides blocks, the ledger executes them, finality certifies what came of it, sync
-fetches what was missed, the mempool holds what waits. A node without a seat runs the same engine as an observer: it only
-fetches and executes. The daemon and the simulator drive this one object and nothing else of consensus.
+fetches what was missed, the mempool holds what waits. A node without a seat runs the same engine as an observer: it
+only fetches and executes. The daemon and the simulator drive this one object and nothing else of consensus.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ from consensus.messages import (
     Vote,
 )
 from consensus.quorum import ValidatorSet
-from consensus.replica import PROGRESS_TIMER, Decided, Replica, Timing, Tip
+from consensus.replica import Replica
+from consensus.replica_base import PROGRESS_TIMER
+from consensus.reports import Decided, Timing, Tip
 from consensus.sync import SYNC_TIMER, BlockSync, certified_block_fault, tip_of
 from consensus.transactions import Transaction, decode_transaction
 from consensus.view_change import EpochBase

@@ -13,7 +13,7 @@ from consensus.blocks import Block
 from consensus.certificates import Certificate, Phase, certificate_fault
 from consensus.messages import CertifiedBlock, FetchBlocks
 from consensus.quorum import ValidatorSet
-from consensus.replica import Tip
+from consensus.reports import Tip
 from gossip.codec import Digest
 from gossip.effects import CancelTimer, Effect, Send, SetTimer
 from gossip.identity import NodeId, Verifier

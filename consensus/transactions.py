@@ -199,3 +199,8 @@ def task_id(transaction: Digest, operation: int) -> Digest:
 def sender_of(transaction: Transaction) -> NodeId:
     """The account that signs and pays."""
     return NodeId(transaction.body.sender)
+
+
+def content_hash(content: bytes) -> Digest:
+    """What stands on the chain for a task's input or output."""
+    return digest(b"content", content)

@@ -3,9 +3,9 @@
 Differs from the paper: one height is voted on at a time, so a VIEW-CHANGE carries one commit certificate and at most
 one prepared block, and the commit certificate takes the place of the stable checkpoint.
 
-Why it is safe. If a block was committed at height h in a view below v, a quorum sent COMMIT for it, and each of them had
-committed h-1 before. Any quorum of VIEW-CHANGEs for v shares an honest member with that quorum; it shows either the
-commit of h, or the prepared block at h. A different block prepared in a later view would itself have had to pass a
+Why it is safe. If a block was committed at height h in a view below v, a quorum sent COMMIT for it, and each of them
+had committed h-1 before. Any quorum of VIEW-CHANGEs for v shares an honest member with that quorum; it shows either
+the commit of h, or the prepared block at h. A different block prepared in a later view would itself have had to pass a
 NEW-VIEW that shows the first one, so the highest view among the prepared ones is the one to take. Every replica
 computes this again; the new leader's word is not needed for it.
 """

@@ -8,6 +8,7 @@ identifies the value.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import cache
 from hashlib import blake2b
 from typing import Annotated, Any, NewType, TypeVar, cast
@@ -44,14 +45,14 @@ def encode(value: object) -> bytes:
 
 
 @cache
-def _decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
-    return msgspec.msgpack.Decoder(kind)
+def _decoder(kind: Hashable) -> msgspec.msgpack.Decoder[Any]:
+    return msgspec.msgpack.Decoder(cast("type", kind))
 
 
 def decode(data: bytes, kind: type[T]) -> T:
     """Decode and check `data` against `kind`. Raises `DecodeError`."""
     try:
-        value: T = _decoder(cast("Any", kind)).decode(data)
+        value: T = _decoder(cast("Hashable", kind)).decode(data)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise DecodeError(str(error)) from None
     return value

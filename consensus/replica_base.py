@@ -1,0 +1,293 @@
+"""What a replica is made of: its place (epoch, view, height), its votes so far, its one timer, and how it restarts.
+
+`voting.py` adds the normal case, `replica.py` the change of views and the doors to the outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from consensus.blocks import Block
+from consensus.certificates import Ballot, Certificate, Phase, endorse
+from consensus.messages import (
+    NewView,
+    Proposal,
+    ViewChange,
+    Vote,
+)
+from consensus.quorum import Validator, ValidatorSet
+from consensus.reports import (
+    Timing,
+    Tip,
+)
+from consensus.slot import Slot
+from consensus.view_change import (
+    Binding,
+    EpochBase,
+    Rules,
+    compute_binding,
+)
+from consensus.view_requests import ViewRequests
+from consensus.vote_log import (
+    BallotRecord,
+    VoteLog,
+    ballot_write,
+)
+from gossip.codec import Digest, Wire
+from gossip.effects import (
+    Broadcast,
+    CancelTimer,
+    Effect,
+    SetTimer,
+    Write,
+)
+from gossip.identity import NodeId, Signer, Verifier
+
+PROGRESS_TIMER = "progress"
+_MAX_DOUBLINGS = 16
+_AHEAD_KINDS = 4
+
+
+class ReplicaBase:
+    """State and the questions about it; effects of one turn gather in `_out`."""
+
+    def __init__(
+        self,
+        *,
+        chain: Digest,
+        signer: Signer,
+        verifier: Verifier,
+        members: ValidatorSet,
+        base: EpochBase,
+        tip: Tip,
+        log: VoteLog,
+        timing: Timing,
+        check_block: Callable[[Block], str | None],
+    ) -> None:
+        self._chain = chain
+        self._signer = signer
+        self._verifier = verifier
+        self._timing = timing
+        self._check_block = check_block
+        self._out: list[Effect] = []
+        self._now_ms = 0
+        self._waiting = False
+        self._timer_runs = False
+        self._failed_views = 0
+        self._tip = tip
+        self._log = log
+        self._members: ValidatorSet
+        self._base: EpochBase
+        self._view: int
+        self._entered: bool
+        self._new_view: NewView | None
+        self._own_change: ViewChange | None
+        self._binding: Binding | None
+        self._requests: ViewRequests
+        self._ahead: dict[NodeId, list[Proposal | Vote]]
+        self._slot: Slot
+        self._guard_height = 0 if log.ballots is None else log.ballots.height
+        self._begin_epoch(members, base)
+
+    @property
+    def members(self) -> ValidatorSet:
+        """The validator set of the current epoch."""
+        return self._members
+
+    @property
+    def view(self) -> int:
+        """The view it votes in, or asks for."""
+        return self._view
+
+    @property
+    def entered(self) -> bool:
+        """Whether the view has begun here."""
+        return self._entered
+
+    @property
+    def tip(self) -> Tip:
+        """The last committed block."""
+        return self._tip
+
+    @property
+    def is_validator(self) -> bool:
+        """Whether it has a seat in this epoch."""
+        return self._members.member(self._signer.public) is not None
+
+    @property
+    def leader(self) -> Validator:
+        """Who proposes the next block in the current view."""
+        return self._members.leader(self._view, self._tip.height + 1)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is under way that others could help with."""
+        slot = self._slot
+        return self._waiting or not self._entered or slot.proposal is not None or slot.has_votes
+
+    # Where it stands
+
+    def _forced(self) -> Digest | None:
+        """The digest that this view must decide at the current height, if it is bound to one."""
+        binding = self._binding
+        if binding is None or binding.height != self._tip.height or binding.reproposal is None:
+            return None
+        return binding.reproposal.digest
+
+    def _leads(self) -> bool:
+        return self.leader.voting_key == self._signer.public
+
+    def _may_vote(self) -> bool:
+        """Has a seat, is in a view, and this view decides the current height rather than one above it."""
+        below = self._binding is not None and self._tip.height < self._binding.height
+        return (
+            self._entered
+            and self.is_validator
+            and not below
+            and self._tip.height + 1 >= self._guard_height
+        )
+
+    def _is_here(self, epoch: int, view: int, height: int) -> bool:
+        same_view = self._entered and view == self._view
+        return epoch == self._members.epoch and same_view and height == self._tip.height + 1
+
+    def _is_ahead(self, epoch: int, view: int, height: int) -> bool:
+        """Just above: the next height, or a view that has not begun here."""
+        if height == self._tip.height + 2:
+            return epoch in (self._members.epoch, self._members.epoch + 1)
+        later_view = view > self._view or (view == self._view and not self._entered)
+        return epoch == self._members.epoch and height == self._tip.height + 1 and later_view
+
+    def _committed_proof(self) -> Certificate | None:
+        return self._tip.certificate if self._tip.height > self._base.height else None
+
+    def _rules(self) -> Rules:
+        return Rules(self._chain, self._members, self._base, self._verifier)
+
+    # Saying things
+
+    def _keep_ahead(self, peer: NodeId, message: Proposal | Vote) -> str | None:
+        """Keep the newest few messages of each peer; STATUS repairs what does not fit."""
+        kept = self._ahead.setdefault(peer, [])
+        kept.append(message)
+        del kept[:-_AHEAD_KINDS]
+        return None
+
+    def _own_vote(self, phase: Phase, digest: bytes) -> Vote:
+        ballot = Ballot(phase, self._members.epoch, self._view, self._tip.height + 1, digest)
+        return Vote(ballot, endorse(self._signer, self._chain, ballot))
+
+    def _ballot_write(self, *, prepare: bytes | None, commit: bytes | None = None) -> Write:
+        height = self._tip.height + 1
+        return ballot_write(BallotRecord(self._members.epoch, self._view, height, prepare, commit))
+
+    def _nodes_of(self, voters: tuple[bytes, ...]) -> tuple[NodeId, ...]:
+        seats = (self._members.member(voter) for voter in voters if voter != self._signer.public)
+        return tuple(NodeId(seat.node) for seat in seats if seat is not None)
+
+    def _cast_to_all(self, message: Wire) -> None:
+        others = tuple(
+            NodeId(seat.node)
+            for seat in self._members.validators
+            if seat.voting_key != self._signer.public
+        )
+        if others:
+            self._out.append(Broadcast(others, message))
+
+    def _take(self) -> list[Effect]:
+        taken, self._out = self._out, []
+        return taken
+
+    # Beginnings
+
+    def _begin_epoch(self, members: ValidatorSet, base: EpochBase) -> None:
+        self._members, self._base = members, base
+        self._view, self._entered = 0, True
+        self._new_view = self._own_change = self._binding = None
+        self._requests = ViewRequests(members)
+        self._ahead = {}
+        self._restore_view()
+        self._next_slot()
+
+    def _next_slot(self) -> None:
+        self._slot = Slot(self._members, self._tip.height + 1)
+        self._requests.forget_suspicions()
+        self._restore_slot()
+
+    def _reset_votes(self) -> None:
+        """A new view is asked for: what bound the old one does not bind this one."""
+        self._slot.leave_view(self._view)
+        self._binding = None
+
+    def _restore_view(self) -> None:
+        """Be in the view, or bound to the promise, that the log names for this epoch."""
+        record = self._log.view
+        if record is None or record.epoch != self._members.epoch:
+            return
+        self._view = record.view
+        self._new_view, self._own_change = record.entered, record.promised
+        self._entered = self._new_view is not None
+        if self._new_view is not None:
+            self._binding = compute_binding(self._new_view.view_changes, self._rules())
+        if self._own_change is not None:
+            self._requests.ask(self._own_change)
+
+    def _restore_slot(self) -> None:
+        """Take back the votes of before the restart when their height is reached again."""
+        epoch, height, slot, log = self._members.epoch, self._tip.height + 1, self._slot, self._log
+        for body in (log.proposed, None if log.prepared is None else log.prepared.block):
+            if body is not None and body.height == height and body.header.epoch == epoch:
+                slot.bodies[body.digest] = body
+        if log.prepared is not None and log.prepared.block.digest in slot.bodies:
+            slot.prepared = log.prepared.proof
+        ballots = log.ballots
+        if ballots is None or (ballots.epoch, ballots.height, ballots.view) != (
+            epoch,
+            height,
+            self._view,
+        ):
+            return
+        if not self._entered:
+            return
+        slot.prepare_cast, slot.commit_cast = ballots.prepare, ballots.commit
+        for phase, digest in ((Phase.PREPARE, ballots.prepare), (Phase.COMMIT, ballots.commit)):
+            if digest is not None:
+                slot.count_own(phase, self._view, self._own_vote(phase, digest).endorsement, digest)
+
+    # The one timer
+
+    def _timeout_ms(self) -> int:
+        doubled = self._timing.progress_ms << min(self._failed_views, _MAX_DOUBLINGS)
+        return min(doubled, self._timing.progress_cap_ms)
+
+    def _arm_timer(self) -> None:
+        if not self._timer_runs:
+            self._timer_runs = True
+            self._out.append(SetTimer(PROGRESS_TIMER, self._timeout_ms()))
+
+    def _stop_timer(self) -> None:
+        if self._timer_runs:
+            self._timer_runs = False
+            self._out.append(CancelTimer(PROGRESS_TIMER))
+
+    def _refresh_timer(self, *, restart: bool = False) -> None:
+        """The timer runs while an entered view owes a decision."""
+        if restart:
+            self._stop_timer()
+        if (
+            self._entered
+            and self.is_validator
+            and (self._waiting or self._slot.proposal is not None)
+        ):
+            self._arm_timer()
+        elif self._entered:
+            self._stop_timer()
+
+    def check_invariants(self) -> None:
+        """What must hold after every event."""
+        self._slot.check_invariants()
+        self._requests.check_invariants()
+        assert self._slot.height == self._tip.height + 1
+        assert self._entered or self._own_change is not None
+        assert self._own_change is None or self._own_change.view == self._view
+        assert all(len(kept) <= _AHEAD_KINDS for kept in self._ahead.values())

@@ -1,0 +1,62 @@
+"""What a replica tells its owner, and the plain values it is given: tip and timing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from consensus.blocks import Block
+from consensus.certificates import Certificate
+from consensus.messages import Proposal, Vote
+from gossip.codec import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The protocol's delays in milliseconds. Genesis does not fix them; replicas may differ."""
+
+    progress_ms: int = 1000
+    progress_cap_ms: int = 30_000
+    status_ms: int = 500
+    drift_ms: int = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Tip:
+    """The last committed block; `certificate` is None for the genesis."""
+
+    height: int
+    digest: Digest
+    timestamp_ms: int
+    certificate: Certificate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A block is committed: execute it, then call `advance`."""
+
+    block: Block
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A block is prepared here: it may yet be replaced, if no quorum prepared it."""
+
+    block: Block
+
+
+@dataclass(frozen=True, slots=True)
+class ViewEntered:
+    """The replica votes in this view from now on."""
+
+    epoch: int
+    view: int
+
+
+@dataclass(frozen=True, slots=True)
+class Equivocation:
+    """Two signed statements by one voter about one question: it lies, or lost its memory."""
+
+    voter: bytes
+    first: Vote | Proposal
+    second: Vote | Proposal

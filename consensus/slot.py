@@ -1,0 +1,92 @@
+"""All that a replica knows about the one height being decided."""
+
+from __future__ import annotations
+
+from consensus.blocks import Block
+from consensus.certificates import Ballot, Certificate, Endorsement, Phase
+from consensus.messages import PreparedProof, Proposal
+from consensus.quorum import ValidatorSet
+from consensus.tally import Tally
+
+VIEWS_BACK = 2
+"""COMMITs of this many earlier views still count: a quorum of them decides whatever the view."""
+
+
+class Slot:
+    """Proposal, bodies, votes and own casts for one height of one epoch."""
+
+    __slots__ = (
+        "_members",
+        "_tallies",
+        "bodies",
+        "commit_cast",
+        "decided",
+        "height",
+        "prepare_cast",
+        "prepared",
+        "proposal",
+        "wanted",
+    )
+
+    def __init__(self, members: ValidatorSet, height: int) -> None:
+        self._members = members
+        self._tallies: dict[tuple[Phase, int], Tally] = {}
+        self.height = height
+        self.proposal: Proposal | None = None
+        self.bodies: dict[bytes, Block] = {}
+        self.wanted: set[bytes] = set()
+        self.prepared: PreparedProof | None = None
+        self.prepare_cast: bytes | None = None
+        self.commit_cast: bytes | None = None
+        self.decided = False
+
+    @property
+    def has_votes(self) -> bool:
+        """Whether anybody has voted at this height."""
+        return bool(self._tallies)
+
+    def tally(self, phase: Phase, view: int) -> Tally:
+        """The votes of one phase in one view."""
+        tally = self._tallies.get((phase, view))
+        if tally is None:
+            tally = self._tallies[phase, view] = Tally(self._members)
+        return tally
+
+    def prepared_certificate(self, view: int) -> Certificate | None:
+        """The quorum of PREPAREs for the proposal of this view, if there is one."""
+        if self.proposal is None:
+            return None
+        digest = self.proposal.block.digest
+        tally = self.tally(Phase.PREPARE, view)
+        if not tally.has_quorum(digest):
+            return None
+        return self._certificate(Phase.PREPARE, view, digest)
+
+    def committed_certificate(self) -> Certificate | None:
+        """The quorum of COMMITs in any view, if there is one."""
+        for (phase, view), tally in self._tallies.items():
+            digest = tally.decided() if phase is Phase.COMMIT else None
+            if digest is not None:
+                return self._certificate(phase, view, digest)
+        return None
+
+    def _certificate(self, phase: Phase, view: int, digest: bytes) -> Certificate:
+        ballot = Ballot(phase, self._members.epoch, view, self.height, digest)
+        return Certificate(ballot, self.tally(phase, view).endorsements(digest))
+
+    def leave_view(self, view: int) -> None:
+        """A higher view is asked for: proposal and casts of the old one are not this view's."""
+        self.proposal, self.prepare_cast, self.commit_cast = None, None, None
+        oldest = view - VIEWS_BACK
+        self._tallies = {key: one for key, one in self._tallies.items() if key[1] >= oldest}
+
+    def count_own(self, phase: Phase, view: int, vote: Endorsement, digest: bytes) -> None:
+        """Put the own vote among the others."""
+        tally = self.tally(phase, view)
+        if tally.choice_of(vote.voter) is None:
+            tally.add(vote.voter, digest, vote.signature)
+
+    def check_invariants(self) -> None:
+        """What must hold after every event."""
+        assert self.commit_cast is None or self.prepared is not None
+        assert not self.decided or self.committed_certificate() is not None

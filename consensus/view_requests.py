@@ -1,0 +1,64 @@
+"""Who suspects which view, who asks for which: the gathering side of a view change within one epoch."""
+
+from __future__ import annotations
+
+from consensus.messages import Suspect, ViewChange
+from consensus.quorum import ValidatorSet
+
+
+class ViewRequests:
+    """At most one suspicion and one VIEW-CHANGE per voter, the one for the highest view."""
+
+    def __init__(self, members: ValidatorSet) -> None:
+        self._members = members
+        self._suspicions: dict[bytes, int] = {}
+        self._changes: dict[bytes, ViewChange] = {}
+
+    def is_news(self, message: Suspect | ViewChange) -> bool:
+        """Whether a message would change anything; asked before its signature is checked."""
+        if isinstance(message, Suspect):
+            return self._suspicions.get(message.voter, -1) < message.view
+        known = self._changes.get(message.voter)
+        return known is None or known.view < message.view
+
+    def suspect(self, voter: bytes, view: int) -> None:
+        """Count a checked suspicion."""
+        self._suspicions[voter] = view
+
+    def ask(self, change: ViewChange) -> None:
+        """Count a checked VIEW-CHANGE."""
+        self._changes[change.voter] = change
+
+    def view_after_suspicions(self, view: int) -> int | None:
+        """A weak quorum suspects `view` or later, so an honest one waits in vain: the view to ask for."""
+        views = {voter: one for voter, one in self._suspicions.items() if one >= view}
+        if not self._members.is_weak_quorum(self._members.power_of(frozenset(views))):
+            return None
+        return min(views.values()) + 1
+
+    def view_to_join(self, view: int) -> int | None:
+        """A weak quorum asks for views above `view`: the smallest of them."""
+        views = {voter: one.view for voter, one in self._changes.items() if one.view > view}
+        if not self._members.is_weak_quorum(self._members.power_of(frozenset(views))):
+            return None
+        return min(views.values())
+
+    def quorum_for(self, view: int) -> tuple[ViewChange, ...] | None:
+        """The VIEW-CHANGEs for exactly this view, once they are a quorum; in the order of voters."""
+        asked = tuple(one for _, one in sorted(self._changes.items()) if one.view == view)
+        power = self._members.power_of(frozenset(one.voter for one in asked))
+        return asked if self._members.is_quorum(power) else None
+
+    def forget_suspicions(self) -> None:
+        """A block was decided: earlier impatience means nothing now."""
+        self._suspicions.clear()
+
+    def forget_up_to(self, view: int) -> None:
+        """A view has begun: requests for it and those before are served."""
+        self._changes = {voter: one for voter, one in self._changes.items() if one.view > view}
+
+    def check_invariants(self) -> None:
+        """What must hold after every event."""
+        seats = len(self._members.validators)
+        assert len(self._changes) <= seats
+        assert len(self._suspicions) <= seats

@@ -1,0 +1,256 @@
+"""The normal case of PBFT: proposal, PREPARE, COMMIT (Castro and Liskov 1999, section 4.2).
+
+Differs from the paper: the leader votes PREPARE as well, and one height is decided at a time.
+"""
+
+from __future__ import annotations
+
+from consensus.blocks import Block, make_block
+from consensus.certificates import Ballot, Phase, is_endorsed
+from consensus.messages import (
+    Body,
+    FetchBody,
+    PreparedProof,
+    Proposal,
+    Vote,
+    proposal_bytes,
+)
+from consensus.quorum import Validator
+from consensus.replica_base import ReplicaBase
+from consensus.reports import (
+    Decided,
+    Equivocation,
+    Prepared,
+)
+from consensus.slot import VIEWS_BACK
+from consensus.tally import Tally
+from consensus.transactions import Transaction
+from consensus.vote_log import (
+    PreparedRecord,
+    prepared_write,
+    proposed_write,
+)
+from gossip.codec import Digest
+from gossip.effects import (
+    Broadcast,
+    Effect,
+    Notify,
+    Persist,
+    Send,
+    Store,
+    Write,
+)
+from gossip.identity import NodeId
+
+
+class Voting(ReplicaBase):
+    """Deciding one height in one view."""
+
+    @property
+    def can_propose(self) -> bool:
+        """Whether a fresh block is this replica's to make now."""
+        return (
+            self._entered
+            and self._leads()
+            and self._slot.proposal is None
+            and self._may_vote()
+            and self._slot.prepare_cast is None
+            and self._forced() is None
+        )
+
+    def propose(self, now_ms: int, transactions: tuple[Transaction, ...]) -> list[Effect]:
+        """Put a fresh block to the vote; only when `can_propose`."""
+        assert self.can_propose
+        self._now_ms = now_ms
+        seat = self._members.member(self._signer.public)
+        assert seat is not None
+        block = make_block(
+            chain=self._chain,
+            height=self._tip.height + 1,
+            epoch=self._members.epoch,
+            prev_hash=self._tip.digest,
+            proposer=seat.node,
+            timestamp_ms=max(now_ms, self._tip.timestamp_ms + 1),
+            transactions=transactions,
+        )
+        self._propose_block(block)
+        return self._take()
+
+    # The three phases
+
+    def _on_proposal(self, peer: NodeId, message: Proposal) -> str | None:
+        block = message.block
+        if self._is_ahead(message.epoch, message.view, block.height):
+            return self._keep_ahead(peer, message)
+        if not self._is_here(message.epoch, message.view, block.height):
+            return None
+        known = self._slot.proposal
+        if known is not None and known.block.digest == block.digest:
+            return None
+        leader = self._members.leader(message.view, block.height)
+        signed = message.signing_bytes(self._chain)
+        if not self._verifier.verify(leader.voting_key, signed, message.signature):
+            return "proposal not signed by the leader of its view"
+        if known is not None:
+            self._out.append(Notify(Equivocation(leader.voting_key, known, message)))
+            return "second proposal by the leader of one view"
+        fault = self._block_fault(block, leader)
+        if fault:
+            return f"proposal: {fault}"
+        self._accept(message)
+        return None
+
+    def _block_fault(self, block: Block, leader: Validator) -> str | None:
+        header = block.header
+        if header.chain != self._chain or header.epoch != self._members.epoch:
+            return "block of another chain or epoch"
+        if header.prev_hash != self._tip.digest:
+            return "block does not follow the last committed one"
+        forced = self._forced()
+        if forced is not None:
+            return (
+                None
+                if forced == block.digest and not block.malformed()
+                else "not the block this view is bound to"
+            )
+        if header.proposer != leader.node:
+            return "fresh block by somebody else than the leader"
+        if header.timestamp_ms <= self._tip.timestamp_ms:
+            return "timestamp not later than the parent's"
+        if header.timestamp_ms > self._now_ms + self._timing.drift_ms:
+            return (
+                f"timestamp {header.timestamp_ms - self._now_ms} ms ahead of this node's clock: "
+                "one of the two clocks is wrong"
+            )
+        return block.malformed() or self._check_block(block)
+
+    def _accept(self, proposal: Proposal) -> None:
+        slot, digest = self._slot, proposal.block.digest
+        slot.proposal = proposal
+        slot.bodies[digest] = proposal.block
+        self._refresh_timer()
+        if self._may_vote() and slot.prepare_cast in (None, digest):
+            self._cast(Phase.PREPARE, digest)
+        self._check_prepared()
+        self._check_committed()
+
+    def _propose_block(self, block: Block) -> None:
+        """Propose as leader: vote first, so that the vote is on disk before the proposal leaves."""
+        epoch, view = self._members.epoch, self._view
+        message = proposal_bytes(self._chain, epoch, view, block.height, block.digest)
+        proposal = Proposal(epoch, view, block, self._signer.sign(message))
+        record = self._ballot_write(prepare=block.digest, commit=self._slot.commit_cast)
+        self._out.append(Persist(Store.VOTES, (proposed_write(block), record)))
+        self._cast_to_all(proposal)
+        self._accept(proposal)
+
+    def _propose_again(self) -> None:
+        """As leader, propose as it is the block that the view, or a vote from before a restart, binds it to."""
+        slot = self._slot
+        bound = slot.prepare_cast or self._forced()
+        if bound is None or slot.proposal is not None or not self._leads() or not self._may_vote():
+            return
+        block = slot.bodies.get(bound)
+        if block is not None:
+            self._propose_block(block)
+        elif self._binding is not None:
+            self._fetch_body(Digest(bound), self._binding.signers)
+
+    def _on_vote(self, peer: NodeId, message: Vote) -> str | None:
+        ballot, voter = message.ballot, message.endorsement.voter
+        if self._is_ahead(ballot.epoch, ballot.view, ballot.height):
+            return self._keep_ahead(peer, message)
+        if ballot.epoch != self._members.epoch or ballot.height != self._tip.height + 1:
+            return None
+        oldest = self._view if ballot.phase is Phase.PREPARE else self._view - VIEWS_BACK
+        if not oldest <= ballot.view <= self._view:
+            return None
+        if self._members.member(voter) is None:
+            return "vote by no validator of this epoch"
+        tally = self._slot.tally(ballot.phase, ballot.view)
+        counted = tally.choice_of(voter)
+        if counted == ballot.digest or tally.has_quorum(ballot.digest):
+            return None
+        if not is_endorsed(message.endorsement, ballot, self._chain, self._verifier):
+            return "the signature of the vote does not hold"
+        if counted is not None:
+            return self._report_double_vote(tally, counted, message)
+        tally.add(voter, ballot.digest, message.endorsement.signature)
+        if ballot.phase is Phase.PREPARE:
+            self._check_prepared()
+        self._check_committed()
+        return None
+
+    def _report_double_vote(self, tally: Tally, counted: bytes, message: Vote) -> str:
+        voter, ballot = message.endorsement.voter, message.ballot
+        first = next(one for one in tally.endorsements(counted) if one.voter == voter)
+        other = Ballot(ballot.phase, ballot.epoch, ballot.view, ballot.height, counted)
+        self._out.append(Notify(Equivocation(voter, Vote(other, first), message)))
+        return "second vote by one validator in one view and phase"
+
+    def _check_prepared(self) -> None:
+        slot = self._slot
+        if slot.proposal is None or not self._entered or slot.commit_cast is not None:
+            return
+        certificate = slot.prepared_certificate(self._view)
+        if certificate is None:
+            return
+        block = slot.proposal.block
+        if slot.prepared is None or slot.prepared.certificate.ballot.view < self._view:
+            slot.prepared = PreparedProof(block.header, certificate)
+            self._out.append(Notify(Prepared(block)))
+        if self._may_vote():
+            record = PreparedRecord(slot.prepared, block)
+            self._cast(Phase.COMMIT, block.digest, prepared_write(record))
+
+    def _check_committed(self) -> None:
+        slot = self._slot
+        certificate = None if slot.decided else slot.committed_certificate()
+        if certificate is None:
+            return
+        block = slot.bodies.get(certificate.ballot.digest)
+        if block is None:
+            holders = tuple(one.voter for one in certificate.endorsements)
+            self._fetch_body(Digest(certificate.ballot.digest), holders)
+            return
+        slot.decided = True
+        self._out.append(Notify(Decided(block, certificate)))
+
+    def _cast(self, phase: Phase, digest: bytes, *writes: Write) -> None:
+        """Vote: on disk first, then to everybody, then in the own tally."""
+        slot = self._slot
+        if phase is Phase.PREPARE:
+            slot.prepare_cast = digest
+        else:
+            slot.commit_cast = digest
+        record = self._ballot_write(prepare=slot.prepare_cast, commit=slot.commit_cast)
+        self._out.append(Persist(Store.VOTES, (*writes, record)))
+        vote = self._own_vote(phase, digest)
+        self._cast_to_all(vote)
+        slot.count_own(phase, self._view, vote.endorsement, digest)
+        if phase is Phase.COMMIT:
+            self._check_committed()
+
+    # Bodies that did not come with a proposal
+
+    def _on_fetch_body(self, peer: NodeId, message: FetchBody) -> str | None:
+        block = self._slot.bodies.get(message.digest)
+        if block is not None:
+            self._out.append(Send(peer, Body(block)))
+        return None
+
+    def _on_body(self, message: Body) -> str | None:
+        block, slot = message.block, self._slot
+        if block.height != slot.height or block.digest not in slot.wanted:
+            return None
+        if block.malformed():
+            return "the body does not match its header"
+        slot.bodies[block.digest] = block
+        slot.wanted.discard(block.digest)
+        self._propose_again()
+        self._check_committed()
+        return None
+
+    def _fetch_body(self, digest: Digest, holders: tuple[bytes, ...]) -> None:
+        self._slot.wanted.add(digest)
+        self._out.append(Broadcast(self._nodes_of(holders), FetchBody(digest)))
