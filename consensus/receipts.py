@@ -1,0 +1,100 @@
+"""Receipts: self-contained proofs of an outcome, a block or an account, for files that leave the node.
+
+Each carries a quorum's certificate, what connects the certificate to the thing that is proven, and
+the chain of validator sets from the genesis to the certificate's epoch. `consensus.verify` checks
+them with the genesis alone.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from consensus.blocks import Header
+from consensus.certificates import Certificate, StateCertificate
+from consensus.merkle import MerklePath
+from consensus.outcomes import Outcome
+from consensus.quorum import ValidatorSet
+from consensus.records import Account
+from consensus.state_tree import StateProof
+from consensus.transactions import MAX_TRANSACTION_BYTES
+from gossip.codec import Bytes32, Wire
+from gossip.json_form import from_json, to_json
+
+_MAX_EPOCHS = 10_000
+
+
+class EpochLink(Wire, frozen=True):
+    """One set hands over to the next: its certificate of its last height promises `members`."""
+
+    certificate: StateCertificate
+    members: ValidatorSet
+
+
+EpochChain = Annotated[tuple[EpochLink, ...], msgspec.Meta(max_length=_MAX_EPOCHS)]
+"""The hand-overs from epoch 0 to the epoch in question; none for epoch 0 itself."""
+
+
+class TaskContent(Wire, frozen=True):
+    """What was asked and answered.
+
+    Never on the chain; who holds the content may put it beside its hashes.
+    """
+
+    input: bytes | None
+    output: bytes | None
+
+
+class TransactionReceipt(Wire, frozen=True, tag="transaction"):
+    """What became of a transaction: it stands in this block and came out like this.
+
+    `raw` are its canonical bytes, `path` leads from `outcome` to the certified results root. With
+    an operation that completes a task this is the receipt of the task, and `content` may hold what
+    its hashes stand for.
+    """
+
+    raw: Annotated[bytes, msgspec.Meta(max_length=MAX_TRANSACTION_BYTES)]
+    outcome: Outcome
+    path: MerklePath
+    header: Header
+    certificate: StateCertificate
+    epochs: EpochChain
+    content: TaskContent | None = None
+
+
+class BlockReceipt(Wire, frozen=True, tag="block"):
+    """A block was committed."""
+
+    header: Header
+    certificate: Certificate
+    epochs: EpochChain
+
+
+class AccountReceipt(Wire, frozen=True, tag="account"):
+    """What an account held after the certified height; None: it did not exist."""
+
+    owner: Bytes32
+    account: Account | None
+    proof: StateProof
+    certificate: StateCertificate
+    epochs: EpochChain
+
+
+Receipt: TypeAlias = TransactionReceipt | BlockReceipt | AccountReceipt
+
+
+class _File(Wire, frozen=True):
+    """A receipt file: its one field tells which kind of receipt follows."""
+
+    receipt: Receipt
+
+
+def write_receipt(receipt: Receipt) -> str:
+    """The text of a receipt file."""
+    return to_json(_File(receipt))
+
+
+def read_receipt(text: str | bytes) -> Receipt:
+    """The receipt in a file. Raises `DecodeError` naming what is wrong."""
+    return from_json(text, _File).receipt

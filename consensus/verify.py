@@ -1,0 +1,198 @@
+"""Check a receipt with nothing but the genesis: no network, no database, no trust in who handed it over.
+
+The argument, in the order of the code. The genesis names the validators of epoch 0. Each epoch's
+validators sign, more than two thirds of their power, who comes after them; so the set of the
+receipt's epoch is known (`_voters`). That set signed a statement: a block was committed, or the
+ledger stands here after a block. Hashes lead from the statement to the thing itself: a header to
+its block hash, an outcome to the results root, an account to the state root.
+
+What this can't tell: whether validators of long ago have sold their keys and signed another
+history. Who fears that compares a recent block hash with somebody it trusts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import assert_never
+
+from consensus.accounts import ACCOUNTS
+from consensus.certificates import Certificate, Phase, StateCertificate, certificate_fault
+from consensus.genesis import Genesis
+from consensus.merkle import path_leads_to
+from consensus.quorum import ValidatorSet
+from consensus.receipts import (
+    AccountReceipt,
+    BlockReceipt,
+    EpochLink,
+    Receipt,
+    TransactionReceipt,
+    read_receipt,
+)
+from consensus.state_tree import check_proof
+from consensus.transactions import (
+    CompleteTask,
+    TaskReceipt,
+    Transaction,
+    content_hash,
+    decode_transaction,
+)
+from gossip.codec import DecodeError, Digest, encode
+from gossip.identity import NodeId, Verifier
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a receipt is worth.
+
+    `kind` is what it proves: "transaction", "failed transaction", "task", "block", "account".
+    `signers` are the nodes whose votes it carries, `power` is what they weigh, `quorum` what they
+    must weigh. An invalid one says why, and nothing else in it should be believed.
+    """
+
+    valid: bool
+    reason: str
+    kind: str = ""
+    height: int = 0
+    signers: tuple[NodeId, ...] = ()
+    power: int = 0
+    quorum: int = 0
+
+
+def verify_file(text: str | bytes, genesis: Genesis, verifier: Verifier) -> Verdict:
+    """The verdict on the contents of a receipt file, whatever they are. Never raises."""
+    try:
+        receipt = read_receipt(text)
+    except DecodeError as error:
+        return Verdict(valid=False, reason=f"not a receipt: {error}")
+    return verify_receipt(receipt, genesis, verifier)
+
+
+def verify_receipt(receipt: Receipt, genesis: Genesis, verifier: Verifier) -> Verdict:
+    """The verdict on a receipt."""
+    chain = genesis.federation_id
+    voters = _voters(receipt.epochs, genesis, verifier)
+    if isinstance(voters, str):
+        return Verdict(valid=False, reason=voters)
+    fault = certificate_fault(receipt.certificate, voters, chain, verifier)
+    if fault is not None:
+        return Verdict(valid=False, reason=fault)
+    match receipt:
+        case TransactionReceipt():
+            kind, fault = _transaction(receipt, chain, verifier)
+        case BlockReceipt():
+            kind, fault = "block", _block_fault(receipt, chain)
+        case AccountReceipt():
+            kind, fault = "account", _account_fault(receipt)
+        case _:
+            assert_never(receipt)
+    if fault is not None:
+        return Verdict(valid=False, reason=fault)
+    return _valid(kind, receipt.certificate, voters)
+
+
+def _voters(
+    epochs: tuple[EpochLink, ...], genesis: Genesis, verifier: Verifier
+) -> ValidatorSet | str:
+    """The set at the end of the chain of epochs, or why the chain breaks."""
+    voters = genesis.first_set()
+    for link in epochs:
+        fault = certificate_fault(link.certificate, voters, genesis.federation_id, verifier)
+        if fault is not None:
+            return f"the end of epoch {voters.epoch} is not proven: {fault}"
+        if link.certificate.statement.next_set_hash != link.members.hash:
+            return f"epoch {voters.epoch} promised another set than the one given"
+        if link.members.epoch != voters.epoch + 1:
+            return f"epoch {link.members.epoch} does not follow epoch {voters.epoch}"
+        voters = link.members
+    return voters
+
+
+def _transaction(
+    receipt: TransactionReceipt, chain: Digest, verifier: Verifier
+) -> tuple[str, str | None]:
+    """What the receipt proves, and why it doesn't."""
+    statement, header, outcome = receipt.certificate.statement, receipt.header, receipt.outcome
+    try:
+        transaction = decode_transaction(receipt.raw)
+    except DecodeError as error:
+        return "", f"the transaction does not decode: {error}"
+    tasks = [one.signed.receipt for one in _completions(transaction)]
+    kind = "failed transaction" if not outcome.ok else "task" if tasks else "transaction"
+    if transaction.id != outcome.transaction:
+        return kind, "the outcome is another transaction's"
+    if transaction.body.chain != chain or not transaction.is_signed(verifier):
+        return kind, "the transaction is not signed by its sender for this federation"
+    if (header.digest, header.height, header.epoch, header.chain) != (
+        statement.block_hash,
+        statement.height,
+        statement.epoch,
+        chain,
+    ):
+        return kind, "the header is not that of the certified block"
+    if not path_leads_to(receipt.path, encode(outcome), statement.results_root):
+        return kind, "the outcome is not among the certified results"
+    if not all(one.signed.is_signed(verifier) for one in _completions(transaction)):
+        return kind, "the task's receipt is not signed by its executor"
+    return kind, _content_fault(receipt, tasks)
+
+
+def _completions(transaction: Transaction) -> Iterator[CompleteTask]:
+    return (one for one in transaction.body.operations if isinstance(one, CompleteTask))
+
+
+def _content_fault(receipt: TransactionReceipt, tasks: list[TaskReceipt]) -> str | None:
+    """Whether the content, if any is given, is what one of the tasks was about."""
+    content = receipt.content
+    if content is None:
+        return None
+    if not receipt.outcome.ok:
+        return "content beside a transaction that failed proves nothing"
+    for task in tasks:
+        asked = content.input is None or content_hash(content.input) == task.input_hash
+        answered = content.output is None or content_hash(content.output) == task.output_hash
+        if asked and answered:
+            return None
+    return "the content is not what the task's hashes stand for"
+
+
+def _block_fault(receipt: BlockReceipt, chain: Digest) -> str | None:
+    ballot, header = receipt.certificate.ballot, receipt.header
+    if ballot.phase is not Phase.COMMIT:
+        return "the certificate says prepared, not committed"
+    if (header.digest, header.height, header.epoch, header.chain) != (
+        ballot.digest,
+        ballot.height,
+        ballot.epoch,
+        chain,
+    ):
+        return "the header is not that of the certified block"
+    return None
+
+
+def _account_fault(receipt: AccountReceipt) -> str | None:
+    value = None if receipt.account is None else encode(receipt.account)
+    root = receipt.certificate.statement.state_root
+    if not check_proof(receipt.proof, ACCOUNTS.key(receipt.owner), value, root):
+        return "the account is not proven under the certified state"
+    return None
+
+
+def _valid(kind: str, certificate: Certificate | StateCertificate, voters: ValidatorSet) -> Verdict:
+    keys = {endorsement.voter for endorsement in certificate.endorsements}
+    signers = tuple(NodeId(seat.node) for seat in voters.validators if seat.voting_key in keys)
+    height = (
+        certificate.ballot.height
+        if isinstance(certificate, Certificate)
+        else certificate.statement.height
+    )
+    power = voters.power_of(keys)
+    return Verdict(
+        valid=True,
+        reason="",
+        kind=kind,
+        height=height,
+        signers=signers,
+        power=power,
+        quorum=voters.quorum_power,
+    )
