@@ -1,0 +1,108 @@
+"""The bounded queues on both sides of a transport."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from gossip.identity import NodeId
+from gossip.transport import Frame, PeerDown, PeerUp
+from gossip.transport.framing import FrameDecoder
+from gossip.transport.inbox import EVENT_OVERHEAD_BYTES, Inbox
+from gossip.transport.outbox import MAX_WRITE_BYTES, Outbox, OutboxBounds
+
+ALICE, BOB = NodeId(b"a" * 32), NodeId(b"b" * 32)
+
+
+def frame(peer: NodeId, number: int) -> Frame:
+    return Frame(peer, 0, number.to_bytes(4))
+
+
+COST_BYTES = EVENT_OVERHEAD_BYTES + 4
+
+
+async def test_one_peer_never_fills_the_inbox_for_all(nursery: trio.Nursery) -> None:
+    inbox = Inbox(max_bytes=100 * COST_BYTES, max_peer_bytes=3 * COST_BYTES)
+    nursery.start_soon(inbox.put_frames, [frame(ALICE, number) for number in range(50)])
+    await wait_all_tasks_blocked()
+    assert inbox.used_bytes == 3 * COST_BYTES
+    await inbox.put_frames([frame(BOB, 0)])
+    received = [await inbox.receive() for _ in range(51)]
+    assert [e for e in received if e.peer == ALICE] == [frame(ALICE, n) for n in range(50)]
+    assert inbox.used_bytes == 0
+
+
+async def test_the_inbox_as_a_whole_is_bounded(nursery: trio.Nursery) -> None:
+    inbox = Inbox(max_bytes=3 * COST_BYTES, max_peer_bytes=3 * COST_BYTES)
+    for peer in (ALICE, BOB):
+        nursery.start_soon(inbox.put_frames, [frame(peer, number) for number in range(10)])
+    await wait_all_tasks_blocked()
+    assert inbox.used_bytes == 3 * COST_BYTES
+    for _ in range(20):
+        await inbox.receive()
+    assert inbox.used_bytes == 0
+
+
+async def test_a_peer_that_goes_is_told_of_even_when_the_inbox_is_full() -> None:
+    inbox = Inbox(max_bytes=1, max_peer_bytes=1)
+    inbox.put_now(PeerUp(ALICE, "somewhere", outbound=True))
+    inbox.put_now(PeerDown(ALICE, "gone"))
+    assert isinstance(await inbox.receive(), PeerUp)
+    assert inbox.receive_nowait() == PeerDown(ALICE, "gone")
+    with pytest.raises(trio.WouldBlock):
+        inbox.receive_nowait()
+
+
+async def test_a_closed_inbox_gives_what_waits_and_then_the_end() -> None:
+    inbox = Inbox()
+    inbox.put_now(PeerUp(ALICE, "somewhere", outbound=True))
+    inbox.close()
+    inbox.put_now(PeerDown(ALICE, "too late"))
+    assert [type(event) async for event in inbox] == [PeerUp]
+    with pytest.raises(trio.EndOfChannel):
+        await inbox.receive()
+
+
+async def test_a_waiting_reader_is_woken_by_the_end(nursery: trio.Nursery) -> None:
+    inbox = Inbox()
+
+    async def read() -> None:
+        assert [event async for event in inbox] == []
+
+    nursery.start_soon(read)
+    await wait_all_tasks_blocked()
+    inbox.close()
+
+
+async def test_everything_that_waits_is_taken_at_once_and_urgent_comes_first() -> None:
+    outbox = Outbox(OutboxBounds())
+    for number in range(100):
+        assert outbox.put(1, b"%d" % number, urgent=False)
+    assert outbox.put(2, b"vote", urgent=True)
+    frames = FrameDecoder().feed(await outbox.take(), 100)
+    assert frames == [(2, b"vote"), *((1, b"%d" % number) for number in range(100))]
+    assert (outbox.queued_frames, outbox.queued_bytes) == (0, 0)
+    assert (outbox.sent_frames, outbox.sent_bytes) == (101, 194)
+
+
+async def test_a_batch_ends_so_that_urgent_frames_wait_for_little() -> None:
+    outbox = Outbox(OutboxBounds())
+    for _ in range(10):
+        outbox.put(1, bytes(MAX_WRITE_BYTES // 2), urgent=False)
+    assert len(await outbox.take()) < MAX_WRITE_BYTES * 3 // 2
+    outbox.put(2, b"vote", urgent=True)
+    assert (await outbox.take())[4:9] == b"\x02vote"
+
+
+@pytest.mark.parametrize("bounds", [OutboxBounds(max_frames=2), OutboxBounds(max_bytes=25)])
+async def test_a_full_queue_refuses_and_counts_and_leaves_urgent_frames_their_room(
+    bounds: OutboxBounds,
+) -> None:
+    outbox = Outbox(bounds)
+    accepted = [outbox.put(1, b"12345", urgent=False) for _ in range(5)]
+    assert accepted == [True, True, False, False, False]
+    assert outbox.put(1, b"12345", urgent=True)
+    assert outbox.dropped_frames == 3
+    await outbox.take()
+    assert outbox.put(1, b"12345", urgent=False)
