@@ -1,0 +1,115 @@
+"""The child process that holds the model: `python -m inference.embedded.child`.
+
+It reads requests from stdin and answers them on stdout one by one, and logs to stderr. It lowers
+its own priority, so that a full machine still votes in time, and asks the kernel to take it first
+when memory runs out.
+
+It dies with its parent, in the middle of a task too: a thread of its own reads stdin, and the
+pipe's end ends the process at once. (Linux's parent-death signal was rejected: it follows the
+*thread* that started the child, and trio starts processes from worker threads that come and go.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from queue import Queue
+from typing import BinaryIO, Final
+
+from gossip.codec import DecodeError, decode
+from inference.embedded.protocol import (
+    LENGTH_BYTES,
+    Done,
+    Failed,
+    Ready,
+    Refused,
+    Request,
+    Response,
+    Unable,
+    body_length,
+    frame,
+)
+from inference.extractive import execute, measure
+from inference.kinds import BadInput, UnknownKind, Usage, decode_input, encode_output
+from memory.embedding import EmbeddingModel
+from memory.model_files import ModelDamaged
+
+log = logging.getLogger("inference.embedded.child")
+
+OUT_OF_MEMORY_SCORE: Final = "500"
+"""How gladly the kernel kills this process when memory runs out, -1000 to 1000; a daemon has 0."""
+EXIT_UNABLE: Final = 1
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve until stdin ends. The exit code is 0, or 1 if the model cannot be loaded."""
+    parser = argparse.ArgumentParser(prog="inference.embedded.child", description=__doc__)
+    parser.add_argument("--threads", type=int, required=True, help="threads of the model")
+    parser.add_argument("--nice", type=int, required=True, help="priority given up, 0 to 19")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(levelname)s: %(message)s")
+    os.nice(options.nice)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(OUT_OF_MEMORY_SCORE, "ascii")
+    output = _take_stdout()
+    requests: Queue[bytes] = Queue(maxsize=1)
+    reader = threading.Thread(target=_read_requests, args=(sys.stdin.buffer, requests), daemon=True)
+    reader.start()
+    try:
+        model = EmbeddingModel.load(threads=options.threads)
+    except ModelDamaged as error:
+        _write(output, Unable(str(error)))
+        return EXIT_UNABLE
+    _write(output, Ready(model.model_hash))
+    while True:
+        _write(output, _respond(requests.get(), model))
+
+
+def _take_stdout() -> BinaryIO:
+    """Keep stdout for frames alone: whatever a library prints goes to stderr."""
+    frames = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return frames
+
+
+def _read_requests(stdin: BinaryIO, requests: Queue[bytes]) -> None:
+    """Hand on each frame's body; end the whole process when the parent closes the pipe or dies."""
+    try:
+        while prefix := stdin.read(LENGTH_BYTES):
+            requests.put(stdin.read(body_length(prefix)))
+    finally:
+        os._exit(0)
+
+
+def _respond(body: bytes, model: EmbeddingModel) -> Response:
+    """Do one task. Whatever goes wrong with it, the next one shall find the child alive."""
+    started_ns = time.perf_counter_ns()
+    try:
+        request = decode(body, Request)
+        task = decode_input(request.kind, request.input)
+    except (DecodeError, UnknownKind, BadInput) as error:
+        return Refused(str(error))
+    try:
+        output = encode_output(execute(task, model))
+        items, tokens = measure(task, model)
+    except Exception as error:
+        log.exception("the task %r failed", request.kind)
+        return Failed(f"the task {request.kind!r} failed: {type(error).__name__}: {error}")
+    duration_ms = (time.perf_counter_ns() - started_ns) // 1_000_000
+    return Done(output, Usage(items=items, tokens=tokens, duration_ms=duration_ms))
+
+
+def _write(output: BinaryIO, message: Ready | Unable | Response) -> None:
+    output.write(frame(message))
+    output.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
