@@ -1,0 +1,174 @@
+"""What the HTTP interface and the command line show: frozen views, named as their JSON is.
+
+Ids and hashes are lower-case hex, amounts decimal strings. Keys may be added, never changed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+JsonObject = dict[str, Any]
+"""A JSON object whose fields are described where it is made."""
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all views. Unknown keys are skipped, so an old client reads a newer node."""
+
+
+class StatusView(View, frozen=True):
+    """A node at a glance. `peers` counts those that are connected; `primary` is a node id.
+
+    `role` is validator, observer or applicant. A node that waits to be let in knows no block.
+    """
+
+    node_id: str
+    name: str
+    federation_id: str | None
+    role: str
+    height: int
+    epoch: int
+    view: int
+    primary: str | None
+    peers: int
+    quorum: int
+    faults_tolerated: int
+    state_root: str | None
+    block_hash: str | None
+    pending_transactions: int
+    version: str
+
+
+class PeerView(View, frozen=True):
+    """A known node. `status` is alive, suspect, dead or left; times are Unix time."""
+
+    node_id: str
+    name: str
+    addresses: tuple[str, ...]
+    capabilities: tuple[str, ...]
+    status: str
+    role: str
+    last_seen_ms: int
+    rtt_ms: float | None
+
+
+class PeersView(View, frozen=True):
+    """The peer table, or the nodes that ask to be let in."""
+
+    peers: tuple[PeerView, ...]
+
+
+class TransactionView(View, frozen=True):
+    """Where a transaction stands.
+
+    `status` is pending, included, finalized, failed, rejected or expired. Included: in a prepared
+    block, may return to pending. Failed: final, but its execution was refused for `reason`.
+    """
+
+    tx_hash: str = msgspec.field(name="txHash")
+    status: str
+    height: int | None = None
+    block_hash: str | None = msgspec.field(name="blockHash", default=None)
+    reason: str | None = None
+
+
+class BlockView(View, frozen=True):
+    """A final block. `transactions` are their hashes; `certificate` holds the COMMIT votes."""
+
+    height: int
+    hash: str
+    prev_hash: str
+    proposer: str
+    view: int
+    epoch: int
+    timestamp_ms: int
+    state_root: str
+    transactions: tuple[str, ...]
+    certificate: JsonObject
+
+
+class BlocksView(View, frozen=True):
+    """Blocks, newest first. `next_before` asks for the page after this one; None at the end."""
+
+    blocks: tuple[BlockView, ...]
+    next_before: int | None
+
+
+class AccountView(View, frozen=True):
+    """An account. `nonce` is what its next transaction needs, those that wait counted in."""
+
+    id: str
+    balance: str
+    nonce: int
+
+
+class ValidatorView(View, frozen=True):
+    """One seat."""
+
+    node_id: str
+    voting_key: str
+    power: int
+
+
+class ValidatorsView(View, frozen=True):
+    """The set that decides the next block, in seat order."""
+
+    epoch: int
+    quorum: int
+    total_power: int
+    faults_tolerated: int
+    validators: tuple[ValidatorView, ...]
+
+
+class UsageView(View, frozen=True):
+    """What a task took, in the units of its kind."""
+
+    items: int
+    tokens: int
+    duration_ms: int
+
+
+class TaskView(View, frozen=True):
+    """A task. `output` is JSON for its asker alone; `txHash` and `height` are of its last change.
+
+    `status` is queued, assigned, running, settled, disputed, failed or cancelled. `reason` says why
+    it failed.
+    """
+
+    task_id: str
+    kind: str
+    status: str
+    executor: str | None = None
+    output: JsonObject | None = None
+    usage: UsageView | None = None
+    tx_hash: str | None = msgspec.field(name="txHash", default=None)
+    height: int | None = None
+    receipt: JsonObject | None = None
+    reason: str | None = None
+
+
+class TasksView(View, frozen=True):
+    """Tasks, newest first."""
+
+    tasks: tuple[TaskView, ...]
+
+
+class InviteView(View, frozen=True):
+    """An invite: single use, and worth as much as the right to join."""
+
+    invite: str
+    expires_at_ms: int
+
+
+class AdmissionView(View, frozen=True):
+    """A node was let in, or this node's word for it as a validator was given.
+
+    `role` is the one it gets; `status` and `reason` are those of the transaction.
+    """
+
+    node_id: str
+    role: str
+    tx_hash: str = msgspec.field(name="txHash")
+    status: str
+    reason: str | None = None
