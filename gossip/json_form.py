@@ -47,7 +47,7 @@ def from_json(text: str | bytes, kind: type[T]) -> T:
     try:
         value: T = msgspec.convert(positional, kind, builtin_types=(bytes,))
     except msgspec.ValidationError as error:
-        raise DecodeError(_named(str(error), inspect.type_info(kind))) from None
+        raise DecodeError(_named(str(error), positional, inspect.type_info(kind))) from None
     return value
 
 
@@ -58,25 +58,36 @@ def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     return fields
 
 
-def _named(message: str, kind: inspect.Type) -> str:
+def _named(message: str, value: Positional, kind: inspect.Type) -> str:
     """Turn msgspec's positions (`$[2][0]`) into names (`parameters.supply`)."""
     text, found, path = message.rpartition(" - at `$")
     if not found:
         return message
-    return f"{'.'.join(_names(path.rstrip('`').strip('[]').split(']['), kind))}: {text}"
+    steps = [int(step) for step in path.rstrip("`").strip("[]").split("][")]
+    return f"{'.'.join(_names(steps, value, kind))}: {text}"
 
 
-def _names(steps: list[str], kind: inspect.Type) -> Iterator[str]:
-    at = kind
+def _names(steps: list[int], value: Positional, kind: inspect.Type) -> Iterator[str]:
     for step in steps:
-        at = next(_structs(at), at)
-        if isinstance(at, inspect.StructType) and step.isdecimal():
-            field = at.fields[int(step) - (at.tag is not None)]
+        assert isinstance(value, list)
+        structs = list(_structs(kind))
+        if structs:
+            struct = next((one for one in structs if one.tag == value[0]), structs[0])
+            field = struct.fields[step - (struct.tag is not None)]
             yield field.name
-            at = field.type
+            kind = field.type
         else:
-            yield step
-            at = at.item_type if isinstance(at, inspect.VarTupleType) else at
+            yield str(step)
+            kind = next(_items(kind), kind)
+        value = value[step]
+
+
+def _items(kind: inspect.Type) -> Iterator[inspect.Type]:
+    """The type of a list's items."""
+    while isinstance(kind, inspect.Metadata):
+        kind = kind.type
+    if isinstance(kind, inspect.VarTupleType):
+        yield kind.item_type
 
 
 def _structs(kind: inspect.Type) -> Iterator[inspect.StructType]:
