@@ -88,6 +88,17 @@ class ChainReader:
         value = self._reader.get(_BY_HASH + block_hash)
         return None if value is None else int.from_bytes(value, "big")
 
+    def block_hashes(self, beginning: bytes) -> list[bytes]:
+        """The hashes of all blocks that begin like this."""
+        return self._names(_BY_HASH, beginning)
+
+    def transaction_ids(self, beginning: bytes) -> list[bytes]:
+        """The ids of all transactions in blocks that begin like this."""
+        return self._names(_BY_TRANSACTION, beginning)
+
+    def _names(self, prefix: bytes, beginning: bytes) -> list[bytes]:
+        return [key[len(prefix) :] for key, _ in self._reader.scan(prefix + beginning)]
+
     def place_of(self, transaction: bytes) -> Place | None:
         """Where the transaction with this id stands."""
         return self._read(_BY_TRANSACTION + transaction, Place)

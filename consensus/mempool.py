@@ -128,6 +128,10 @@ class Mempool:
         """Whether a transaction waits."""
         return transaction_id in self._by_id
 
+    def ids(self) -> tuple[bytes, ...]:
+        """The ids of all that wait."""
+        return tuple(self._by_id)
+
     def waiting(self, at_most: int) -> tuple[Transaction, ...]:
         """The first that came of those that wait, in the order in which they came."""
         return tuple(islice(self._by_id.values(), at_most))
