@@ -77,6 +77,10 @@ class TaskRequest:
 class Facade(Protocol):
     """A running node, as the gateway sees it. Deeds raise `Problem`."""
 
+    @property
+    def chain_id(self) -> Digest | None:
+        """What signatures here must name: the federation's id, or None before there is one."""
+
     def not_ready(self) -> str | None:
         """Why the node can't serve yet, or None: no federation, catching up, no quorum in reach."""
 

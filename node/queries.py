@@ -1,0 +1,167 @@
+"""Answers about chain and ledger, read from the engine alone: the part of the facade that needs no peers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from consensus.chain import Place
+from consensus.engine import Engine
+from consensus.mempool import Dropped, RefusalCode
+from consensus.proving import transaction_receipt
+from consensus.receipts import TaskContent, write_receipt
+from gossip.codec import Digest
+from gossip.json_form import to_json
+from node.gateway.facade import Named
+from node.gateway.views import (
+    AccountView,
+    BlocksView,
+    BlockView,
+    JsonObject,
+    TransactionView,
+    ValidatorsView,
+    ValidatorView,
+)
+
+AMBIGUOUS = 6
+"""So many ids that fit a prefix are enough to say that it is ambiguous."""
+
+
+class Fates(Protocol):
+    """What the service around the engine remembers of transactions that stand in no block."""
+
+    @property
+    def prepared(self) -> frozenset[Digest]:
+        """The ids of the transactions in a block that is prepared and not yet final."""
+
+    @property
+    def dropped(self) -> Mapping[Digest, Dropped]:
+        """The last transactions that waited and became impossible."""
+
+
+class ChainQueries:
+    """Reads only; what it returns is made for callers."""
+
+    def __init__(self, engine: Engine, fates: Fates) -> None:
+        self._engine, self._fates = engine, fates
+
+    def find(self, what: Named, prefix: str) -> list[str]:
+        """See `Facade.find`; nodes are the members of the federation."""
+        return matching(self._names(what, bytes.fromhex(prefix[: len(prefix) // 2 * 2])), prefix)
+
+    def _names(self, what: Named, beginning: bytes) -> Iterable[bytes]:
+        chain, ledger = self._engine.chain, self._engine.ledger
+        match what:
+            case Named.TRANSACTION:
+                return (*chain.transaction_ids(beginning), *self._engine.mempool.ids())
+            case Named.BLOCK:
+                return chain.block_hashes(beginning)
+            case Named.ACCOUNT:
+                return (owner for owner, _ in ledger.accounts())
+            case Named.TASK:
+                return (task_id for task_id, _ in ledger.tasks())
+            case Named.NODE:
+                return (node for node, _ in ledger.members())
+
+    def transaction(self, tx_hash: Digest) -> TransactionView | None:
+        """See `Facade.transaction`."""
+        place = self._engine.chain.place_of(tx_hash)
+        if place is not None:
+            return self._executed(tx_hash, place)
+        shown = tx_hash.hex()
+        if self._engine.mempool.contains(tx_hash):
+            status = "included" if tx_hash in self._fates.prepared else "pending"
+            return TransactionView(tx_hash=shown, status=status)
+        dropped = self._fates.dropped.get(tx_hash)
+        if dropped is None:
+            return None
+        status = "expired" if dropped.code is RefusalCode.EXPIRED else "rejected"
+        return TransactionView(tx_hash=shown, status=status, reason=dropped.reason)
+
+    def _executed(self, tx_hash: Digest, place: Place) -> TransactionView:
+        chain = self._engine.chain
+        block, execution = chain.block(place.height), chain.execution(place.height)
+        assert block is not None
+        assert execution is not None
+        outcome = execution.results.outcomes[place.index]
+        return TransactionView(
+            tx_hash=tx_hash.hex(),
+            status="finalized" if outcome.ok else "failed",
+            height=place.height,
+            block_hash=block.digest.hex(),
+            reason=outcome.reason or None,
+        )
+
+    def receipt(self, tx_hash: Digest, content: TaskContent | None = None) -> JsonObject | None:
+        """See `Facade.receipt`; `content` goes beside the hashes of a completed task."""
+        receipt = transaction_receipt(self._engine.chain, tx_hash, content)
+        return None if receipt is None else _object(write_receipt(receipt))
+
+    def account(self, owner: bytes) -> AccountView | None:
+        """See `Facade.account`."""
+        account = self._engine.ledger.account(owner)
+        if account is None:
+            return None
+        nonce = self._engine.mempool.next_nonce(owner, self._engine.ledger)
+        return AccountView(id=owner.hex(), balance=str(account.balance), nonce=nonce)
+
+    def block(self, which: int | Digest) -> BlockView | None:
+        """See `Facade.block`."""
+        chain = self._engine.chain
+        height = which if isinstance(which, int) else chain.height_of(which)
+        if height is None or not 1 <= height <= self._engine.height:
+            return None
+        block = chain.block(height)
+        certificate, execution = chain.certificate(height), chain.execution(height)
+        assert block is not None
+        assert certificate is not None
+        assert execution is not None
+        header = block.header
+        return BlockView(
+            height=height,
+            hash=block.digest.hex(),
+            prev_hash=header.prev_hash.hex(),
+            proposer=header.proposer.hex(),
+            view=certificate.ballot.view,
+            epoch=header.epoch,
+            timestamp_ms=header.timestamp_ms,
+            state_root=execution.statement.state_root.hex(),
+            transactions=tuple(one.id.hex() for one in block.transactions),
+            certificate=_object(to_json(certificate)),
+        )
+
+    def blocks(self, before: int | None, limit: int) -> BlocksView:
+        """See `Facade.blocks`."""
+        top = self._engine.height if before is None else min(before - 1, self._engine.height)
+        found = [self.block(height) for height in range(top, max(0, top - limit), -1)]
+        shown = tuple(block for block in found if block is not None)
+        last = shown[-1].height if shown else 1
+        return BlocksView(blocks=shown, next_before=last if last > 1 else None)
+
+    def validators(self) -> ValidatorsView:
+        """See `Facade.validators`."""
+        members = self._engine.validators
+        return ValidatorsView(
+            epoch=members.epoch,
+            quorum=members.quorum_power,
+            total_power=members.total,
+            faults_tolerated=members.faults_tolerated,
+            validators=tuple(
+                ValidatorView(
+                    node_id=seat.node.hex(), voting_key=seat.voting_key.hex(), power=seat.power
+                )
+                for seat in members.validators
+            ),
+        )
+
+
+def matching(names: Iterable[bytes], prefix: str) -> list[str]:
+    """Those that begin with these hex digits, each once, in order; a few are enough."""
+    fitting = {shown for shown in (name.hex() for name in names) if shown.startswith(prefix)}
+    return sorted(fitting)[:AMBIGUOUS]
+
+
+def _object(text: str) -> JsonObject:
+    value: JsonObject = json.loads(text)
+    return value
