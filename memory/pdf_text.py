@@ -12,7 +12,7 @@ from io import BytesIO
 from typing import Final
 
 from pypdf import PdfReader
-from pypdf.errors import DependencyError, FileNotDecryptedError, PyPdfError
+from pypdf.errors import DependencyError, FileNotDecryptedError
 
 from memory.formats import NotText
 
@@ -23,33 +23,32 @@ logging.getLogger("pypdf").setLevel(logging.CRITICAL)
 
 
 def pdf_to_text(data: bytes, max_chars: int) -> str:
-    """All pages' text, an empty line between them. Raises `NotText`."""
-    locked = NotText("is an encrypted PDF; save it without its password and name that file")
+    """The pages' text, an empty line between them; reading stops after `max_chars`.
+
+    Raises `NotText`. (A PDF that is locked for changes only opens with the empty password, which
+    pypdf tries by itself.)
+    """
     try:
-        reader = PdfReader(BytesIO(data))
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise locked
-        pages: list[str] = []
-        length = 0
-        for page in reader.pages:
-            pages.append(_HYPHENATED.sub("", page.extract_text()))
-            length += len(pages[-1])
-            if length > max_chars:
-                raise NotText(f"holds more than {max_chars:,} characters; split it")
+        pages = _pages(data, max_chars)
     except (FileNotDecryptedError, DependencyError):
-        raise locked from None
-    except (
-        PyPdfError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as error:
-        # pypdf meets broken structure with whatever its code happens to raise.
+        raise NotText(
+            "is an encrypted PDF; save it without its password and name that file"
+        ) from None
+    except Exception as error:  # pypdf meets broken structure with whatever its code raises
         raise NotText(
             f"is a damaged PDF ({type(error).__name__}: {error}); save it anew"
         ) from error
     if not any(page.strip() for page in pages):
         raise NotText("is a PDF without text, probably scanned pages; run text recognition on it")
     return "\n\n".join(pages)
+
+
+def _pages(data: bytes, max_chars: int) -> list[str]:
+    pages: list[str] = []
+    remaining_chars = max_chars
+    for page in PdfReader(BytesIO(data)).pages:
+        pages.append(_HYPHENATED.sub("", page.extract_text()))
+        remaining_chars -= len(pages[-1])
+        if remaining_chars < 0:
+            break
+    return pages
