@@ -42,6 +42,8 @@ COVERAGE_WEIGHT: Final = 0.2
 """What shared words add to a sentence's cosine when the best one is chosen."""
 MMR_BALANCE: Final = 0.7
 """Maximal marginal relevance (Carbonell and Goldstein 1998): 1 is relevance alone, 0 novelty."""
+NEAR_DUPLICATE: Final = 0.9
+"""The cosine from which two sentences say the same, and a summary keeps one."""
 CONFIDENCE_THRESHOLD: Final = 0.5
 COSINE_SLOPE: Final = 5.7
 COVERAGE_SLOPE: Final = 4.4
@@ -136,7 +138,7 @@ def rank(task: RankInput, embedder: Embedder) -> RankOutput:
             best[name] = (cosine, piece)
     meaning = np.array([best[document.name][0] for document in task.documents])
     words = WordIndex([document.text for document in task.documents]).scores(task.query)
-    scores = _z_scores(meaning) + _z_scores(words)
+    scores = hybrid(meaning, words)
     items = []
     for index in _descending(scores):
         cosine, piece = best[task.documents[index].name]
@@ -162,7 +164,7 @@ def answer(task: AnswerInput, embedder: Embedder) -> AnswerOutput:
     retrieved = _passages(task.documents)
     index = WordIndex([piece.chunk.text for piece in retrieved])
     meaning = _cosines(task.question, retrieved, embedder)
-    scores = _z_scores(meaning) + _z_scores(index.scores(task.question))
+    scores = hybrid(meaning, index.scores(task.question))
     top = [retrieved[i] for i in _descending(scores)[:RETRIEVED_PASSAGES]]
     pieces = list(_sentences_within(top))
     cosines = _cosines(task.question, pieces, embedder)
@@ -184,6 +186,11 @@ def answer(task: AnswerInput, embedder: Embedder) -> AnswerOutput:
         confidence=confidence[best],
         citations=tuple(pieces[i].quote(confidence[i]) for i in cited),
     )
+
+
+def hybrid(meaning: Scores, words: Scores) -> Scores:
+    """Cosines and BM25 scores of the same texts, joined: the sum of their z-scores."""
+    return _z_scores(meaning) + _z_scores(words)
 
 
 def _passages(documents: Sequence[Document]) -> list[_Piece]:
@@ -248,16 +255,17 @@ def _descending(scores: Scores) -> list[int]:
 
 
 def _marginal_relevance(vectors: Vectors, relevance: Vectors, count: int) -> list[int]:
-    """Greedy choice of at most `count` rows, each relevant and unlike those before it."""
+    """Greedy choice of at most `count` rows, each relevant and unlike those chosen before it."""
     likeness = np.zeros(len(vectors), np.float32)
     is_open = np.ones(len(vectors), bool)
     chosen: list[int] = []
-    while len(chosen) < min(count, len(vectors)):
+    while len(chosen) < count and is_open.any():
         worth = MMR_BALANCE * relevance - (1 - MMR_BALANCE) * likeness
         pick = int(np.argmax(np.where(is_open, worth, -np.inf)))
         chosen.append(pick)
-        is_open[pick] = False
         likeness = np.maximum(likeness, vectors @ vectors[pick])
+        is_open &= likeness < NEAR_DUPLICATE
+        is_open[pick] = False
     return chosen
 
 
