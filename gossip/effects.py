@@ -25,6 +25,7 @@ class Store(Enum):
     VOTES = "votes"
     CHAIN = "chain"
     PEERS = "peers"
+    TASKS = "tasks"
 
 
 Write = tuple[bytes, bytes | None]

@@ -1,0 +1,136 @@
+"""How a task's content travels: one encrypted stream between the node that asks and the node that works.
+
+    asker                                   executor
+      | -- Offer, input in chunks ----------->  |  checks it against the ledger
+      | <- Declined | Accepted ---------------  |
+      | <- Finished, output in chunks --------  |  or Failed
+      |                                         |
+
+Nothing of the content stands on the chain, and no third node sees it. Whoever offers is whom the transport has proven;
+what is offered must hash to what the ledger says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Final, Protocol, TypeVar
+
+import msgspec
+
+from consensus.transactions import SignedReceipt
+from gossip.codec import Bytes32, DecodeError, Name, Sentence, Wire, decode, encode
+
+PROTOCOL: Final = "/bizra/task/1"
+MAX_CONTENT_BYTES: Final = 64 * 2**20
+CHUNK_BYTES: Final = 2**20
+
+T = TypeVar("T")
+
+_Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_CONTENT_BYTES)]
+
+
+class HandoffError(Exception):
+    """The other side broke the protocol or the stream ended early; the text says what was wrong."""
+
+
+class Offer(Wire, frozen=True, tag="offer"):
+    """Will you do this task? The input follows."""
+
+    task: Bytes32
+    kind: Name
+    size_bytes: _Size
+
+
+class Accepted(Wire, frozen=True, tag="accepted"):
+    """The work begins."""
+
+
+class Declined(Wire, frozen=True, tag="declined"):
+    """The executor does not take the task."""
+
+    reason: Sentence
+
+
+class Finished(Wire, frozen=True, tag="finished"):
+    """The signed receipt; the output follows."""
+
+    signed: SignedReceipt
+    size_bytes: _Size
+
+
+class Failed(Wire, frozen=True, tag="failed"):
+    """The executor took the task and could not do it."""
+
+    reason: Sentence
+
+
+Reply = Accepted | Declined | Finished | Failed
+
+
+class ContentStream(Protocol):
+    """What a transport's stream offers: whole messages both ways."""
+
+    async def send(self, message: bytes) -> None:
+        """Send one message."""
+
+    async def receive(self) -> bytes | None:
+        """The next message; None at the end."""
+
+
+async def send_offer(stream: ContentStream, offer: Offer, content: bytes) -> None:
+    """Offer a task with its input."""
+    await stream.send(encode(offer))
+    await _send_content(stream, content)
+
+
+async def receive_offer(stream: ContentStream) -> tuple[Offer, bytes]:
+    """Take an offer with its input. Raises `HandoffError`."""
+    offer = _decoded(await stream.receive(), Offer)
+    return offer, await _receive_content(stream, offer.size_bytes)
+
+
+async def send_reply(stream: ContentStream, reply: Reply, content: bytes = b"") -> None:
+    """Answer an offer; `content` is the output that goes with `Finished`."""
+    await stream.send(encode(reply))
+    await _send_content(stream, content)
+
+
+async def receive_replies(stream: ContentStream) -> AsyncIterator[tuple[Reply, bytes]]:
+    """The executor's answers up to the last one, with the output of `Finished`. Raises `HandoffError`."""
+    while True:
+        reply: Reply = _decoded(await stream.receive(), Reply)  # type: ignore[arg-type]  # a union
+        content = b""
+        if isinstance(reply, Finished):
+            content = await _receive_content(stream, reply.size_bytes)
+        yield reply, content
+        if is_last(reply):
+            return
+
+
+def is_last(reply: Reply) -> bool:
+    """Whether nothing follows this reply."""
+    return not isinstance(reply, Accepted)
+
+
+async def _send_content(stream: ContentStream, content: bytes) -> None:
+    for at in range(0, len(content), CHUNK_BYTES):
+        await stream.send(content[at : at + CHUNK_BYTES])
+
+
+async def _receive_content(stream: ContentStream, size_bytes: int) -> bytes:
+    content = bytearray()
+    while len(content) < size_bytes:
+        chunk = await stream.receive()
+        if not chunk or len(content) + len(chunk) > size_bytes:
+            raise HandoffError("the content that was announced did not come whole")
+        content += chunk
+    return bytes(content)
+
+
+def _decoded(message: bytes | None, kind: type[T]) -> T:
+    if message is None:
+        raise HandoffError("the other node ended the exchange early")
+    try:
+        return decode(message, kind)
+    except DecodeError as error:
+        raise HandoffError(f"the other node sent something else: {error}") from None

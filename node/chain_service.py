@@ -1,0 +1,204 @@
+"""Consensus in the daemon: the engine, what it sends, and who waits for its answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+import trio
+
+from consensus.engine import (
+    BlockExecuted,
+    Engine,
+    EngineEvent,
+    Received,
+    Started,
+    Submit,
+    Submitted,
+    TimerFired,
+)
+from consensus.finality import Diverged
+from consensus.mempool import Added, Dropped, Refused
+from consensus.messages import Proposal, StateVote, Vote
+from consensus.outcomes import Outcome
+from consensus.reports import Equivocation, Prepared, ViewEntered
+from consensus.transactions import Transaction
+from gossip.codec import Digest, Wire, encode
+from gossip.effects import Broadcast, Notify, Rejected, Send, Store
+from gossip.identity import NodeId
+from node.driver import CoreDriver
+from node.errors import NodeError
+from node.store import StagedStore
+
+log = structlog.get_logger(__name__)
+
+MAX_WAITING = 20_000
+"""Events that wait for the engine; beyond it peers' messages are dropped, and their senders resend."""
+
+_DROPPED_KEPT = 10_000
+_URGENT = (Proposal, Vote, StateVote)
+
+
+class StateDivergedError(NodeError):
+    """The node computed another state than the quorum certified; it must not go on."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A caller that waits for the mempool's answers to its transactions."""
+
+    wanted: int
+    answers: dict[Digest, Added | Refused] = field(default_factory=dict)
+    done: trio.Event = field(default_factory=trio.Event)
+
+
+@dataclass(slots=True)
+class _Watch:
+    """A caller that waits for a transaction's fate."""
+
+    fate: Outcome | Dropped | None = None
+    done: trio.Event = field(default_factory=trio.Event)
+
+
+class ChainService:
+    """The engine's surroundings. `send(peer, payload, urgent)` queues a frame or says no."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        chain: StagedStore,
+        votes: StagedStore,
+        send: Callable[[NodeId, bytes, bool], bool],
+    ) -> None:
+        """`chain` is written before `votes`.
+
+        A crash between the two then leaves a block without the votes cast above it, and those have not been sent; the
+        other way round would leave votes above a block that is not there.
+        """
+        self.engine = engine
+        stores = {Store.CHAIN: chain, Store.VOTES: votes}
+        self._driver: CoreDriver[EngineEvent] = CoreDriver(
+            engine.handle, TimerFired, self._carry_out, stores
+        )
+        self._send = send
+        self._submitting: dict[Digest, list[_Waiting]] = {}
+        self._watched: dict[Digest, list[_Watch]] = {}
+        self._listeners: list[Callable[[object], None]] = []
+        self.dropped: dict[Digest, Dropped] = {}
+        self.prepared: frozenset[Digest] = frozenset()
+        self.counters: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises `StoreError` or `StateDivergedError` when the node can't go on."""
+        self.post(Started())
+        await self._driver.run()
+
+    def post(self, event: EngineEvent) -> None:
+        """Queue an event; a peer's message is dropped, and counted, if too much waits."""
+        if isinstance(event, Received) and self._driver.waiting >= MAX_WAITING:
+            self.counters["messages_dropped"] += 1
+        else:
+            self._driver.post(event)
+
+    def listen(self, listener: Callable[[object], None]) -> None:
+        """Call `listener` with every report of the engine, after it is on disk."""
+        self._listeners.append(listener)
+
+    async def submit(self, transactions: tuple[Transaction, ...]) -> list[Added | Refused]:
+        """Offer transactions whose signatures are checked; the mempool's answers in the same order."""
+        if not transactions:
+            return []
+        waiting = _Waiting(len({one.id for one in transactions}))
+        for name in {one.id for one in transactions}:
+            self._submitting.setdefault(name, []).append(waiting)
+        self.post(Submit(transactions))
+        await waiting.done.wait()
+        return [waiting.answers[one.id] for one in transactions]
+
+    async def fate_of(self, transaction: Digest) -> Outcome | Dropped:
+        """Wait until a transaction that was taken is executed, or can never be."""
+        known = self._known_fate(transaction)
+        if known is not None:
+            return known
+        watch = _Watch()
+        self._watched.setdefault(transaction, []).append(watch)
+        await watch.done.wait()
+        assert watch.fate is not None
+        return watch.fate
+
+    def _known_fate(self, transaction: Digest) -> Outcome | Dropped | None:
+        place = self.engine.chain.place_of(transaction)
+        if place is None:
+            return self.dropped.get(transaction)
+        execution = self.engine.chain.execution(place.height)
+        return None if execution is None else execution.results.outcomes[place.index]
+
+    def _carry_out(self, effect: object) -> None:
+        match effect:
+            case Send():
+                self._send_to((effect.to,), effect.message)
+            case Broadcast():
+                self._send_to(effect.to, effect.message)
+            case Rejected():
+                self.counters["rejected"] += 1
+                log.warning("message refused", peer=effect.peer.hex(), reason=effect.reason)
+            case Notify():
+                self._on_report(effect.what)
+            case _:
+                raise AssertionError(f"the engine never asks for {effect!r}")
+
+    def _send_to(self, peers: tuple[NodeId, ...], message: Wire) -> None:
+        payload = encode(message)
+        urgent = isinstance(message, _URGENT)
+        for peer in peers:
+            if not self._send(peer, payload, urgent):
+                self.counters["unsent"] += 1
+
+    def _on_report(self, what: object) -> None:
+        match what:
+            case Submitted():
+                self._answer(what)
+            case Dropped():
+                self._keep_dropped(what)
+            case Prepared():
+                self.prepared = frozenset(one.id for one in what.block.transactions)
+            case BlockExecuted():
+                self.prepared = frozenset()
+                for outcome in what.result.outcomes:
+                    self._decide(Digest(outcome.transaction), outcome)
+            case ViewEntered():
+                log.info("view entered", epoch=what.epoch, view=what.view)
+            case Equivocation():
+                log.error("a validator signed two contradicting statements", voter=what.voter.hex())
+            case Diverged():
+                raise StateDivergedError(
+                    f"at height {what.own.height} this node computed the state root "
+                    f"{what.own.state_root.hex()}, but a quorum certified "
+                    f"{what.certified.state_root.hex()}: this node's data is damaged, or it runs "
+                    "other software. Keep a copy of its home, and join again from a new one."
+                )
+            case _:
+                pass
+        for listener in self._listeners:
+            listener(what)
+
+    def _answer(self, report: Submitted) -> None:
+        name = report.transaction.id
+        for waiting in self._submitting.pop(name, []):
+            waiting.answers[name] = report.answer
+            if len(waiting.answers) == waiting.wanted:
+                waiting.done.set()
+
+    def _keep_dropped(self, report: Dropped) -> None:
+        name = report.transaction.id
+        self.dropped[name] = report
+        if len(self.dropped) > _DROPPED_KEPT:
+            del self.dropped[next(iter(self.dropped))]
+        self._decide(name, report)
+
+    def _decide(self, transaction: Digest, fate: Outcome | Dropped) -> None:
+        for watch in self._watched.pop(transaction, []):
+            watch.fate = fate
+            watch.done.set()

@@ -1,0 +1,76 @@
+"""The node's own account: signs operations with the identity key and hands them to consensus one after the other."""
+
+from __future__ import annotations
+
+import trio
+
+from consensus.mempool import Refused
+from consensus.outcomes import Outcome
+from consensus.transactions import Operation, Transaction, TransactionBody, sign_transaction
+from gossip.codec import Digest
+from gossip.identity import NodeId, Signer
+from node.chain_service import ChainService
+from node.errors import NodeError
+
+VALID_HEIGHTS = 1000
+"""A transaction of the node's own may be executed in this many blocks from now on."""
+
+
+class NotTakenError(NodeError):
+    """The mempool refused a transaction of the node's own, or it was dropped or failed later."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class OwnAccount:
+    """Gives each transaction the next nonce; only one is being handed in at a time."""
+
+    def __init__(self, identity: Signer, chain: ChainService) -> None:
+        self._identity, self._chain = identity, chain
+        self._turn = trio.Lock()
+
+    @property
+    def node_id(self) -> NodeId:
+        """The account's id."""
+        return NodeId(self._identity.public)
+
+    def sign(self, operations: tuple[Operation, ...]) -> Transaction:
+        """A transaction with the next free nonce; only inside `turn`, or two get the same."""
+        engine = self._chain.engine
+        body = TransactionBody(
+            engine.ledger.genesis.federation_id,
+            self._identity.public,
+            engine.mempool.next_nonce(self.node_id, engine.ledger),
+            engine.height + VALID_HEIGHTS,
+            operations,
+        )
+        return sign_transaction(self._identity, body)
+
+    @property
+    def turn(self) -> trio.Lock:
+        """Held from `sign` to the mempool's answer."""
+        return self._turn
+
+    async def hand_in(self, transaction: Transaction) -> None:
+        """Offer a signed transaction. Raises `NotTakenError`."""
+        (answer,) = await self._chain.submit((transaction,))
+        if isinstance(answer, Refused):
+            raise NotTakenError(answer.code.value, answer.reason)
+
+    async def transact(self, *operations: Operation) -> Transaction:
+        """Sign and hand in; returns when the transaction waits in the mempool. Raises `NotTakenError`."""
+        async with self._turn:
+            transaction = self.sign(operations)
+            await self.hand_in(transaction)
+        return transaction
+
+    async def settle(self, transaction: Digest) -> Outcome:
+        """Wait until a transaction is executed. Raises `NotTakenError` if it was dropped or failed."""
+        fate = await self._chain.fate_of(transaction)
+        if not isinstance(fate, Outcome):
+            raise NotTakenError(fate.code.value, fate.reason)
+        if not fate.ok:
+            raise NotTakenError(fate.code.value, fate.reason)
+        return fate

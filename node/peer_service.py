@@ -1,0 +1,186 @@
+"""Peers in the daemon: the one door for bytes from others, and the membership core behind it.
+
+Every frame is decoded here into a typed message and only then given to a core; a stranger reaches the membership core
+and nothing else. A peer that sends what does not decode is disconnected.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+import trio
+
+from consensus.messages import ConsensusMessage
+from gossip import events, transport
+from gossip.codec import DecodeError, Wire, decode, encode
+from gossip.effects import Broadcast, Notify, Rejected, Send, Store
+from gossip.identity import NodeId
+from gossip.membership import Membership
+from gossip.messages import MembershipMessage
+from gossip.transport import MEMBER_LIMITS, STRANGER_LIMITS, PeerLimits, Transport
+from node.driver import CoreDriver
+from node.store import StagedStore
+
+log = structlog.get_logger(__name__)
+
+MEMBERSHIP_CHANNEL = 1
+CONSENSUS_CHANNEL = 2
+
+_MAX_WAITING = 10_000
+
+
+class PeerService:
+    """Joins transport and membership; hands consensus messages of members on."""
+
+    def __init__(
+        self, link: Transport, membership: Membership, store: StagedStore, nursery: trio.Nursery
+    ) -> None:
+        self.link, self.membership = link, membership
+        self._nursery = nursery
+        self._driver: CoreDriver[events.MembershipEvent] = CoreDriver(
+            membership.handle, events.TimerFired, self._carry_out, {Store.PEERS: store}
+        )
+        self._on_notice: Callable[[object], None] = _ignore
+        self._on_consensus: Callable[[NodeId, Any], None] = _ignore_message
+        self._on_reachable: Callable[[NodeId, bool], None] = _ignore_reachable
+        self._reachable: set[NodeId] = set()
+        self.counters: Counter[str] = Counter()
+
+    def connect(
+        self,
+        *,
+        on_notice: Callable[[object], None],
+        on_consensus: Callable[[NodeId, ConsensusMessage], None] | None = None,
+        on_reachable: Callable[[NodeId, bool], None] | None = None,
+    ) -> None:
+        """Say who hears the news, the consensus messages of members, and who can be reached."""
+        self._on_notice = on_notice
+        if on_consensus is not None:
+            self._on_consensus = on_consensus
+        if on_reachable is not None:
+            self._on_reachable = on_reachable
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        self._driver.post(events.Started())
+        for peer, stats in self.link.stats().items():
+            self._driver.post(events.PeerUp(peer, stats.address, stats.outbound))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._driver.run)
+            nursery.start_soon(self._listen)
+
+    def post(self, event: events.MembershipEvent) -> None:
+        """Tell the membership core something that this node knows by itself."""
+        self._driver.post(event)
+
+    def send_consensus(self, peer: NodeId, payload: bytes, urgent: bool) -> bool:  # noqa: FBT001 - passed on as it is
+        """Queue a consensus frame; False if the peer is not there or its queue is full."""
+        return self.link.send(peer, CONSENSUS_CHANNEL, payload, urgent=urgent)
+
+    async def _listen(self) -> None:
+        async for event in self.link.events:
+            match event:
+                case transport.PeerUp():
+                    self._driver.post(events.PeerUp(event.peer, event.address, event.outbound))
+                case transport.PeerDown():
+                    self._driver.post(events.PeerDown(event.peer, event.reason))
+                    self._set_reachable(event.peer, reachable=False)
+                case transport.Frame():
+                    await self._on_frame(event)
+
+    async def _on_frame(self, frame: transport.Frame) -> None:
+        try:
+            if frame.channel == MEMBERSHIP_CHANNEL:
+                message: Any = decode(frame.payload, MembershipMessage)  # type: ignore[arg-type]
+                while self._driver.waiting > _MAX_WAITING:
+                    await trio.lowlevel.checkpoint()
+                self._driver.post(events.Received(frame.peer, message))
+            elif frame.channel == CONSENSUS_CHANNEL:
+                if not self.membership.is_member(frame.peer):
+                    self.counters["strangers_messages"] += 1
+                    return
+                self._set_reachable(frame.peer, reachable=True)
+                message = decode(frame.payload, ConsensusMessage)  # type: ignore[arg-type]
+                self._on_consensus(frame.peer, message)
+            else:
+                await self._drop(frame.peer, f"it used the unknown channel {frame.channel}")
+        except DecodeError as error:
+            self.counters["undecodable"] += 1
+            await self._drop(frame.peer, f"it sent a message that does not decode: {error}")
+
+    async def _drop(self, peer: NodeId, reason: str) -> None:
+        log.warning("peer disconnected", peer=peer.hex(), reason=reason)
+        await self.link.disconnect(peer, reason)
+
+    def refresh_reachable(self) -> None:
+        """Compare who is connected and a member with what consensus was told; after any admission."""
+        for peer in sorted(self.link.peers()):
+            self._set_reachable(peer, reachable=self.membership.is_member(peer))
+
+    def _set_reachable(self, peer: NodeId, *, reachable: bool) -> None:
+        if reachable == (peer in self._reachable):
+            return
+        if reachable:
+            self._reachable.add(peer)
+        else:
+            self._reachable.discard(peer)
+        self._on_reachable(peer, reachable)
+
+    def _carry_out(self, effect: object) -> None:
+        match effect:
+            case Send():
+                self._send((effect.to,), effect.message)
+            case Broadcast():
+                self._send(effect.to, effect.message)
+            case events.Dial():
+                self._nursery.start_soon(self._dial, effect.address)
+            case events.Disconnect():
+                self._nursery.start_soon(self.link.disconnect, effect.peer, effect.reason)
+            case Rejected():
+                self.counters["rejected"] += 1
+                log.info("message refused", peer=effect.peer.hex(), reason=effect.reason)
+            case Notify():
+                self._on_notice(effect.what)
+            case _:
+                raise AssertionError(f"the membership core never asks for {effect!r}")
+        self.refresh_reachable()
+
+    def _send(self, peers: tuple[NodeId, ...], message: Wire) -> None:
+        payload = encode(message)
+        for peer in peers:
+            if not self.link.send(peer, MEMBERSHIP_CHANNEL, payload):
+                self.counters["unsent"] += 1
+
+    async def _dial(self, address: str) -> None:
+        try:
+            peer = await self.link.dial(address)
+        except transport.DialError as error:
+            self._driver.post(events.DialFailed(address, str(error)))
+        else:
+            self._driver.post(events.Dialed(address, peer))
+
+
+class Limits:
+    """What a transport asks for each batch; strangers get little until membership is set and says otherwise."""
+
+    def __init__(self) -> None:
+        self.is_member: Callable[[NodeId], bool] = lambda _: False
+
+    def __call__(self, peer: NodeId) -> PeerLimits:
+        """See `gossip.transport.Limits`."""
+        return MEMBER_LIMITS if self.is_member(peer) else STRANGER_LIMITS
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+def _ignore_message(_: NodeId, __: object) -> None:
+    pass
+
+
+def _ignore_reachable(_: NodeId, __: bool) -> None:  # noqa: FBT001 - a callback's shape
+    pass

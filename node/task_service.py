@@ -1,0 +1,281 @@
+"""Tasks in the daemon: carries out what the task desk asks for, with the real backend, streams and account."""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from dataclasses import dataclass, field
+
+import structlog
+import trio
+
+from consensus.engine import BlockExecuted
+from consensus.events import TaskChanged
+from consensus.records import TaskState
+from consensus.transactions import CompleteTask, FailTask, Operation, SubmitTask, Usage, task_id
+from gossip.codec import Digest
+from gossip.effects import Notify, Store
+from gossip.identity import NodeId, Signer, Verifier
+from gossip.transport import Stream, Transport, TransportError
+from inference.backend import Backend, BackendError
+from inference.handoff import (
+    PROTOCOL,
+    Declined,
+    HandoffError,
+    Reply,
+    is_last,
+    receive_offer,
+    receive_replies,
+    send_offer,
+    send_reply,
+)
+from inference.kinds import BadInput, UnknownKind
+from inference.lifecycle import (
+    Answer,
+    Asked,
+    AskedTask,
+    Cancelled,
+    ExchangeLost,
+    LedgerChanged,
+    OfferReceived,
+    OfferTo,
+    ReplyReceived,
+    Started,
+    SubmitRefused,
+    TaskDesk,
+    TaskEvent,
+    TimerFired,
+    Transact,
+    Work,
+    WorkDone,
+    WorkFailed,
+    content_hash,
+)
+from inference.placement import choose_place
+from node.chain_service import ChainService
+from node.driver import CoreDriver, now_ms
+from node.own_account import NotTakenError, OwnAccount
+from node.peer_service import PeerService
+from node.store import StagedStore
+
+log = structlog.get_logger(__name__)
+
+DEADLINE_MS = 120_000
+WORK_TIMEOUT_S = 100.0
+DEFAULT_REWARD = 100
+_OFFER_TIMEOUT_S = 120.0
+
+
+@dataclass(slots=True)
+class _OpenOffer:
+    """A stream on which an offer waits for its answers."""
+
+    replies: deque[tuple[Reply, bytes]] = field(default_factory=deque)
+    wake: trio.Event = field(default_factory=trio.Event)
+
+
+class TaskService:
+    """The task desk's surroundings."""
+
+    def __init__(
+        self,
+        *,
+        chain: ChainService,
+        peers: PeerService,
+        account: OwnAccount,
+        identity: Signer,
+        verifier: Verifier,
+        backend: Backend,
+        kinds: tuple[str, ...],
+        store: StagedStore,
+        nursery: trio.Nursery,
+    ) -> None:
+        self._chain, self._peers, self._account = chain, peers, account
+        self._backend, self._kinds, self._nursery = backend, kinds, nursery
+        self._own = account.node_id
+        ledger = chain.engine.ledger
+        self.desk = TaskDesk(
+            chain=ledger.genesis.federation_id,
+            signer=identity,
+            verifier=verifier,
+            serves=lambda kind: kind in kinds,
+            ledger_task=ledger.task,
+            own_claims=self._own_claims,
+            reader=store,
+        )
+        self._driver: CoreDriver[TaskEvent] = CoreDriver(
+            self.desk.handle, TimerFired, self._carry_out, {Store.TASKS: store}
+        )
+        self._offers: dict[Digest, _OpenOffer] = {}
+        self._changed = trio.Event()
+        chain.listen(self._on_report)
+
+    @property
+    def link(self) -> Transport:
+        """The way to other nodes."""
+        return self._peers.link
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        self.link.serve(PROTOCOL, self._serve_offer)
+        self._driver.post(Started())
+        await self._driver.run()
+
+    def _own_claims(self) -> list[Digest]:
+        tasks = self._chain.engine.ledger.tasks(state=TaskState.ASSIGNED)
+        return [Digest(name) for name, task in tasks if task.executor == self._own]
+
+    # As asker
+
+    async def submit(
+        self, kind: str, content: bytes, *, executor: NodeId | None, reward: int | None
+    ) -> AskedTask:
+        """Place a task and put it on the ledger; returns when it has its id.
+
+        Raises `NoPlaceError` and `NotTakenError`.
+        """
+        candidates = tuple(one.node_id for one in self._peers.membership.candidates(kind))
+        place = choose_place(
+            kind,
+            own=self._own,
+            serves=kind in self._kinds,
+            candidates=candidates,
+            wanted=executor,
+        )
+        deadline_ms = now_ms() + DEADLINE_MS
+        operation = SubmitTask(
+            kind,
+            content_hash(content),
+            DEFAULT_REWARD if reward is None else reward,
+            place.executor,
+            deadline_ms,
+        )
+        async with self._account.turn:
+            transaction = self._account.sign((operation,))
+            name = task_id(transaction.id, 0)
+            self._driver.post(
+                Asked(name, kind, content, place.executor, deadline_ms, transaction.id)
+            )
+            await self._until_known(name)
+            try:
+                await self._account.hand_in(transaction)
+            except NotTakenError as error:
+                self._driver.post(SubmitRefused(name, str(error)))
+                raise
+        self._nursery.start_soon(self._watch_submission, name, transaction.id)
+        log.info("task placed", task=name.hex(), executor=place.executor.hex(), why=place.reason)
+        record = self.desk.find(name)
+        assert record is not None
+        return record
+
+    async def _until_known(self, task: Digest) -> None:
+        """Wait until the desk has the task on disk."""
+        while self.desk.find(task) is None:
+            await self._changed.wait()
+
+    async def _watch_submission(self, task: Digest, transaction: Digest) -> None:
+        try:
+            await self._account.settle(transaction)
+        except NotTakenError as error:
+            self._driver.post(SubmitRefused(task, str(error)))
+
+    def cancel(self, task: Digest) -> None:
+        """Ask the desk to take a task back; it does so if nobody has claimed it."""
+        self._driver.post(Cancelled(task))
+
+    async def until_changed(self) -> None:
+        """Wait for the next change of any task."""
+        await self._changed.wait()
+
+    # As executor
+
+    async def _serve_offer(self, peer: NodeId, stream: Stream) -> None:
+        """One stream: the offer, then the desk's answers as they come."""
+        try:
+            with trio.fail_after(_OFFER_TIMEOUT_S):
+                offer, content = await receive_offer(stream)
+        except (HandoffError, trio.TooSlowError) as error:
+            log.warning("offer broken off", peer=peer.hex(), reason=str(error))
+            return
+        name = Digest(offer.task)
+        if name in self._offers:
+            await send_reply(stream, Declined("the task is being offered on another stream"))
+            return
+        opened = self._offers[name] = _OpenOffer()
+        self._driver.post(OfferReceived(peer, offer, content))
+        try:
+            await _answer(stream, opened)
+        finally:
+            del self._offers[name]
+
+    # Effects
+
+    def _on_report(self, what: object) -> None:
+        if isinstance(what, BlockExecuted):
+            for event in what.result.events:
+                if isinstance(event, TaskChanged):
+                    self._driver.post(LedgerChanged(Digest(event.task_id), event.now))
+
+    def _carry_out(self, effect: object) -> None:
+        match effect:
+            case Transact():
+                self._nursery.start_soon(self._transact, effect.operation)
+            case OfferTo():
+                self._nursery.start_soon(self._offer, effect)
+            case Work():
+                self._nursery.start_soon(self._work, effect)
+            case Answer():
+                opened = self._offers.get(effect.task)
+                if opened is not None:
+                    opened.replies.append((effect.reply, effect.content))
+                    opened.wake.set()
+            case Notify():
+                pass
+            case _:
+                raise AssertionError(f"the task desk never asks for {effect!r}")
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def _transact(self, operation: Operation) -> None:
+        try:
+            transaction = await self._account.transact(operation)
+            await self._account.settle(transaction.id)
+        except NotTakenError as error:
+            level = log.warning if isinstance(operation, CompleteTask | FailTask) else log.info
+            level("own transaction failed", operation=type(operation).__name__, reason=str(error))
+
+    async def _offer(self, effect: OfferTo) -> None:
+        name = Digest(effect.offer.task)
+        try:
+            stream = await self.link.open_stream(effect.executor, PROTOCOL)
+            async with stream:
+                await send_offer(stream, effect.offer, effect.content)
+                async for reply, content in receive_replies(stream):
+                    self._driver.post(ReplyReceived(name, reply, content))
+        except (TransportError, HandoffError) as error:
+            reason = f"the executor {effect.executor.hex()[:12]} was lost: {error}"
+            self._driver.post(ExchangeLost(name, reason))
+
+    async def _work(self, effect: Work) -> None:
+        try:
+            result = await self._backend.run(effect.kind, effect.content, timeout_s=WORK_TIMEOUT_S)
+        except (BackendError, BadInput, UnknownKind) as error:
+            self._driver.post(WorkFailed(effect.task, str(error)))
+            return
+        usage = Usage(result.usage.items, result.usage.tokens, result.usage.duration_ms)
+        model = bytes.fromhex(result.model_hash)
+        self._driver.post(
+            WorkDone(effect.task, result.output, model, usage, secrets.token_bytes(32))
+        )
+
+
+async def _answer(stream: Stream, opened: _OpenOffer) -> None:
+    """Send replies until the last one is sent."""
+    while True:
+        while not opened.replies:
+            await opened.wake.wait()
+            opened.wake = trio.Event()
+        reply, content = opened.replies.popleft()
+        await send_reply(stream, reply, content)
+        if is_last(reply):
+            return
