@@ -21,6 +21,7 @@ from gossip.transport.muxer import Connection, MuxStream
 from gossip.transport.outbox import Outbox, OutboxBounds
 
 _READ_BYTES = 128 * 2**10
+_ADMISSION_STEP_S = 0.25
 
 
 @dataclass(slots=True)
@@ -104,8 +105,10 @@ class Link:
                 if decoder.fault is not None:
                     return f"it sent {decoder.fault}"
                 wait_s = allowance.spend(trio.current_time(), len(data), bounds)
-                if wait_s:
-                    await trio.sleep(wait_s)
+                while wait_s:
+                    # In steps, since the peer may be admitted meanwhile.
+                    await trio.sleep(min(wait_s, _ADMISSION_STEP_S))
+                    wait_s = allowance.spend(trio.current_time(), 0, limits(self.peer))
         except ConnectionError as error:
             return str(error)
         return "it ended its gossip stream"

@@ -91,6 +91,9 @@ class Links:
         """Wait until a link that is being made is up or has failed; say whether it is up."""
         while True:
             link = self._links.get(peer)
+            if link is None and self._node_id < peer:
+                # Only the larger one's dial gives way to another, so nothing is to come.
+                return False
             if link is None:
                 with trio.move_on_after(_CROSSING_S) as limit:
                     while peer not in self._links:

@@ -335,6 +335,7 @@ class Session:
         for flow in self._flows.values():
             flow.was_reset = True
         self._flows.clear()
+        self._inbound_streams = 0
         self._incoming.clear()
         return Ended(self._ended)
 
