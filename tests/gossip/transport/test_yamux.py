@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gossip.transport.yamux import (
@@ -227,6 +227,7 @@ def test_garbage_never_raises(garbage: bytes, step: int) -> None:
         max_size=40,
     )
 )
+@example([header(WINDOW, SYN, 1, 0), header(DATA, 0, 0, 0)])
 def test_any_sequence_of_well_formed_frames_keeps_the_invariants(frames: list[bytes]) -> None:
     session = Session(dialer=False, max_inbound_streams=lambda: 2)
     for frame in frames:
