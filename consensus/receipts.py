@@ -19,7 +19,7 @@ from consensus.quorum import ValidatorSet
 from consensus.records import Account
 from consensus.state_tree import StateProof
 from consensus.transactions import MAX_TRANSACTION_BYTES
-from gossip.codec import Bytes32, Wire
+from gossip.codec import Bytes32, DecodeError, Digest, Wire, digest, encode
 from gossip.json_form import from_json, to_json
 
 _MAX_EPOCHS = 10_000
@@ -84,17 +84,29 @@ class AccountReceipt(Wire, frozen=True, tag="account"):
 Receipt: TypeAlias = TransactionReceipt | BlockReceipt | AccountReceipt
 
 
-class _File(Wire, frozen=True):
-    """A receipt file: its one field tells which kind of receipt follows."""
+class ReceiptFile(Wire, frozen=True):
+    """What a receipt file holds.
+
+    The checksum proves nothing. It tells damage from forgery, and keeps a slip in the name of an
+    absent account from becoming a true statement about another one.
+    """
 
     receipt: Receipt
+    checksum: Bytes32
+
+
+def _checksum(receipt: Receipt) -> Digest:
+    return digest(b"receipt-file", encode(receipt))
 
 
 def write_receipt(receipt: Receipt) -> str:
     """The text of a receipt file."""
-    return to_json(_File(receipt))
+    return to_json(ReceiptFile(receipt, _checksum(receipt)))
 
 
 def read_receipt(text: str | bytes) -> Receipt:
     """The receipt in a file. Raises `DecodeError` naming what is wrong."""
-    return from_json(text, _File).receipt
+    file = from_json(text, ReceiptFile)
+    if file.checksum != _checksum(file.receipt):
+        raise DecodeError("checksum: the file is damaged")
+    return file.receipt
