@@ -1,4 +1,8 @@
-"""Answers about chain and ledger, read from the engine alone: the part of the facade that needs no peers."""
+"""Answers about chain and ledger, read from the engine alone: the part of the facade that needs no peers.
+
+The engine is ahead of the disk for a moment after each block. What is told to be final must survive a crash, so blocks
+above `durable_height` are not told yet, and their transactions are told to be included.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,11 @@ AMBIGUOUS = 6
 
 
 class Fates(Protocol):
-    """What the service around the engine remembers of transactions that stand in no block."""
+    """What the service around the engine knows besides: how far the disk is, and what stands in no block."""
+
+    @property
+    def durable_height(self) -> int:
+        """The height of the last block whose batch is on disk, synced."""
 
     @property
     def prepared(self) -> frozenset[Digest]:
@@ -67,9 +75,11 @@ class ChainQueries:
     def transaction(self, tx_hash: Digest) -> TransactionView | None:
         """See `Facade.transaction`."""
         place = self._engine.chain.place_of(tx_hash)
-        if place is not None:
-            return self._executed(tx_hash, place)
         shown = tx_hash.hex()
+        if place is not None and place.height <= self._fates.durable_height:
+            return self._executed(shown, place)
+        if place is not None:
+            return TransactionView(tx_hash=shown, status="included")
         if self._engine.mempool.contains(tx_hash):
             status = "included" if tx_hash in self._fates.prepared else "pending"
             return TransactionView(tx_hash=shown, status=status)
@@ -79,14 +89,14 @@ class ChainQueries:
         status = "expired" if dropped.code is RefusalCode.EXPIRED else "rejected"
         return TransactionView(tx_hash=shown, status=status, reason=dropped.reason)
 
-    def _executed(self, tx_hash: Digest, place: Place) -> TransactionView:
+    def _executed(self, shown: str, place: Place) -> TransactionView:
         chain = self._engine.chain
         block, execution = chain.block(place.height), chain.execution(place.height)
         assert block is not None
         assert execution is not None
         outcome = execution.results.outcomes[place.index]
         return TransactionView(
-            tx_hash=tx_hash.hex(),
+            tx_hash=shown,
             status="finalized" if outcome.ok else "failed",
             height=place.height,
             block_hash=block.digest.hex(),
@@ -95,6 +105,9 @@ class ChainQueries:
 
     def receipt(self, tx_hash: Digest, content: TaskContent | None = None) -> JsonObject | None:
         """See `Facade.receipt`; `content` goes beside the hashes of a completed task."""
+        place = self._engine.chain.place_of(tx_hash)
+        if place is None or place.height > self._fates.durable_height:
+            return None
         receipt = transaction_receipt(self._engine.chain, tx_hash, content)
         return None if receipt is None else _object(write_receipt(receipt))
 
@@ -110,7 +123,7 @@ class ChainQueries:
         """See `Facade.block`."""
         chain = self._engine.chain
         height = which if isinstance(which, int) else chain.height_of(which)
-        if height is None or not 1 <= height <= self._engine.height:
+        if height is None or not 1 <= height <= self._fates.durable_height:
             return None
         block = chain.block(height)
         certificate, execution = chain.certificate(height), chain.execution(height)
@@ -133,7 +146,9 @@ class ChainQueries:
 
     def blocks(self, before: int | None, limit: int) -> BlocksView:
         """See `Facade.blocks`."""
-        top = self._engine.height if before is None else min(before - 1, self._engine.height)
+        top = self._fates.durable_height
+        if before is not None:
+            top = min(before - 1, top)
         found = [self.block(height) for height in range(top, max(0, top - limit), -1)]
         shown = tuple(block for block in found if block is not None)
         last = shown[-1].height if shown else 1
