@@ -1,0 +1,108 @@
+"""The gateway as one ASGI application, and the server that carries it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+
+import trio
+from hypercorn.config import Config as ServerConfig
+from hypercorn.trio import serve as serve_asgi
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from node.config import ApiAddress
+from node.errors import NodeError
+from node.gateway.facade import Facade, Problem
+from node.gateway.guard import Guard, OwnerCheck, is_loopback
+from node.gateway.problems import on_bug, on_http_error, on_node_error, on_problem
+from node.gateway.reads import Reads
+from node.gateway.writes import Writes
+
+_BACKLOG = 256
+_IDLE_S = 60
+_FAREWELL_S = 1.0
+
+
+class ApiAddressError(NodeError):
+    """The HTTP interface can't listen where it should; the text says what to do."""
+
+
+def make_app(facade: Facade, *, token: str, host: str) -> ASGIApp:
+    """The application for one node. `host` is where it listens, `token` what its owner shows."""
+    reads, writes = Reads(facade), Writes(facade, OwnerCheck(token))
+    routes = [
+        Route("/health", reads.health),
+        Route("/ready", reads.ready),
+        Route("/api/v2/status", reads.status),
+        Route("/api/v2/transactions", writes.submit, methods=["POST"]),
+        Route("/api/v2/transactions/{id}", reads.transaction),
+        Route("/api/v2/transactions/{id}/receipt", reads.receipt),
+        Route("/api/v2/accounts/{id}", reads.account),
+        Route("/api/v2/blocks", reads.blocks),
+        Route("/api/v2/blocks/{id}", reads.block),
+        Route("/api/v2/validators", reads.validators),
+        Route("/api/v2/peers", reads.peers),
+        Route("/api/v2/tasks", reads.tasks),
+        Route("/api/v2/tasks", writes.submit_task, methods=["POST"]),
+        Route("/api/v2/tasks/{id}", reads.task),
+        Route("/api/v2/tasks/{id}", writes.cancel_task, methods=["DELETE"]),
+        Route("/api/v2/transfers", writes.transfer, methods=["POST"]),
+        Route("/api/v2/invites", writes.invite, methods=["POST"]),
+        Route("/api/v2/admissions", writes.admit, methods=["POST"]),
+    ]
+    app = Starlette(
+        routes=routes,
+        exception_handlers={
+            Problem: on_problem,
+            HTTPException: on_http_error,
+            NodeError: on_node_error,
+            Exception: on_bug,
+        },
+    )
+    app.router.redirect_slashes = False
+    return Guard(app, host)
+
+
+def open_listener(api: ApiAddress) -> socket.socket:
+    """A listening socket. Raises `ApiAddressError`; only addresses of this machine are allowed."""
+    if not is_loopback(api.host):
+        raise ApiAddressError(
+            f"the HTTP interface may not listen on {api}: other machines could reach it, which "
+            "needs TLS and is not built in yet. Take 127.0.0.1, and forward the port by ssh"
+        )
+    family = socket.AF_INET6 if ":" in api.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((api.host, api.port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ApiAddressError(
+                f"the address {api} of the HTTP interface is taken, perhaps by another node; "
+                "choose another port with --api 127.0.0.1:PORT (0 takes any)"
+            ) from None
+        raise ApiAddressError(
+            f"the HTTP interface cannot listen on {api} ({error.strerror}); "
+            "choose another address with --api HOST:PORT"
+        ) from None
+    return listener
+
+
+async def serve(
+    app: ASGIApp, listener: socket.socket, shutdown: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """Serve until cancelled, or until `shutdown` returns; takes the listener over."""
+    config = ServerConfig()
+    config.bind = [f"fd://{listener.detach()}"]
+    config.errorlog = logging.getLogger("bizra.gateway")
+    config.include_server_header = False
+    config.keep_alive_timeout = _IDLE_S
+    config.graceful_timeout = _FAREWELL_S
+    await serve_asgi(app, config, shutdown_trigger=shutdown or trio.sleep_forever)  # type: ignore[arg-type]

@@ -1,0 +1,173 @@
+"""Requests taken apart: bounded bodies, JSON objects field by field, ids in paths, numbers in queries.
+
+Whatever is wrong is told as a `Problem` that names the field.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from gossip.codec import Digest
+from node.gateway.facade import Facade, Named, Problem
+from node.gateway.views import JsonObject
+
+MAX_BODY_BYTES = 256 * 1024
+"""Enough for the largest transaction in hex."""
+MAX_TASK_BODY_BYTES = 32 * 1024 * 1024
+MIN_PREFIX = 4
+"""So many digits of an id are the least that is looked up."""
+
+_ID_DIGITS = 64
+_MAX_NATURAL = 2**63 - 1
+_HEX = re.compile(r"(?:[0-9a-f]{2})*")
+_ID = re.compile(rf"[0-9a-f]{{{MIN_PREFIX},{_ID_DIGITS}}}")
+_DECIMAL = re.compile(r"[1-9][0-9]{0,18}")
+
+_Value = TypeVar("_Value")
+
+
+async def read_body(request: Request, limit_bytes: int) -> bytes:
+    """The whole body. Raises `Problem` as soon as it is known to be too large."""
+    announced = request.headers.get("content-length", "")
+    size = int(announced) if announced.isascii() and announced.isdigit() else 0
+    parts: list[bytes] = []
+    if size <= limit_bytes:
+        size = 0
+        async for part in request.stream():
+            size += len(part)
+            if size > limit_bytes:
+                break
+            parts.append(part)
+    if size > limit_bytes:
+        raise Problem(413, "body_too_large", f"a body here has at most {limit_bytes:,} bytes")
+    return b"".join(parts)
+
+
+class Fields:
+    """The fields of a JSON object; each may be taken once, and none may be left."""
+
+    def __init__(self, body: bytes, facade: Facade) -> None:
+        try:
+            value = msgspec.json.decode(body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise Problem(400, "bad_json", f"the body is not JSON: {error}") from None
+        if not isinstance(value, dict):
+            raise Problem(400, "bad_json", "the body must be a JSON object")
+        self._left: JsonObject = value
+        self._facade = facade
+
+    def has(self, name: str) -> bool:
+        """Whether the field is there and not null."""
+        return self._left.get(name) is not None
+
+    def text(self, name: str) -> str:
+        """A string."""
+        return self._take(name, str, "a string")
+
+    def flag(self, name: str) -> bool:
+        """True or false; false if it isn't there."""
+        return self._take(name, bool, "true or false") if self.has(name) else False
+
+    def object(self, name: str) -> JsonObject:
+        """An object inside."""
+        return self._take(name, dict, "an object")
+
+    def natural(self, name: str, default: int | None = None) -> int:
+        """A number from 0 to 2^63 - 1."""
+        if default is not None and not self.has(name):
+            self._left.pop(name, None)
+            return default
+        value = self._take(name, int, "a whole number")
+        if not 0 <= value <= _MAX_NATURAL:
+            raise _bad(name, f"must be from 0 to {_MAX_NATURAL}")
+        return value
+
+    def amount(self, name: str) -> int:
+        """An amount: a decimal string, at least 1."""
+        value = self._take(name, str, 'a decimal string such as "100"')
+        if not _DECIMAL.fullmatch(value) or int(value) > _MAX_NATURAL:
+            raise _bad(name, f'must be a decimal string from "1" to "{_MAX_NATURAL}"')
+        return int(value)
+
+    def raw(self, name: str) -> bytes:
+        """Bytes in lower-case hex."""
+        value = self._take(name, str, "lower-case hex")
+        if not _HEX.fullmatch(value):
+            raise _bad(name, "must be lower-case hex, two digits for each byte")
+        return bytes.fromhex(value)
+
+    def sized(self, name: str, size_bytes: int) -> bytes:
+        """So many bytes in lower-case hex."""
+        value = self.raw(name)
+        if len(value) != size_bytes:
+            raise _bad(name, f"must have {2 * size_bytes} hex digits")
+        return value
+
+    def id(self, name: str, *among: Named) -> bytes:
+        """An id, or the beginning of one of those that are known."""
+        text = self.text(name)
+        try:
+            return resolve(self._facade, text, *among)
+        except Problem as problem:
+            raise Problem(problem.status, problem.code, f"{name}: {problem.detail}") from None
+
+    def done(self) -> None:
+        """Raises `Problem` if there are fields that nobody took."""
+        for name in self._left:
+            raise Problem(400, "unknown_field", f"there is no field {name[:64]!r} in this request")
+
+    def _take(self, name: str, kind: type[_Value], expected: str) -> _Value:
+        if name not in self._left:
+            raise Problem(400, "missing_field", f"{name}: missing; expected {expected}")
+        value = self._left.pop(name)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise _bad(name, f"must be {expected}")
+        return value
+
+
+def _bad(name: str, sentence: str) -> Problem:
+    return Problem(400, "bad_field", f"{name}: {sentence}")
+
+
+def resolve(facade: Facade, text: str, *among: Named) -> bytes:
+    """An id from its hex digits, or from the first few if one known id alone begins with them."""
+    kind = among[0].value
+    digits = text.lower()
+    if not _ID.fullmatch(digits):
+        raise Problem(
+            400,
+            "bad_id",
+            f"{text[:80]!r} is no {kind} id: expected {_ID_DIGITS} hex digits, "
+            f"or at least the first {MIN_PREFIX}",
+        )
+    if len(digits) == _ID_DIGITS:
+        return bytes.fromhex(digits)
+    found = sorted({name for what in among for name in facade.find(what, digits)})
+    if not found:
+        raise Problem(404, f"unknown_{kind}", f"no known {kind} id begins with {digits}")
+    if len(found) > 1:
+        shown = ", ".join(name[: len(digits) + 4] for name in found[:5])
+        raise Problem(
+            400, "ambiguous_id", f"several ids begin with {digits} ({shown}..): give more digits"
+        )
+    return bytes.fromhex(found[0])
+
+
+def path_id(request: Request, facade: Facade, what: Named) -> Digest:
+    """The id in the path of a request."""
+    return Digest(resolve(facade, request.path_params["id"], what))
+
+
+def query_number(request: Request, name: str, default: int, most: int) -> int:
+    """A number from 1 to `most` in the query."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    value = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(most)) else 0
+    if not 1 <= value <= most:
+        raise Problem(400, "bad_parameter", f"{name}: must be a number from 1 to {most}")
+    return value

@@ -1,0 +1,86 @@
+"""Who may speak to the gateway at all, and who may act in the node's name.
+
+A page in the owner's browser can reach loopback too: by its own scripts (told by `Origin`) or after
+rebinding its name to 127.0.0.1 (told by `Host`). Both are refused before anything is routed.
+"""
+
+from __future__ import annotations
+
+from hmac import compare_digest
+from ipaddress import ip_address
+
+from starlette.requests import HTTPConnection, Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from node.gateway.facade import Problem
+from node.gateway.problems import problem_response
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address to listen on."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Guard:
+    """Lets requests through that name this node as `Host` and come from no other `Origin`."""
+
+    def __init__(self, app: ASGIApp, host: str) -> None:
+        self._app = app
+        self._hosts = _LOOPBACK | {host}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection of ASGI."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        problem = self._fault(HTTPConnection(scope))
+        if problem is None:
+            await self._app(scope, receive, send)
+        else:
+            await problem_response(problem)(scope, receive, send)
+
+    def _fault(self, connection: HTTPConnection) -> Problem | None:
+        named = connection.headers.getlist("host")
+        if len(named) != 1 or _without_port(named[0]) not in self._hosts:
+            return Problem(
+                403,
+                "wrong_host",
+                "the Host header must name this node: 127.0.0.1, localhost or [::1]",
+            )
+        origins = connection.headers.getlist("origin")
+        if any(origin.lower() != f"http://{named[0].lower()}" for origin in origins):
+            return Problem(403, "wrong_origin", "pages of other sites may not use this node")
+        return None
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower()
+
+
+class OwnerCheck:
+    """Knows the owner's token."""
+
+    def __init__(self, token: str) -> None:
+        self._expected = f"Bearer {token}".encode()
+
+    def require(self, request: Request) -> None:
+        """Raises `Problem` unless the request carries the owner's token."""
+        given = request.headers.get("authorization", "")
+        if not given:
+            raise Problem(
+                401,
+                "token_missing",
+                "this acts in the node's name: send `Authorization: Bearer` with the token "
+                "in the file `token` of its home",
+            )
+        if not compare_digest(given.encode("utf-8", "replace"), self._expected):
+            raise Problem(
+                401, "token_wrong", "this is not the token in the file `token` of the node's home"
+            )
