@@ -237,14 +237,14 @@ class Mempool:
         while senders:
             going_on: list[bytes] = []
             for sender in senders:
+                if len(chosen) >= max_txs:
+                    return tuple(chosen)
                 queue = self._queues[sender]
                 transaction = queue.waiting[queue.next_nonce + turn]
                 if len(transaction.raw) > left_bytes:
                     continue
                 chosen.append(transaction)
                 left_bytes -= len(transaction.raw)
-                if len(chosen) >= max_txs:
-                    return tuple(chosen)
                 if queue.next_nonce + turn + 1 < queue.first_gap:
                     going_on.append(sender)
             turn, senders = turn + 1, going_on

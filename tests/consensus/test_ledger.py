@@ -4,12 +4,15 @@ import msgspec
 import pytest
 
 from consensus.accounts import ACCOUNTS
+from consensus.admission import CANDIDATES, prune_approvals
 from consensus.events import AccountChanged, EpochChanged, MemberChanged, TaskChanged
 from consensus.genesis import Genesis, Parameters, found
 from consensus.ledger import Ledger, LedgerError
 from consensus.merkle import path_leads_to
 from consensus.outcomes import Code, Outcome
-from consensus.records import Account, Role, TaskState
+from consensus.quorum import ValidatorSet
+from consensus.records import Account, Approval, Candidacy, Role, TaskState
+from consensus.state import Draft, State
 from consensus.state_tree import check_proof
 from consensus.transactions import (
     MAX_OPERATIONS,
@@ -330,6 +333,20 @@ def test_more_than_two_thirds_must_approve_the_same_key() -> None:
     assert (coming.epoch, len(coming.validators)) == (1, 5)
     assert coming.validators[-1].voting_key == NEW_KEY.public
     assert coming.validators[-1].power == 1
+
+
+def test_words_of_those_without_a_seat_are_forgotten() -> None:
+    town = Town((1, 1, 1))
+    gone, stays = town.nodes[2], town.nodes[0]
+    both, single = HashSigner("both").node_id, HashSigner("single").node_id
+    words = {who: Approval(who.node_id, NEW_KEY.public) for who in (gone, stays)}
+    state = State()
+    state.put(CANDIDATES.key(both), Candidacy((words[gone], words[stays])))
+    state.put(CANDIDATES.key(single), Candidacy((words[gone],)))
+    draft = Draft(state)
+    seats = town.genesis.first_set().validators[:2]
+    prune_approvals(draft, ValidatorSet(1, seats))
+    assert draft.items(CANDIDATES) == [(both, Candidacy((words[stays],)))]
 
 
 def test_all_changes_of_a_block_make_one_epoch() -> None:

@@ -138,6 +138,7 @@ def test_a_selection_stays_within_its_bytes() -> None:
     assert pool.select(10, len(big.raw) - 1) == (small,)
     assert pool.select(10, len(big.raw)) == (big,)
     assert pool.select(10, 0) == ()
+    assert pool.select(0, 10**6) == ()
 
 
 def test_committed_and_impossible_ones_leave_with_their_reason() -> None:
