@@ -23,9 +23,10 @@ A peer's bytes never raise out of a transport. Whoever breaks framing or ignores
 disconnected, with the reason in `PeerDown`. Whoever sends faster than its rate is read more
 slowly, and its own window stops it.
 
-Read next: `framing` (bytes to frames, pure), `inbox` and `outbox` (the bounded queues), `memory`
-(the twin used in tests), `libp2p` (the real one) and `repairs` (what that library needs before
-strangers may talk to it).
+Read next, from the wire up. Pure: `framing` and `yamux`, bytes to frames and to streams.
+`repairs`, what is taken from py-libp2p and why no more, then `upgrade` and `muxer`, a socket made
+into a connection. `inbox` and `outbox`, the bounded queues. `link` and `links`, connections made
+into peers; `libp2p`, the whole. `memory` is the twin used in tests.
 
 This module imports neither libp2p nor an adapter, so that the simulator can use its names.
 """
@@ -223,7 +224,10 @@ class Stream(Protocol):
 
 
 StreamHandler = Callable[[NodeId, Stream], Awaitable[None]]
-"""Serves one stream: closed when it returns, reset when it raises, with the error logged."""
+"""Serves one stream: closed when it returns, reset when it raises, with the error logged.
+
+It is cancelled when the peer goes.
+"""
 
 
 class Events(Protocol):

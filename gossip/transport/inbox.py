@@ -35,6 +35,7 @@ class Inbox:
         self._used_by: defaultdict[NodeId, int] = defaultdict(int)
         self._readers = trio.lowlevel.ParkingLot()
         self._writers = trio.lowlevel.ParkingLot()
+        self._writers_of: dict[NodeId, trio.lowlevel.ParkingLot] = {}
         self._closed = False
 
     @property
@@ -48,10 +49,13 @@ class Inbox:
 
     async def room(self, peer: NodeId) -> None:
         """Wait until this peer's share and the whole have room."""
-        while not self._closed and (
-            self._used_bytes >= self._max_bytes or self._used_by[peer] >= self._max_peer_bytes
-        ):
-            await self._writers.park()
+        while not self._closed:
+            if self._used_by.get(peer, 0) >= self._max_peer_bytes:
+                await self._writers_of.setdefault(peer, trio.lowlevel.ParkingLot()).park()
+            elif self._used_bytes >= self._max_bytes:
+                await self._writers.park()
+            else:
+                return
 
     async def put_frames(self, frames: Sequence[Frame]) -> None:
         """Queue the frames of one peer in order, waiting for room before each.
@@ -59,18 +63,14 @@ class Inbox:
         A single frame may overdraw a bound by its own size.
         """
         for frame in frames:
-            if (
-                self._used_bytes >= self._max_bytes
-                or self._used_by[frame.peer] >= self._max_peer_bytes
-            ):
-                await self.room(frame.peer)
+            await self.room(frame.peer)
             self._append(frame)
 
     def close(self) -> None:
         """What waits can still be read; then readers find the end."""
         self._closed = True
-        self._readers.unpark_all()
-        self._writers.unpark_all()
+        for lot in (self._readers, self._writers, *self._writers_of.values()):
+            lot.unpark_all()
 
     def _append(self, event: TransportEvent) -> None:
         if self._closed:
@@ -95,9 +95,17 @@ class Inbox:
             self._used_by[event.peer] = left_bytes
         else:
             del self._used_by[event.peer]
-        if self._writers:
-            self._writers.unpark_all()
+        self._wake_writers(event.peer, left_bytes)
         return event
+
+    def _wake_writers(self, peer: NodeId, used_by_peer_bytes: int) -> None:
+        """Wake those for whom there is much room, so that a full inbox isn't all waking."""
+        if self._writers and self._used_bytes <= self._max_bytes * 3 // 4:
+            self._writers.unpark_all()
+        if self._writers_of and used_by_peer_bytes <= self._max_peer_bytes // 2:
+            waiting = self._writers_of.pop(peer, None)
+            if waiting is not None:
+                waiting.unpark_all()
 
     async def receive(self) -> TransportEvent:
         """See `Events.receive`."""

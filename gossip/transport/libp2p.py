@@ -160,6 +160,7 @@ class Libp2pTransport:
         link = self._links.get_up(peer)
         if link is None:
             raise StreamError("the peer is not connected")
+        # While a link is up its connection is open.
         stream = link.connection.open()
         try:
             with trio.fail_after(self._patience.negotiate_s):
@@ -222,7 +223,7 @@ class Libp2pTransport:
         if connection is None:
             await trio.aclose_forcefully(wire)
         else:
-            self._nursery.start_soon(self._live, connection, upgraded.early)
+            self._nursery.start_soon(connection.run, upgraded.early, self._on_stream)
             await self._introduce(connection, place)
         if not await self._links.settled(upgraded.peer):
             reason = connection.reason if connection is not None else "it went away"
@@ -261,7 +262,7 @@ class Libp2pTransport:
             await trio.aclose_forcefully(wire)
             raise
         else:
-            await self._live(connection, upgraded.early)
+            await connection.run(upgraded.early, self._on_stream)
 
     def _connect(
         self, wire: trio.SocketStream, upgraded: Upgraded, *, outbound: bool
@@ -282,6 +283,7 @@ class Libp2pTransport:
             Session(dialer=outbound, max_inbound_streams=max_inbound_streams),
             outbound=outbound,
             patience=self._patience,
+            on_close=self._on_close,
         )
         self._connections[connection] = None
         return connection
@@ -297,22 +299,13 @@ class Libp2pTransport:
         least = min(self._connections, key=worth)
         if worth(least) >= (True, self._limits(newcomer).bytes_per_s):
             raise ConnectionError("all connections are taken")
-        del self._connections[least]
-        self._end(least, "its place was needed")
+        least.close("its place was needed")
 
-    async def _live(self, connection: Connection, early: bytes) -> None:
-        try:
-            await connection.run(early, self._on_stream)
-        finally:
-            self._connections.pop(connection, None)
-            self._end(connection, connection.reason or "this node stops")
-
-    def _end(self, connection: Connection, reason: str) -> None:
+    def _on_close(self, connection: Connection) -> None:
+        del self._connections[connection]
         link = self._links.of_connection(connection)
-        if link is None:
-            connection.close(reason)
-        else:
-            self._links.drop(link, reason)
+        if link is not None and connection.reason is not None:
+            self._links.drop(link, connection.reason)
 
     async def _on_stream(self, stream: MuxStream) -> None:
         """Answer one inbound stream. Raises nothing."""

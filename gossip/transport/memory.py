@@ -99,6 +99,7 @@ class _Half:
         self.outbox = Outbox(bounds)
         self.scope = trio.CancelScope()
         self.streams: WeakSet[MemoryStream] = WeakSet()
+        self.handlers: set[trio.CancelScope] = set()
         self.served_streams = 0
         self.frames_in = 0
         self.bytes_in = 0
@@ -226,6 +227,8 @@ class MemoryTransport:
         half.scope.cancel()
         for stream in list(half.streams):
             stream.cut("the connection was closed")
+        for handler in half.handlers:
+            handler.cancel()
         self._inbox.put_now(PeerDown(peer, reason))
         if not told:
             half.other._part(self._node_id, "it closed the connection", told=True)
@@ -271,15 +274,19 @@ class MemoryTransport:
             await stream.reset()
             return
         half.served_streams += 1
+        scope = trio.CancelScope()
+        half.handlers.add(scope)
         try:
-            async with stream:
-                await handler(stream.peer, stream)
+            with scope:
+                async with stream:
+                    await handler(stream.peer, stream)
         except* StreamError:
             pass
         except* Exception:  # noqa: BLE001 - the wall between one stream and the node
             _log.exception("stream handler failed")
         finally:
             half.served_streams -= 1
+            half.handlers.discard(scope)
             half.streams.discard(stream)
 
     def max_message_bytes(self, peer: NodeId) -> int:

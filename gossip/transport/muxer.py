@@ -101,7 +101,7 @@ class MuxStream:
 
 
 class Connection:
-    """An authenticated connection to `peer`. It lives while `run` does."""
+    """An authenticated connection to `peer`, from its making until `close`, which tells `on_close`."""
 
     def __init__(
         self,
@@ -112,6 +112,7 @@ class Connection:
         *,
         outbound: bool,
         patience: Patience,
+        on_close: Callable[[Connection], None],
     ) -> None:
         name = socket.socket.getpeername()
         self.address = Address.of_socket(name[:2]).with_peer(peer)
@@ -123,6 +124,7 @@ class Connection:
         self._socket = socket
         self._channel = channel
         self._patience = patience
+        self._on_close = on_close
         self._streams: dict[int, MuxStream] = {}
         self._outgoing = trio.lowlevel.ParkingLot()
         self._drained = trio.lowlevel.ParkingLot()
@@ -174,6 +176,7 @@ class Connection:
         self._hearing.unpark_all()
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
+        self._on_close(self)
 
     def open(self) -> MuxStream:
         """Open a stream. Raises `ConnectionError` when the connection is over."""

@@ -432,6 +432,32 @@ async def test_a_cancelled_caller_resets_its_stream(world: World) -> None:
         await caught.wait()
 
 
+async def test_a_handler_is_cancelled_when_its_peer_goes_and_holds_up_nobody(world: World) -> None:
+    alice, bob = await world.node("alice"), await world.node("bob")
+    release, begun, ended = trio.Event(), trio.Event(), trio.Event()
+
+    async def dawdle(_peer: NodeId, _stream: Stream) -> None:
+        begun.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await release.wait()
+            ended.set()
+
+    bob.serve(ECHO, dawdle)
+    await connect(alice, bob)
+    await alice.open_stream(bob.node_id, ECHO)
+    await begun.wait()
+    await alice.disconnect(bob.node_id, "gone")
+    assert (await next_event(bob, PeerDown)).peer == alice.node_id
+    await next_event(alice, PeerDown)
+    await connect(alice, bob)
+    release.set()
+    with trio.fail_after(5):
+        await ended.wait()
+
+
 async def test_streams_are_cut_when_the_peer_goes(world: World) -> None:
     alice, bob = await world.node("alice"), await world.node("bob")
     bob.serve(ECHO, echo)

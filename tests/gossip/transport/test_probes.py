@@ -71,7 +71,15 @@ async def guest(transport: Transport, name: str = "guest") -> AsyncIterator[Conn
     wire = await raw(transport)
     up = await upgrade(wire, Identity(seed_of(name)), outbound=True)
     session = Session(dialer=True, max_inbound_streams=lambda: 8)
-    connection = Connection(wire, up.peer, up.channel, session, outbound=True, patience=PATIENCE)
+    connection = Connection(
+        wire,
+        up.peer,
+        up.channel,
+        session,
+        outbound=True,
+        patience=PATIENCE,
+        on_close=lambda _connection: None,
+    )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(connection.run, up.early, _refuse)
         yield connection

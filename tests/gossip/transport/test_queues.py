@@ -33,6 +33,17 @@ async def test_one_peer_never_fills_the_inbox_for_all(nursery: trio.Nursery) -> 
     assert inbox.used_bytes == 0
 
 
+async def test_many_that_wait_are_woken_seldom_and_all_get_through(nursery: trio.Nursery) -> None:
+    inbox = Inbox(max_bytes=400 * COST_BYTES, max_peer_bytes=100 * COST_BYTES)
+    peers = [NodeId(bytes([number]) * 32) for number in range(20)]
+    for peer in peers:
+        nursery.start_soon(inbox.put_frames, [frame(peer, number) for number in range(200)])
+    await wait_all_tasks_blocked()
+    received = [await inbox.receive() for _ in range(20 * 200)]
+    for peer in peers:
+        assert [e for e in received if e.peer == peer] == [frame(peer, n) for n in range(200)]
+
+
 async def test_the_inbox_as_a_whole_is_bounded(nursery: trio.Nursery) -> None:
     inbox = Inbox(max_bytes=3 * COST_BYTES, max_peer_bytes=3 * COST_BYTES)
     for peer in (ALICE, BOB):
