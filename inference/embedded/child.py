@@ -59,14 +59,14 @@ def main(arguments: Sequence[str]) -> int:
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(OUT_OF_MEMORY_SCORE, "ascii")
     output = _take_stdout()
-    requests: Queue[bytes] = Queue(maxsize=1)
-    reader = threading.Thread(target=_read_requests, args=(sys.stdin.buffer, requests), daemon=True)
-    reader.start()
     try:
         model = EmbeddingModel.load(threads=options.threads)
     except ModelDamaged as error:
         _write(output, Unable(str(error)))
         return EXIT_UNABLE
+    requests: Queue[bytes] = Queue(maxsize=1)
+    reader = threading.Thread(target=_read_requests, args=(sys.stdin.buffer, requests), daemon=True)
+    reader.start()
     _write(output, Ready(model.model_hash))
     while True:
         _write(output, _respond(requests.get(), model))
