@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -210,9 +211,8 @@ async def test_an_idle_child_is_ended_and_comes_back() -> None:
     async with EmbeddedBackend(nice=0, idle_s=0.05) as backend:
         for _ in range(2):
             await run(backend, SMALL)
-            pid = backend.child_pid
-            await until(lambda: backend.child_pid is None)
-            assert pid is None or is_gone(pid)
+            await until(partial(is_gone, child_of(backend)))
+            assert backend.child_pid is None
 
 
 async def test_leaving_takes_the_child_along() -> None:
@@ -295,6 +295,7 @@ async def test_a_child_that_cannot_start_is_told_with_its_reason(
 
 WITH_A_DAMAGED_MODEL = """
 import sys
+from functools import partial
 from pathlib import Path
 from inference.embedded import child
 from memory import embedding
