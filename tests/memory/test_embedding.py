@@ -19,7 +19,7 @@ TEXTS = (
     "x",
     "The primary proposes an order, and the replicas vote on it in two rounds.",
     "Größe, naïve café, 東京, emoji 🙂 and 'quotes'.",
-    "word " * 200,
+    "word " * 30,
     "several hundred words go far beyond what the model was made to read " * 40,
 )
 
