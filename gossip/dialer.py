@@ -1,0 +1,166 @@
+"""Whom to dial, at which address, and when.
+
+Two kinds of targets: members that we know, and addresses that we were told to join by. Of two
+members the one with the smaller id dials at once and the other only after two seconds, so that they
+don't end up with two connections. A target's addresses are tried in turn; after each round in vain
+the pause doubles, from 1 s to 30 s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from gossip.identity import NodeId
+
+MAX_BOOTSTRAPS = 32
+_MAX_IN_FLIGHT = 16
+_FLIGHT_MS = 60_000
+_LEAD_MS = 2_000
+_FIRST_PAUSE_MS = 1_000
+_LONGEST_PAUSE_MS = 30_000
+_DOUBLINGS = 5
+
+
+@dataclass(slots=True)
+class _Target:
+    """`failures` counts addresses tried in vain since the last good one; `choices` what there was.
+
+    `peer` is who was found at a bootstrap address.
+    """
+
+    due_ms: int
+    failures: int = 0
+    choices: int = 1
+    peer: NodeId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    target: _Target
+    since_ms: int
+
+
+class Dialer:
+    """Remembers attempts; what there is to dial comes with each question.
+
+    `jitter` returns numbers from 0 to 1; a pause is shortened by up to a quarter.
+    """
+
+    def __init__(self, own: NodeId, jitter: Callable[[], float]) -> None:
+        self._own = own
+        self._jitter = jitter
+        self._members: dict[NodeId, _Target] = {}
+        self._bootstraps: dict[str, _Target] = {}
+        self._flights: dict[str, _Flight] = {}
+
+    @property
+    def bootstraps(self) -> tuple[str, ...]:
+        """The addresses to join by, in the order of their coming."""
+        return tuple(self._bootstraps)
+
+    @property
+    def hosts(self) -> frozenset[NodeId]:
+        """Who was found at the addresses to join by."""
+        return frozenset(
+            target.peer for target in self._bootstraps.values() if target.peer is not None
+        )
+
+    def add_bootstrap(self, now_ms: int, address: str) -> None:
+        """An address to join by, dialed at once. Beyond the bound the oldest is forgotten."""
+        if address in self._bootstraps:
+            return
+        self._bootstraps[address] = _Target(now_ms)
+        while len(self._bootstraps) > MAX_BOOTSTRAPS:
+            del self._bootstraps[next(iter(self._bootstraps))]
+
+    def due(
+        self, now_ms: int, known: Mapping[NodeId, tuple[str, ...]], connected: AbstractSet[NodeId]
+    ) -> list[str]:
+        """The addresses to dial now.
+
+        `known` are the members to be connected with and their addresses, best first.
+        """
+        self._expire(now_ms)
+        self._members = {
+            node: self._members.get(node) or _Target(now_ms + self._lead_ms(node)) for node in known
+        }
+        listed = {address for addresses in known.values() for address in addresses}
+        chosen: list[str] = []
+        for node, target in self._members.items():
+            if node not in connected and known[node]:
+                target.choices = len(known[node])
+                address = known[node][target.failures % target.choices]
+                self._launch(now_ms, address, target, chosen)
+        for address, target in self._bootstraps.items():
+            if target.peer not in connected and address not in listed:
+                self._launch(now_ms, address, target, chosen)
+        return chosen
+
+    def on_dialed(self, address: str, peer: NodeId) -> None:
+        """The dial has come to `peer`."""
+        self._flights.pop(address, None)
+        bootstrap = self._bootstraps.get(address)
+        if bootstrap is not None:
+            bootstrap.peer = peer
+
+    def on_failed(self, now_ms: int, address: str) -> None:
+        """The dial has failed; the next address of its target is due, or a pause."""
+        flight = self._flights.pop(address, None)
+        if flight is not None:
+            self._failed(now_ms, flight.target)
+
+    def on_good(self, peer: NodeId) -> None:
+        """`peer` has turned out to be of our federation."""
+        for target in self._targets_of(peer):
+            target.failures = 0
+
+    def on_bad(self, now_ms: int, peer: NodeId) -> None:
+        """`peer` is connected and no use to us."""
+        for target in self._targets_of(peer):
+            self._failed(now_ms, target)
+
+    def on_down(self, now_ms: int, peer: NodeId) -> None:
+        """The connection with `peer` is gone."""
+        target = self._members.get(peer)
+        if target is not None:
+            target.due_ms = max(target.due_ms, now_ms + self._lead_ms(peer))
+
+    def check_invariants(self) -> None:
+        """Bounds hold."""
+        assert len(self._bootstraps) <= MAX_BOOTSTRAPS
+        assert len(self._flights) <= _MAX_IN_FLIGHT
+
+    def _launch(self, now_ms: int, address: str, target: _Target, chosen: list[str]) -> None:
+        busy = address in self._flights or len(self._flights) >= _MAX_IN_FLIGHT
+        if busy or target.due_ms > now_ms or self._is_flying(target):
+            return
+        self._flights[address] = _Flight(target, now_ms)
+        target.due_ms = now_ms + self._pause_ms(1)
+        chosen.append(address)
+
+    def _is_flying(self, target: _Target) -> bool:
+        return any(flight.target is target for flight in self._flights.values())
+
+    def _failed(self, now_ms: int, target: _Target) -> None:
+        target.failures += 1
+        rounds, more = divmod(target.failures, target.choices)
+        target.due_ms = now_ms if more else now_ms + self._pause_ms(rounds)
+
+    def _expire(self, now_ms: int) -> None:
+        """A dial that nobody answered for must not block its target for ever."""
+        for address, flight in list(self._flights.items()):
+            if now_ms - flight.since_ms >= _FLIGHT_MS:
+                self.on_failed(now_ms, address)
+
+    def _targets_of(self, peer: NodeId) -> list[_Target]:
+        targets = [target for target in self._bootstraps.values() if target.peer == peer]
+        return [*targets, self._members[peer]] if peer in self._members else targets
+
+    def _lead_ms(self, node: NodeId) -> int:
+        return 0 if self._own < node else _LEAD_MS
+
+    def _pause_ms(self, rounds: int) -> int:
+        pause = min(_LONGEST_PAUSE_MS, _FIRST_PAUSE_MS << min(rounds - 1, _DOUBLINGS))
+        return pause - int(self._jitter() * pause / 4)

@@ -1,0 +1,242 @@
+"""What is known of other nodes: the newest record of each, where it was reached, when it was heard.
+
+Liveness is judged by silence alone. Kept on disk: everything but the judgement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Annotated
+
+import msgspec
+
+from gossip.codec import Digest, Natural, Wire, decode_canonical, encode
+from gossip.effects import KeyValueReader, Write
+from gossip.identity import NodeId
+from gossip.messages import MAX_KNOWN, Known
+from gossip.notices import Liveness
+from gossip.records import MAX_ADDRESSES, Multiaddr, PeerRecord, SignedRecord
+
+MAX_PEERS = MAX_KNOWN - 1
+_PREFIX = b"peer/"
+
+
+class _Stored(Wire, frozen=True):
+    signed: SignedRecord
+    reached: Annotated[tuple[Multiaddr, ...], msgspec.Meta(max_length=MAX_ADDRESSES)]
+    first_seen_ms: Natural
+    last_seen_ms: Natural | None
+    rtt_ms: Natural | None
+    left_seq: Natural | None
+
+
+@dataclass(slots=True)
+class Peer:
+    """One node.
+
+    `reached` are addresses where it was found, the last one first. Silence is counted from
+    `counted_ms`: the time when it was last heard in this run, later by as much as this node itself
+    has slept since. `left_seq` is the number of its last record if it said good-bye. `shown` is the
+    status last told.
+    """
+
+    signed: SignedRecord
+    first_seen_ms: int
+    reached: tuple[str, ...] = ()
+    last_seen_ms: int | None = None
+    counted_ms: int | None = None
+    rtt_ms: int | None = None
+    clock_offset_ms: int | None = None
+    left_seq: int | None = None
+    shown: Liveness | None = None
+
+    @property
+    def record(self) -> PeerRecord:
+        """What it says of itself."""
+        return self.signed.record
+
+    def addresses(self) -> tuple[str, ...]:
+        """Where to dial it: reached before, then as it says itself, then reached long ago."""
+        said = self.record.addresses
+        proven = [address for address in self.reached if address in said]
+        return tuple(dict.fromkeys((*proven, *said, *self.reached)))
+
+
+class News(Enum):
+    """What a record is to those who have the one before it."""
+
+    NOTHING = auto()
+    REFRESH = auto()
+    CHANGE = auto()
+    CONTRADICTION = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How much silence makes a peer suspect, and dead, in milliseconds."""
+
+    suspect_ms: int
+    dead_ms: int
+
+
+@dataclass(slots=True)
+class PeerTable:
+    """All that is known of others; only who passed the signature check gets in."""
+
+    patience: Patience
+    _peers: dict[NodeId, Peer] = field(default_factory=dict)
+    _unsaved: set[NodeId] = field(default_factory=set)
+
+    @classmethod
+    def load(cls, store: KeyValueReader, federation: Digest, patience: Patience) -> PeerTable:
+        """Read what was kept. Raises `DecodeError` when it is damaged."""
+        table = cls(patience)
+        for key, value in store.scan(_PREFIX):
+            kept = decode_canonical(value, _Stored)
+            if kept.signed.record.federation == federation:
+                table._peers[NodeId(key.removeprefix(_PREFIX))] = Peer(
+                    signed=kept.signed,
+                    first_seen_ms=kept.first_seen_ms,
+                    reached=kept.reached,
+                    last_seen_ms=kept.last_seen_ms,
+                    rtt_ms=kept.rtt_ms,
+                    left_seq=kept.left_seq,
+                )
+        return table
+
+    def rows(self) -> Iterator[tuple[NodeId, Peer]]:
+        """Everybody, in the order of their ids."""
+        for node in sorted(self._peers):
+            yield node, self._peers[node]
+
+    def get(self, node: NodeId) -> Peer | None:
+        """What is known of a node."""
+        return self._peers.get(node)
+
+    def judge(self, signed: SignedRecord) -> News:
+        """What this record would be. Costs no signature check, so look here first."""
+        peer = self._peers.get(NodeId(signed.record.node))
+        if peer is None:
+            return News.CHANGE if len(self._peers) < MAX_PEERS else News.NOTHING
+        if signed.record.seq > peer.record.seq:
+            same = signed.record.says_the_same(peer.record)
+            return News.REFRESH if same else News.CHANGE
+        if signed.record.seq == peer.record.seq and signed.record != peer.record:
+            return News.CONTRADICTION
+        return News.NOTHING
+
+    def put(self, now_ms: int, signed: SignedRecord) -> None:
+        """Take a record that is news and was checked."""
+        node = NodeId(signed.record.node)
+        if self.judge(signed) is News.CHANGE:
+            self._unsaved.add(node)
+        peer = self._peers.setdefault(node, Peer(signed, now_ms))
+        peer.signed = signed
+        if peer.left_seq is not None and signed.record.seq > peer.left_seq:
+            peer.left_seq = None
+
+    def heard(self, now_ms: int, node: NodeId) -> None:
+        """The node itself has spoken."""
+        peer = self._peers.get(node)
+        if peer is not None:
+            peer.last_seen_ms = peer.counted_ms = now_ms
+
+    def measured(self, node: NodeId, rtt_ms: int, clock_offset_ms: int) -> None:
+        """A ping was answered. The round-trip time is smoothed as TCP does: 7/8 old, 1/8 new."""
+        peer = self._peers.get(node)
+        if peer is not None:
+            known = rtt_ms if peer.rtt_ms is None else peer.rtt_ms
+            peer.rtt_ms = (7 * known + rtt_ms + 4) // 8
+            peer.clock_offset_ms = clock_offset_ms
+
+    def reached(self, node: NodeId, address: str) -> None:
+        """The node was found at this address."""
+        peer = self._peers.get(node)
+        if peer is not None and peer.reached[:1] != (address,):
+            others = (known for known in peer.reached if known != address)
+            peer.reached = (address, *others)[:MAX_ADDRESSES]
+            self._unsaved.add(node)
+
+    def left(self, node: NodeId, seq: int) -> None:
+        """The node has said good-bye."""
+        peer = self._peers.get(node)
+        if peer is not None:
+            peer.left_seq = max(seq, peer.record.seq)
+            self._unsaved.add(node)
+
+    def returned(self, node: NodeId) -> None:
+        """The node has said hello."""
+        peer = self._peers.get(node)
+        if peer is not None and peer.left_seq is not None:
+            peer.left_seq = None
+            self._unsaved.add(node)
+
+    def liveness(self, now_ms: int, peer: Peer) -> Liveness:
+        """Nobody is alive by hearsay: who was never heard is suspect at best."""
+        silence = now_ms - (peer.first_seen_ms if peer.counted_ms is None else peer.counted_ms)
+        if peer.left_seq is not None:
+            return Liveness.LEFT
+        if silence >= self.patience.dead_ms:
+            return Liveness.DEAD
+        if peer.counted_ms is None or silence >= self.patience.suspect_ms:
+            return Liveness.SUSPECT
+        return Liveness.ALIVE
+
+    def forgive(self, gap_ms: int) -> None:
+        """The node itself was asleep for so long, and could not hear anybody."""
+        for peer in self._peers.values():
+            if peer.counted_ms is not None and peer.shown in (Liveness.ALIVE, Liveness.SUSPECT):
+                peer.counted_ms += gap_ms
+
+    def known(self) -> tuple[Known, ...]:
+        """The newest number of each record."""
+        return tuple(Known(node, peer.record.seq) for node, peer in self.rows())
+
+    def newer_than(self, known: Iterable[Known]) -> Iterator[SignedRecord]:
+        """The records that somebody who knows these lacks."""
+        seqs = {entry.node: entry.seq for entry in known}
+        for node, peer in self.rows():
+            if peer.record.seq > seqs.get(node, -1):
+                yield peer.signed
+
+    def forget(self, nodes: Iterable[NodeId]) -> None:
+        """These are of no interest any more."""
+        for node in nodes:
+            del self._peers[node]
+            self._unsaved.add(node)
+
+    def unsaved(self) -> tuple[Write, ...]:
+        """What has changed since the last call."""
+        writes = tuple((_PREFIX + node, self._stored(node)) for node in sorted(self._unsaved))
+        self._unsaved.clear()
+        return writes
+
+    def everything(self) -> tuple[Write, ...]:
+        """All of it, with the times that change all the time."""
+        self._unsaved.update(self._peers)
+        return self.unsaved()
+
+    def check_invariants(self) -> None:
+        """Bounds hold, and everything stands under its own name."""
+        assert len(self._peers) <= MAX_PEERS
+        for node, peer in self._peers.items():
+            assert peer.record.node == node
+            assert len(peer.reached) <= MAX_ADDRESSES
+            assert peer.left_seq is None or peer.left_seq >= peer.record.seq
+
+    def _stored(self, node: NodeId) -> bytes | None:
+        peer = self._peers.get(node)
+        if peer is None:
+            return None
+        return encode(
+            _Stored(
+                signed=peer.signed,
+                reached=peer.reached,
+                first_seen_ms=peer.first_seen_ms,
+                last_seen_ms=peer.last_seen_ms,
+                rtt_ms=peer.rtt_ms,
+                left_seq=peer.left_seq,
+            )
+        )
