@@ -1,0 +1,203 @@
+"""How records get to everybody: what is new is passed on at once, what was missed is fetched.
+
+A change is passed on to all members that are connected, except to where it came from; those of one
+moment go together, so that nobody can make others send faster than `spread` is called. A record
+that only has a new number is passed on by its node alone, and reaches those that are not connected
+with it when they fetch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from gossip.codec import Digest
+from gossip.effects import Broadcast, Rejected, Send
+from gossip.events import MembershipEffect
+from gossip.identity import NodeId, Verifier
+from gossip.links import Link, Links
+from gossip.messages import MAX_RECORDS, FetchRecords, Known, Records, Standing
+from gossip.own_record import OwnRecord
+from gossip.peer_table import News, PeerTable
+from gossip.records import SignedRecord, record_fault
+
+
+class RecordExchange:
+    """The records of others in `table`, ours in `own`, and what is still to be passed on.
+
+    `counts` says whose records are wanted, `is_member` with whom they are exchanged.
+    """
+
+    def __init__(
+        self,
+        own: OwnRecord,
+        table: PeerTable,
+        links: Links,
+        *,
+        federation: Digest,
+        verifier: Verifier,
+        counts: Callable[[NodeId], bool],
+        is_member: Callable[[NodeId], bool],
+    ) -> None:
+        self.own, self.table = own, table
+        self._links = links
+        self._federation = federation
+        self._verifier = verifier
+        self._counts = counts
+        self._is_member = is_member
+        self._news: dict[NodeId, NodeId] = {}
+        self._own_changed = False
+        self._last_asked = NodeId(b"")
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `spread` has something to do."""
+        return self._own_changed or bool(self._news)
+
+    def friends(self) -> list[tuple[NodeId, Link]]:
+        """Who is connected, a member to us, and we to it."""
+        return [(peer, link) for peer, link in self._links.open() if self._is_friend(peer, link)]
+
+    def change_own(self) -> None:
+        """Our record says something new: sign and tell it with the next `spread`."""
+        self._own_changed = True
+
+    def identity_fault(self, peer: NodeId, signed: SignedRecord | None) -> str | None:
+        """Why this is no record that `peer` may introduce itself with."""
+        if signed is None:
+            return "it introduces itself without a record"
+        if signed.record.node != peer:
+            return "it introduces itself with the record of another node"
+        known = self.table.get(peer)
+        if known is not None and known.signed == signed:
+            return None
+        return record_fault(signed, self._federation, self._verifier)
+
+    def take(self, now_ms: int, signed: SignedRecord, source: NodeId) -> None:
+        """Keep a checked record if it is wanted and newer, and pass it on if it says more."""
+        node = NodeId(signed.record.node)
+        if not self._counts(node):
+            return
+        news = self.table.judge(signed)
+        if news in (News.CHANGE, News.REFRESH):
+            self.table.put(now_ms, signed)
+        if news is News.CHANGE:
+            self._news[node] = source
+
+    def befriend(self, peer: NodeId, link: Link) -> list[MembershipEffect]:
+        """Once each is a member to the other: show our newest record, and fetch what we lack."""
+        if not self._is_friend(peer, link):
+            return []
+        effects: list[MembershipEffect] = []
+        if link.shown_seq < self.own.signed.record.seq:
+            link.shown_seq = self.own.signed.record.seq
+            effects.append(Send(peer, Records((self.own.signed,))))
+        if not link.asked:
+            link.asked = True
+            effects.append(Send(peer, self._fetch()))
+        return effects
+
+    def pull(self, count: int) -> list[MembershipEffect]:
+        """Ask so many friends, each in its turn, for what we lack."""
+        peers = [peer for peer, _ in self.friends()]
+        later = [peer for peer in peers if peer > self._last_asked]
+        asked = (later + [peer for peer in peers if peer not in later])[:count]
+        if not asked:
+            return []
+        self._last_asked = asked[-1]
+        return [Broadcast(tuple(sorted(asked)), self._fetch())]
+
+    def on_records(
+        self, now_ms: int, peer: NodeId, link: Link, records: tuple[SignedRecord, ...]
+    ) -> list[MembershipEffect]:
+        """Keep what is news. The first bad one ends it: an honest peer has none."""
+        for signed in records:
+            if not self._is_worth_a_check(signed):
+                fault = self._stale(peer, signed)
+            elif link.checks == 0:
+                # The rest comes with a fetch in the next beat.
+                link.asked = False
+                return []
+            else:
+                link.checks -= 1
+                fault = record_fault(signed, self._federation, self._verifier)
+                if fault is None:
+                    fault = self._accept(now_ms, signed, peer)
+            if fault is not None:
+                return [Rejected(peer, fault)]
+        return []
+
+    def on_fetch(self, peer: NodeId, fetch: FetchRecords) -> list[MembershipEffect]:
+        """Answer with what the peer lacks."""
+        lacking = list(self._newer_than(fetch))
+        return [
+            Send(peer, Records(tuple(lacking[start : start + MAX_RECORDS])))
+            for start in range(0, len(lacking), MAX_RECORDS)
+        ]
+
+    def spread(self, now_ms: int) -> list[MembershipEffect]:
+        """Pass on what is new."""
+        effects = self._spread_own(now_ms) if self._own_changed else []
+        by_source: dict[NodeId, list[SignedRecord]] = {}
+        for node, source in sorted(self._news.items()):
+            peer = self.table.get(node)
+            if peer is not None:
+                by_source.setdefault(source, []).append(peer.signed)
+        self._news.clear()
+        friends = [peer for peer, _ in self.friends()]
+        for source, records in by_source.items():
+            for start in range(0, len(records), MAX_RECORDS):
+                batch = tuple(records[start : start + MAX_RECORDS])
+                skipped = {source} | {signed.record.node for signed in batch[:1] if len(batch) == 1}
+                to = tuple(peer for peer in friends if peer not in skipped)
+                if to:
+                    effects.append(Broadcast(to, Records(batch)))
+        return effects
+
+    def _spread_own(self, now_ms: int) -> list[MembershipEffect]:
+        self._own_changed = False
+        effects: list[MembershipEffect] = [self.own.renew(now_ms)]
+        friends = self.friends()
+        for _, link in friends:
+            link.shown_seq = self.own.signed.record.seq
+        if friends:
+            to = tuple(peer for peer, _ in friends)
+            effects.append(Broadcast(to, Records((self.own.signed,))))
+        return effects
+
+    def _is_friend(self, peer: NodeId, link: Link) -> bool:
+        return link.told is Standing.MEMBER and self._is_member(peer)
+
+    def _is_worth_a_check(self, signed: SignedRecord) -> bool:
+        node = NodeId(signed.record.node)
+        if node == self.own.node:
+            return self.own.is_outbid_by(signed)
+        return self._counts(node) and self.table.judge(signed) is not News.NOTHING
+
+    def _stale(self, peer: NodeId, signed: SignedRecord) -> str | None:
+        """Others may be behind; a node itself never sends what it has replaced."""
+        known = self.table.get(peer)
+        rolled_back = (
+            known is not None
+            and signed.record.node == peer
+            and signed.record.seq < known.record.seq
+        )
+        return "it sent a record of its own that it had replaced already" if rolled_back else None
+
+    def _accept(self, now_ms: int, signed: SignedRecord, source: NodeId) -> str | None:
+        if signed.record.node == self.own.node:
+            self.own.outbid(signed)
+            self.change_own()
+        elif self.table.judge(signed) is not News.CONTRADICTION:
+            self.take(now_ms, signed, source)
+        elif signed.record.node == source:
+            return "it signed two records with one number"
+        return None
+
+    def _fetch(self) -> FetchRecords:
+        return FetchRecords((*self.table.known(), Known(self.own.node, self.own.signed.record.seq)))
+
+    def _newer_than(self, fetch: FetchRecords) -> Iterator[SignedRecord]:
+        yield from self.table.newer_than(fetch.known)
+        shown = {entry.node: entry.seq for entry in fetch.known}
+        if shown.get(self.own.node, -1) < self.own.signed.record.seq:
+            yield self.own.signed
