@@ -1,0 +1,137 @@
+"""From a seed to a scenario: what kind of federation, which faults, which liars."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from consensus.quorum import admission_powers
+from simulations.draws import Draws
+from simulations.scenario import (
+    Actor,
+    ActorKind,
+    Clients,
+    Crash,
+    Delays,
+    Fault,
+    Network,
+    Partition,
+    Pause,
+    Scenario,
+)
+
+_SIZES = (1, 2, 3, 4, 4, 4, 4, 4, 5, 6, 7, 7, 8, 10)
+_LEAST_TOLERANT = 4
+
+
+def expand(seed: int) -> Scenario:
+    """The scenario of a seed; the same for ever, on every machine."""
+    draws = Draws(seed)
+    size = _SIZES[draws.below(len(_SIZES), "size")]
+    weights = _weights(draws, size)
+    joiners = _joiners(draws, size)
+    nodes = size + len(joiners)
+    heal_ms = draws.between(3_000, 12_000, "heal")
+    return Scenario(
+        name=f"seed {seed}",
+        why="expanded from a seed",
+        seed=seed,
+        weights=weights,
+        joiners=joiners,
+        signatures="ed25519" if draws.below(16, "signatures") == 0 else "keyed_hash",
+        max_block_txs=(1, 5, 50)[draws.below(3, "block")],
+        clients=Clients(
+            transactions=draws.between(3, 15, "transactions"),
+            interval_ms=draws.between(20, 400, "interval"),
+            burst=draws.between(1, 3, "burst"),
+        ),
+        delays=Delays(
+            progress_ms=draws.between(400, 1_200, "progress"), progress_cap_ms=6_000, status_ms=400
+        ),
+        network=_network(draws),
+        skews_ms=tuple(draws.between(-1_500, 1_500, "skew", node) for node in range(nodes))
+        if draws.below(3, "skewed") == 0
+        else (),
+        actors=_actors(draws, weights, joiners),
+        faults=_faults(draws, nodes, heal_ms),
+        heal_ms=heal_ms,
+    )
+
+
+def _weights(draws: Draws, size: int) -> tuple[int, ...]:
+    match draws.below(4, "weights"):
+        case 0 if size >= _LEAST_TOLERANT:
+            return tuple(draws.between(1, 3, "weight", seat) for seat in range(size))
+        case 1 if size < _LEAST_TOLERANT:
+            return (1,) * size
+        case _:
+            return admission_powers(size)
+
+
+def _joiners(draws: Draws, size: int) -> tuple[int, ...]:
+    if draws.below(4, "growing"):
+        return ()
+    count = draws.between(1, 3 if size < _LEAST_TOLERANT else 2, "joiners")
+    return tuple(draws.between(100, 2_500, "joins", place) for place in range(count))
+
+
+def _network(draws: Draws) -> Network:
+    loss = (0, 0, 5_000, 30_000, 150_000)[draws.below(5, "loss")]
+    return Network(
+        latency_us=draws.between(200, 5_000, "latency"),
+        jitter_us=draws.between(0, 20_000, "jitter"),
+        tail_ppm=(0, 10_000, 100_000)[draws.below(3, "tail")],
+        tail_us=draws.between(50_000, 800_000, "tail-length"),
+        loss_ppm=loss,
+        duplicate_ppm=(0, 50_000)[draws.below(2, "duplicates")],
+    )
+
+
+def _actors(
+    draws: Draws, weights: tuple[int, ...], joiners: tuple[int, ...]
+) -> tuple[Actor, ...]:
+    """Liars up to just below a third of the power, in every epoch there will be."""
+    size, kinds = len(weights), get_args(ActorKind)
+    if size < _LEAST_TOLERANT or draws.below(3, "lying") == 0:
+        return ()
+    order = sorted(range(size), key=lambda node: draws.raw(b"liar", bytes([node])))
+    chosen: list[Actor] = []
+    lying = 0
+    for node in order[: draws.between(1, size, "liars")]:
+        power = weights[node]
+        too_many = joiners and 3 * (len(chosen) + 1) >= size
+        if 3 * (lying + power) >= sum(weights) or too_many:
+            continue
+        kind: ActorKind = kinds[draws.below(len(kinds), "lies", node)]
+        chosen.append(Actor(node=node, kind=kind))
+        lying += power
+    return tuple(sorted(chosen, key=lambda actor: actor.node))
+
+
+def _faults(draws: Draws, nodes: int, heal_ms: int) -> tuple[Fault, ...]:
+    faults: list[Fault] = []
+    for place in range(draws.below(6, "faults")):
+        node = draws.below(nodes, "fault-node", place)
+        begin = draws.between(50, heal_ms - 500, "fault-begin", place)
+        length = draws.between(50, heal_ms - begin, "fault-length", place)
+        match draws.below(5, "fault-kind", place):
+            case 0 | 1 | 2:
+                in_turn = draws.below(3, "fault-cut", place) > 0
+                down = min(length, 2_000) // (2 if in_turn else 1)
+                faults.append(Crash(node=node, at_ms=begin, down_ms=down, in_turn=in_turn))
+            case 3:
+                faults.append(Pause(node=node, at_ms=begin, for_ms=min(length, 1_500)))
+            case _:
+                faults.append(_partition(draws, nodes, begin, begin + length, place))
+    return tuple(faults)
+
+
+def _partition(draws: Draws, nodes: int, begin: int, end: int, place: int) -> Partition:
+    side = tuple(one for one in range(nodes) if draws.below(2, "side", place, one))
+    directions = ("both", "both", "out", "in")
+    return Partition(
+        at_ms=begin,
+        until_ms=end,
+        side=side,
+        direction=directions[draws.below(len(directions), "direction", place)],  # type: ignore[arg-type]
+        closes_links=draws.below(2, "closes", place) == 0,
+    )

@@ -1,0 +1,139 @@
+"""What must hold, judged from outside after every event; only honest nodes are held to it."""
+
+from __future__ import annotations
+
+from consensus.blocks import Block
+from consensus.certificates import StateCertificate, certificate_fault
+from consensus.engine import Engine
+from consensus.ledger import BlockResult
+from consensus.outcomes import Code
+from gossip.codec import Digest
+from gossip.identity import Verifier
+
+
+class ViolationError(Exception):
+    """An invariant is broken."""
+
+    def __init__(self, invariant: str, sentence: str) -> None:
+        super().__init__(f"{invariant}: {sentence}")
+        self.invariant, self.sentence = invariant, sentence
+
+
+_USED_NO_NONCE = (Code.WRONG_CHAIN, Code.UNKNOWN_ACCOUNT, Code.BAD_NONCE, Code.EXPIRED)
+
+
+class Oracles:
+    """The judge of one world."""
+
+    def __init__(self, chain: Digest, verifier: Verifier, honest_keys: frozenset[bytes]) -> None:
+        self._chain, self._verifier, self._honest_keys = chain, verifier, honest_keys
+        self._digests: dict[int, Digest] = {}
+        self._roots: dict[int, bytes] = {}
+        self._nonces: dict[tuple[bytes, int], bytes] = {}
+        self._must_succeed: set[bytes] = set()
+        self._told: dict[int, int] = {}
+        self._told_transactions: dict[int, list[bytes]] = {}
+
+    @property
+    def height(self) -> int:
+        """The greatest height that an honest node has executed."""
+        return max(self._digests, default=0)
+
+    def expect_success(self, transaction: bytes) -> None:
+        """This transaction is valid whatever comes before it: it may not fail."""
+        self._must_succeed.add(transaction)
+
+    def executed(self, process: int, engine: Engine, block: Block, result: BlockResult) -> None:
+        """An honest node has executed a block and told its clients."""
+        height = block.height
+        known = self._digests.get(height)
+        if known is None:
+            self._digests[height], self._roots[height] = block.digest, result.state_root
+            self._first(block, result)
+        elif known != block.digest:
+            raise ViolationError(
+                "agreement",
+                f"height {height}: {known.hex()[:16]} and, on n{process}, {block.digest.hex()[:16]}",
+            )
+        elif self._roots[height] != result.state_root:
+            raise ViolationError("state root", f"height {height} differs on n{process}")
+        engine.ledger.check_invariants()
+        self._told[process] = height
+        told = self._told_transactions.setdefault(process, [])
+        told += (transaction.id for transaction in block.transactions)
+        self._commit_certificate(process, engine, block)
+
+    def _first(self, block: Block, result: BlockResult) -> None:
+        """What holds for one node's copy of a block holds for all."""
+        for transaction, outcome in zip(block.transactions, result.outcomes, strict=True):
+            body = transaction.body
+            if not transaction.is_signed(self._verifier):
+                raise ViolationError("validity", f"an unsigned transaction at height {block.height}")
+            if transaction.id in self._must_succeed and not outcome.ok:
+                raise ViolationError(
+                    "validity",
+                    f"a valid transaction failed at height {block.height}: {outcome.reason}",
+                )
+            if outcome.code in _USED_NO_NONCE:
+                raise ViolationError(
+                    "validity", f"unusable transaction at height {block.height}: {outcome.reason}"
+                )
+            place = (body.sender, body.nonce)
+            if place in self._nonces:
+                raise ViolationError(
+                    "exactly once", f"nonce {body.nonce} used twice, again at height {block.height}"
+                )
+            self._nonces[place] = transaction.id
+
+    def _commit_certificate(self, process: int, engine: Engine, block: Block) -> None:
+        certificate = engine.chain.certificate(block.height)
+        start = engine.chain.epoch(block.header.epoch)
+        if certificate is None or start is None:
+            raise ViolationError("certificates", f"n{process} has none for height {block.height}")
+        ballot = certificate.ballot
+        fault = certificate_fault(certificate, start.members, self._chain, self._verifier)
+        if fault or ballot.digest != block.digest or ballot.height != block.height:
+            raise ViolationError(
+                "certificates", f"n{process} committed {block.height} with a bad one: {fault}"
+            )
+
+    def certified(self, process: int, engine: Engine, certificate: StateCertificate) -> None:
+        """An honest node holds a STATE certificate."""
+        statement = certificate.statement
+        start = engine.chain.epoch(statement.epoch)
+        fault = (
+            "unknown epoch"
+            if start is None
+            else certificate_fault(certificate, start.members, self._chain, self._verifier)
+        )
+        if fault:
+            raise ViolationError(
+                "certificates", f"n{process} certified {statement.height} with a bad one: {fault}"
+            )
+        root = self._roots.get(statement.height)
+        if root is not None and root != statement.state_root:
+            raise ViolationError("state root", f"another one is certified at {statement.height}")
+
+    def diverged(self, process: int, height: int) -> None:
+        """An honest node believes that its state is not the federation's."""
+        raise ViolationError("divergence", f"n{process} at height {height}")
+
+    def accused(self, process: int, voter: bytes) -> None:
+        """An honest node holds evidence against somebody."""
+        if voter in self._honest_keys:
+            raise ViolationError("evidence", f"n{process} can prove that honest {voter.hex()[:8]} lied")
+
+    def restarted(self, process: int, engine: Engine) -> None:
+        """An honest node is back with what its disk had."""
+        told = self._told.get(process, 0)
+        if engine.height < told:
+            raise ViolationError(
+                "durability", f"n{process} told of height {told} and came back at {engine.height}"
+            )
+        for height in range(max(1, told - 20), told + 1):
+            block = engine.chain.block(height)
+            if block is None or block.digest != self._digests[height]:
+                raise ViolationError("durability", f"n{process} lost block {height}")
+        for transaction in self._told_transactions.get(process, ()):
+            if engine.chain.place_of(transaction) is None:
+                raise ViolationError("durability", f"n{process} lost {transaction.hex()[:16]}")
