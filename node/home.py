@@ -4,7 +4,7 @@ identity.key  voting.key   private keys, mode 0600
 token                      the owner's token for the HTTP interface, mode 0600
 config.toml                what the owner chose
 genesis.json               the federation that this node belongs to
-chain/  votes/  peers/     databases; each has one opener, the daemon that holds `lock`
+chain/  votes/  peers/  tasks/   databases; each has one opener, the daemon that holds `lock`
 log                        what the daemon wrote
 api.json                   where the running daemon listens; gone when it ends well
 """
@@ -34,11 +34,12 @@ class HomeError(NodeError):
 
 
 class ApiFile(msgspec.Struct, frozen=True):
-    """What the running daemon leaves for the command line: its process and its HTTP address."""
+    """What the running daemon leaves for others: its process, HTTP address and multiaddrs."""
 
     pid: int
     host: str
     port: int
+    addresses: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
@@ -89,6 +90,10 @@ class Home:
     @property
     def peers(self) -> Path:
         return self.path / "peers"
+
+    @property
+    def tasks(self) -> Path:
+        return self.path / "tasks"
 
     @property
     def log(self) -> Path:
