@@ -6,5 +6,8 @@ from __future__ import annotations
 class NodeError(Exception):
     """The environment failed the node: the text names the file or address and the next step.
 
-    The command line prints it and ends with exit code 1.
+    `code` is a word for programs, `exit_code` what the command line ends with.
     """
+
+    code: str = "failed"
+    exit_code: int = 1

@@ -1,0 +1,281 @@
+"""A typed client of a node's HTTP interface, for the command line and for scripts.
+
+    with Client.of_home(Home(path)) as client:
+        print(client.status().height)
+
+It finds the daemon by the file `api.json` of its home and shows the owner's token where one is
+needed. Ids may be given by their first digits where that is unambiguous.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Self, TypeVar
+
+import httpx2
+import msgspec
+
+from node.errors import NodeError
+from node.gateway.views import (
+    AccountView,
+    AdmissionView,
+    BlocksView,
+    BlockView,
+    InviteView,
+    JsonObject,
+    PeersView,
+    StatusView,
+    TasksView,
+    TaskView,
+    TransactionView,
+    ValidatorsView,
+)
+from node.home import Home
+
+Answer = TypeVar("Answer")
+
+FINAL_TRANSACTION = frozenset({"finalized", "failed", "rejected", "expired"})
+FINAL_TASK = frozenset({"settled", "disputed", "failed", "cancelled"})
+
+_TIMEOUT_S = 30.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
+
+
+class NotReachableError(NodeError):
+    """No daemon answers; the text says how to start one."""
+
+    code = "not_reachable"
+    exit_code = 3
+
+
+class RefusedError(NodeError):
+    """The node refused a request; `code` and the text are those of its problem+json."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.code = status, code
+
+
+class StillWaitingError(NodeError):
+    """What was waited for has not ended in time."""
+
+    code = "still_waiting"
+
+
+class Client:
+    """One node's interface. Every method raises `NotReachableError` and `RefusedError`."""
+
+    def __init__(self, url: str, read_token: Callable[[], str] | None = None) -> None:
+        self._url, self._read_token = url, read_token
+        # The environment's proxies are not for loopback.
+        self._http = httpx2.Client(base_url=url, trust_env=False, timeout=_TIMEOUT_S)
+
+    @classmethod
+    def of_home(cls, home: Home) -> Self:
+        """The client of the daemon that runs in a home."""
+        where = home.read_api()
+        if where is None or not _is_alive(where.pid):
+            raise NotReachableError(
+                f"no daemon is running in the home {home.path}; "
+                f"start it with: bizra-node run --home {home.path}"
+            )
+        return cls(where.url, home.read_token)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    # Questions
+
+    def not_ready(self) -> str | None:
+        """Why the node can't do its work yet, or None."""
+        response = self._send("GET", "/ready")
+        return msgspec.json.decode(response.content, type=_Readiness).reason
+
+    def status(self) -> StatusView:
+        """The node at a glance."""
+        return self._get("/api/v2/status", StatusView)
+
+    def peers(self, *, applicants: bool = False) -> PeersView:
+        """The peer table, or who asks to be let in."""
+        query = "?applicants=1" if applicants else ""
+        return self._get(f"/api/v2/peers{query}", PeersView)
+
+    def validators(self) -> ValidatorsView:
+        """Who decides the next block."""
+        return self._get("/api/v2/validators", ValidatorsView)
+
+    def account(self, name: str) -> AccountView:
+        """A balance and the next nonce."""
+        return self._get(f"/api/v2/accounts/{_part(name)}", AccountView)
+
+    def block(self, name: str) -> BlockView:
+        """A block by height or hash."""
+        return self._get(f"/api/v2/blocks/{_part(name)}", BlockView)
+
+    def blocks(self, limit: int, before: int | None = None) -> BlocksView:
+        """The newest blocks, or those below a height."""
+        below = "" if before is None else f"&before={before}"
+        return self._get(f"/api/v2/blocks?limit={limit}{below}", BlocksView)
+
+    def transaction(self, name: str) -> TransactionView:
+        """Where a transaction stands."""
+        return self._get(f"/api/v2/transactions/{_part(name)}", TransactionView)
+
+    def receipt(self, name: str) -> JsonObject:
+        """The proof of what became of a transaction."""
+        return self._get(f"/api/v2/transactions/{_part(name)}/receipt", JsonObject)
+
+    def task(self, name: str) -> TaskView:
+        """A task, with its output if the node asked for it."""
+        return self._get(f"/api/v2/tasks/{_part(name)}", TaskView)
+
+    def tasks(self, limit: int) -> TasksView:
+        """The newest tasks."""
+        return self._get(f"/api/v2/tasks?limit={limit}", TasksView)
+
+    # Deeds
+
+    def submit(self, raw: bytes) -> TransactionView:
+        """Hand in a signed transaction; needs no token."""
+        return self._post("/api/v2/transactions", {"raw": raw.hex()}, TransactionView, owner=False)
+
+    def transfer(self, to: str, amount: int) -> TransactionView:
+        """Pay from the node's own account."""
+        return self._post("/api/v2/transfers", {"to": to, "amount": str(amount)}, TransactionView)
+
+    def invite(self, ttl_ms: int) -> InviteView:
+        """Make an invite for one node."""
+        return self._post("/api/v2/invites", {"ttl_ms": ttl_ms}, InviteView)
+
+    def admit(self, node_id: str, *, validator: bool) -> AdmissionView:
+        """Let a node in, or speak for it as a validator."""
+        wanted = {"node_id": node_id, "validator": validator}
+        return self._post("/api/v2/admissions", wanted, AdmissionView)
+
+    def submit_task(
+        self,
+        kind: str,
+        given: JsonObject,
+        executor: str | None = None,
+        reward: int | None = None,
+    ) -> TaskView:
+        """Hand in a task; `given` is the input of its kind."""
+        request: JsonObject = {"kind": kind, "input": given}
+        if executor is not None:
+            request["executor"] = executor
+        if reward is not None:
+            request["reward"] = str(reward)
+        return self._post("/api/v2/tasks", request, TaskView)
+
+    def cancel_task(self, name: str) -> TaskView:
+        """Take back a task that nobody works on."""
+        response = self._send("DELETE", f"/api/v2/tasks/{_part(name)}", owner=True)
+        return _decoded(response, TaskView)
+
+    # Waiting
+
+    def await_transaction(self, tx_hash: str, timeout_s: float) -> TransactionView:
+        """Ask until a transaction has come to its end. Raises `StillWaitingError`."""
+        return _poll(
+            lambda: self.transaction(tx_hash),
+            lambda view: view.status in FINAL_TRANSACTION,
+            timeout_s,
+            f"the transaction is not final after {timeout_s:g} s; "
+            f"look again with: bizra-node tx show {tx_hash}",
+        )
+
+    def await_task(self, task_id: str, timeout_s: float) -> TaskView:
+        """Ask until a task has come to its end. Raises `StillWaitingError`."""
+        return _poll(
+            lambda: self.task(task_id),
+            lambda view: view.status in FINAL_TASK,
+            timeout_s,
+            f"the task has not ended after {timeout_s:g} s; "
+            f"look again with: bizra-node task show {task_id}",
+        )
+
+    def _get(self, path: str, kind: type[Answer]) -> Answer:
+        return _decoded(self._send("GET", path), kind)
+
+    def _post(
+        self, path: str, content: JsonObject, kind: type[Answer], *, owner: bool = True
+    ) -> Answer:
+        return _decoded(self._send("POST", path, msgspec.json.encode(content), owner=owner), kind)
+
+    def _send(
+        self, method: str, path: str, content: bytes | None = None, *, owner: bool = False
+    ) -> httpx2.Response:
+        headers = {}
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+        if owner and self._read_token is not None:
+            headers["Authorization"] = f"Bearer {self._read_token()}"
+        try:
+            return self._http.request(method, path, content=content, headers=headers)
+        except httpx2.TimeoutException:
+            raise NotReachableError(
+                f"the daemon at {self._url} did not answer within {_TIMEOUT_S:g} s; "
+                "see its log for what it does"
+            ) from None
+        except httpx2.TransportError as error:
+            raise NotReachableError(
+                f"the daemon at {self._url} does not answer ({error}); "
+                "start it again with: bizra-node run"
+            ) from None
+
+
+class _Readiness(msgspec.Struct):
+    reason: str | None = None
+
+
+class _Problem(msgspec.Struct):
+    code: str
+    detail: str
+
+
+def _decoded(response: httpx2.Response, kind: type[Answer]) -> Answer:
+    try:
+        if response.is_success:
+            return msgspec.json.decode(response.content, type=kind)
+        problem = msgspec.json.decode(response.content, type=_Problem)
+    except msgspec.DecodeError as error:
+        raise RefusedError(
+            response.status_code,
+            "not_understood",
+            f"what answers at {response.url} is no node of this version ({error})",
+        ) from None
+    raise RefusedError(response.status_code, problem.code, problem.detail)
+
+
+def _part(name: str) -> str:
+    """An id as a part of a path; whatever else somebody types stays one part."""
+    return "".join(sign if sign.isascii() and sign.isalnum() else "_" for sign in name) or "_"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _poll(
+    ask: Callable[[], Answer], ended: Callable[[Answer], bool], timeout_s: float, late: str
+) -> Answer:
+    deadline, pause_s = time.monotonic() + timeout_s, _FIRST_PAUSE_S
+    while True:
+        answer = ask()
+        if ended(answer):
+            return answer
+        if time.monotonic() + pause_s > deadline:
+            raise StillWaitingError(late)
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
