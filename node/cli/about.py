@@ -1,0 +1,131 @@
+"""`status`, `id`, `peers`, `validators`: who is who."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from node.cli.session import Session, with_session
+from node.cli.shapes import age, pairs, plural, short, table
+from node.gateway.views import PeersView, StatusView, ValidatorsView
+
+_WATCH_S = 1.0
+
+
+@click.command()
+@with_session
+def status(session: Session) -> None:
+    """Show the running node: its federation, height, quorum, and how many faults it stands."""
+    with session.client() as client:
+        view = client.status()
+    session.tell(view, _status_text(view))
+
+
+def _status_text(view: StatusView) -> str:
+    waits = " (waits to be let in)" if view.role == "applicant" else ""
+    return pairs(
+        [
+            ("node", f"{view.name}, {view.role}{waits}"),
+            ("id", view.node_id),
+            ("federation", view.federation_id or "none yet"),
+            ("height", f"{view.height}, block {short(view.block_hash)}"),
+            ("epoch, view", f"{view.epoch}, {view.view}; primary {short(view.primary)}"),
+            ("quorum", f"{view.quorum}; {tolerance(view.faults_tolerated)}"),
+            ("peers", f"{view.peers} connected"),
+            ("waiting", plural(view.pending_transactions, "transaction")),
+            ("state root", view.state_root or "-"),
+            ("version", view.version),
+        ]
+    )
+
+
+def tolerance(faults: int) -> str:
+    """How many validators may fail, said so that nobody expects more."""
+    if not faults:
+        return "tolerates no faulty validator (that takes four of equal power)"
+    return f"tolerates {plural(faults, 'faulty validator')}"
+
+
+@click.command("id")
+@with_session
+def identity(session: Session) -> None:
+    """Show this node's id and peer id; works while the daemon is stopped."""
+    from gossip.transport.peer_id import peer_id_from_node_id  # noqa: PLC0415 - slow to import
+    from node.keyfile import Purpose, load_key  # noqa: PLC0415 - as above
+
+    signer = load_key(session.home.identity_key, Purpose.IDENTITY)
+    node_id, peer_id = signer.node_id.hex(), peer_id_from_node_id(signer.node_id)
+    session.tell(
+        {"node_id": node_id, "peer_id": peer_id},
+        pairs([("node id", node_id), ("peer id", peer_id)]),
+    )
+
+
+@click.command()
+@click.option("--applicants", is_flag=True, help="Those who ask to be let in.")
+@click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
+@with_session
+def peers(session: Session, *, applicants: bool, watch: bool) -> None:
+    """Show the nodes that this one knows."""
+    with session.client() as client:
+        view = client.peers(applicants=applicants)
+        session.tell(view, _peers_text(view, applicants=applicants))
+        while watch:
+            time.sleep(_WATCH_S)
+            view = client.peers(applicants=applicants)
+            if not session.as_json:
+                click.clear()
+            session.tell(view, _peers_text(view, applicants=applicants))
+
+
+def _peers_text(view: PeersView, *, applicants: bool) -> str:
+    empty = "No peers yet. Another machine joins with an invite: bizra-node invite"
+    if applicants:
+        empty = "Nobody asks to be let in."
+    text = table(
+        ("NODE", "NAME", "STATUS", "ROLE", "SEEN", "RTT", "CAPABILITIES", "ADDRESS"),
+        [
+            (
+                short(peer.node_id),
+                peer.name,
+                peer.status,
+                peer.role,
+                age(peer.last_seen_ms),
+                "-" if peer.rtt_ms is None else f"{peer.rtt_ms:.1f} ms",
+                " ".join(name.removeprefix("inference.") for name in peer.capabilities) or "-",
+                peer.addresses[0] if peer.addresses else "-",
+            )
+            for peer in view.peers
+        ],
+        empty=empty,
+    )
+    if applicants and view.peers:
+        first = short(view.peers[0].node_id)
+        text += f"\n\nLet one in: bizra-node admit {first} (as a validator: --validator)"
+    return text
+
+
+@click.group()
+def validators() -> None:
+    """Show who decides."""
+
+
+@validators.command("list")
+@with_session
+def list_validators(session: Session) -> None:
+    """Show the seats of this epoch in their order."""
+    with session.client() as client:
+        view = client.validators()
+    session.tell(view, _validators_text(view))
+
+
+def _validators_text(view: ValidatorsView) -> str:
+    rows = [
+        (short(seat.node_id), str(seat.power), short(seat.voting_key)) for seat in view.validators
+    ]
+    head = (
+        f"Epoch {view.epoch}: quorum {view.quorum} of {view.total_power}, "
+        f"{tolerance(view.faults_tolerated)}"
+    )
+    return f"{head}\n\n{table(('NODE', 'POWER', 'VOTING KEY'), rows, empty='')}"

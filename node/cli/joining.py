@@ -1,0 +1,51 @@
+"""`invite` and `admit`: how others get in."""
+
+from __future__ import annotations
+
+import click
+
+from node.cli.session import Session, end_unless, with_session
+from node.cli.shapes import moment, short
+
+_HOUR_MS = 60 * 60 * 1000
+_MAX_HOURS = 30 * 24
+
+
+@click.command()
+@click.option(
+    "--hours",
+    type=click.IntRange(1, _MAX_HOURS),
+    default=24,
+    show_default=True,
+    help="How long it holds.",
+)
+@with_session
+def invite(session: Session, *, hours: int) -> None:
+    """Make an invite: it lets one node in as an observer, once."""
+    with session.client() as client:
+        view = client.invite(hours * _HOUR_MS)
+    text = (
+        f"For one node, until {moment(view.expires_at_ms)}. On the other machine, type:\n\n"
+        f"bizra-node run --bootstrap {view.invite}"
+    )
+    session.tell(view, text)
+
+
+@click.command()
+@click.argument("node", metavar="ID")
+@click.option("--validator", is_flag=True, help="Speak for it as a validator.")
+@with_session
+def admit(session: Session, *, node: str, validator: bool) -> None:
+    """Let a node in as an observer, or speak for it as a validator.
+
+    ID may be its first digits; `bizra-node peers --applicants` shows who asks.
+    """
+    with session.client() as client:
+        view = client.admit(node, validator=validator)
+    reason = f": {view.reason}" if view.reason else ""
+    text = (
+        f"{short(view.node_id)} as {view.role}: {view.status}{reason}\n"
+        f"See what becomes of it: bizra-node tx show {short(view.tx_hash)}"
+    )
+    session.tell(view, text)
+    end_unless(done=view.status not in ("failed", "rejected", "expired"))
