@@ -20,7 +20,7 @@ T = TypeVar("T", bound=Wire)
 
 _BLOCK, _CERTIFICATE, _EXECUTION, _STATE = b"b/", b"k/", b"x/", b"c/"
 _BY_HASH, _BY_TRANSACTION, _EPOCH = b"h/", b"t/", b"e/"
-_HEAD, _GENESIS = b"head", b"genesis"
+_HEAD, _CERTIFIED, _GENESIS = b"head", b"certified", b"genesis"
 
 
 class Execution(Wire, frozen=True):
@@ -65,6 +65,11 @@ class ChainReader:
     def height(self) -> int:
         """The height of the last executed block, 0 for none."""
         value = self._reader.get(_HEAD)
+        return 0 if value is None else int.from_bytes(value, "big")
+
+    def certified_height(self) -> int:
+        """Every height up to this one has its STATE certificate."""
+        value = self._reader.get(_CERTIFIED)
         return 0 if value is None else int.from_bytes(value, "big")
 
     def block(self, height: int) -> Block | None:
@@ -145,3 +150,8 @@ def block_writes(
 def state_certificate_write(certificate: StateCertificate) -> Write:
     """The write of a STATE certificate, once it is complete."""
     return _at(_STATE, certificate.statement.height), encode(certificate)
+
+
+def certified_height_write(height: int) -> Write:
+    """The write that goes with it: below and at this height no certificate is missing."""
+    return _CERTIFIED, height.to_bytes(8, "big")

@@ -16,7 +16,7 @@ from consensus.certificates import (
     endorse,
     is_endorsed,
 )
-from consensus.chain import ChainReader, state_certificate_write
+from consensus.chain import ChainReader, certified_height_write, state_certificate_write
 from consensus.messages import Certified, StateVote
 from consensus.quorum import ValidatorSet
 from consensus.tally import Tally
@@ -24,7 +24,6 @@ from gossip.codec import Digest, digest, encode
 from gossip.effects import Broadcast, Effect, Notify, Persist, Rejected, Send, Store
 from gossip.identity import NodeId, Signer, Verifier
 
-_WINDOW = 256
 _EARLY_HEIGHTS = 2
 _ANSWERS = 16
 
@@ -64,7 +63,7 @@ class Finality:
         self._open: dict[int, _Open] = {}
         self._early: dict[tuple[NodeId, int], StateVote] = {}
         self._executed = reader.height()
-        self._certified = self._last_certified()
+        self._certified = reader.certified_height()
         for height in range(self._certified + 1, self._executed + 1):
             self._reopen(height)
 
@@ -73,16 +72,12 @@ class Finality:
         """Every height up to this one has its certificate."""
         return self._certified
 
-    def _last_certified(self) -> int:
-        height = self._executed
-        while height > 0 and self._reader.state_certificate(height) is None:
-            height -= 1
-        while height > 0 and any(
-            self._reader.state_certificate(below) is None
-            for below in range(max(1, height - _WINDOW), height)
-        ):
-            height -= 1
-        return height
+    def resume(self) -> list[Effect]:
+        """After a restart: a certificate that needs no other vote was perhaps never written."""
+        out: list[Effect] = []
+        for height in sorted(self._open):
+            out += self._check(self._open[height])
+        return out
 
     def _reopen(self, height: int) -> None:
         execution = self._reader.execution(height)
@@ -125,7 +120,7 @@ class Finality:
             )
             if others:
                 out.append(Broadcast(others, self._own_vote(statement)))
-        if known is not None and not certificate_fault(known, members, self._chain, self._verifier):
+        if known is not None and self._is_about(known, statement, members):
             out += self._close(opened, known)
             return out
         out += self._check(opened)
@@ -133,6 +128,13 @@ class Finality:
         for key in early:
             out += self.on_vote(key[0], self._early.pop(key))
         return out
+
+    def _is_about(
+        self, known: StateCertificate, statement: StateStatement, members: ValidatorSet
+    ) -> bool:
+        """Whether it certifies this height; one of another height says nothing about this one."""
+        same = known.statement.height == statement.height
+        return same and not certificate_fault(known, members, self._chain, self._verifier)
 
     def on_vote(self, peer: NodeId, message: StateVote) -> list[Effect]:
         """Count a STATE vote."""
@@ -188,8 +190,9 @@ class Finality:
         del self._open[opened.own.height]
         while self._certified < self._executed and self._certified + 1 not in self._open:
             self._certified += 1
+        writes = (state_certificate_write(certificate), certified_height_write(self._certified))
         return [
-            Persist(Store.CHAIN, (state_certificate_write(certificate),)),
+            Persist(Store.CHAIN, writes),
             Notify(StateCertified(certificate)),
         ]
 
