@@ -267,10 +267,12 @@ class Replica(Voting):
         if joined is not None:
             self._ask_for_view(joined)
             return
-        asked = None if self._entered else self._requests.quorum_for(self._view)
+        if self._entered:
+            return
+        self._refresh_timer()
+        asked = self._requests.quorum_for(self._view)
         if asked is None:
             return
-        self._arm_timer()
         binding = compute_binding(asked, self._rules())
         leader = self._members.leader(self._view, binding.height + 1)
         if leader.voting_key == self._signer.public:

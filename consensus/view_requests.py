@@ -49,6 +49,15 @@ class ViewRequests:
         power = self._members.power_of(frozenset(one.voter for one in asked))
         return asked if self._members.is_quorum(power) else None
 
+    def is_overdue(self, view: int) -> bool:
+        """Whether a quorum has given up all views below `view`, though maybe for different ones."""
+        voters = frozenset(voter for voter, one in self._changes.items() if one.view >= view)
+        return self._members.is_quorum(self._members.power_of(voters))
+
+    def has_suspected(self, voter: bytes) -> bool:
+        """Whether this voter has waited in vain since the last block."""
+        return voter in self._suspicions
+
     def forget_suspicions(self) -> None:
         """A block was decided: earlier impatience means nothing now."""
         self._suspicions.clear()
