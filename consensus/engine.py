@@ -200,10 +200,8 @@ class Engine:
         out: list[Effect] = []
         match event:
             case Started():
-                self._settle(
-                    out,
-                    [SetTimer(BEAT_TIMER, self._timing.status_ms), *self.replica.resend(now_ms)],
-                )
+                out += [SetTimer(BEAT_TIMER, self._timing.status_ms), *self._finality.resume()]
+                self._settle(out, self.replica.resend(now_ms))
             case Received():
                 self._settle(out, self._on_message(event.peer, event.message))
             case TimerFired():
@@ -303,21 +301,38 @@ class Engine:
         return [Broadcast(watching, self._status())] if watching else []
 
     def _block_fault(self, block: Block) -> str | None:
-        """What a voter checks beyond the form: every signature, and that nothing is replayed."""
+        """What a voter checks beyond the form, against the state after the block before."""
         limits = self.ledger.genesis.parameters
         if len(block.raw_transactions) > limits.max_block_txs:
             return f"more than {limits.max_block_txs} transactions"
         if sum(map(len, block.raw_transactions)) > limits.max_block_bytes:
             return f"more than {limits.max_block_bytes} bytes of transactions"
+        nonces: dict[bytes, int] = {}
         for transaction in block.transactions:
-            if transaction.body.chain != self._chain_id:
-                return "a transaction of another federation"
-            if self.chain.place_of(transaction.id) is not None:
-                return "a transaction that stands in an earlier block"
-            if not self.mempool.contains(transaction.id) and not transaction.is_signed(
-                self._verifier
-            ):
-                return "a transaction whose signature does not hold"
+            fault = self._transaction_fault(transaction, block.height, nonces)
+            if fault:
+                return fault
+        return None
+
+    def _transaction_fault(
+        self, transaction: Transaction, height: int, nonces: dict[bytes, int]
+    ) -> str | None:
+        """Every transaction must use its sender's next nonce.
+
+        So nothing is replayed, and no leader can burn a transaction by putting it before its predecessor.
+        """
+        body, account = transaction.body, self.ledger.account(transaction.body.sender)
+        if body.chain != self._chain_id:
+            return "a transaction of another federation"
+        if account is None:
+            return "a transaction of an account that does not exist"
+        if body.nonce != nonces.get(body.sender, account.nonce):
+            return "a transaction that is not its sender's next one"
+        if body.expiry_height < height:
+            return "an expired transaction"
+        nonces[body.sender] = body.nonce + 1
+        if not self.mempool.contains(transaction.id) and not transaction.is_signed(self._verifier):
+            return "a transaction whose signature does not hold"
         return None
 
     # Transactions
@@ -349,12 +364,16 @@ class Engine:
         return out
 
     def _resend_transactions(self) -> list[Effect]:
-        """What still waits after a beat may not have reached the leader."""
+        """What still waits after a beat may not have reached the leader; if it waits too long, all must wait with it.
+
+        Otherwise one replica alone suspects a leader that is silent, and nobody joins it.
+        """
         waiting = self.mempool.waiting(_RESENT_TRANSACTIONS)
         if not waiting:
             return []
         leader = NodeId(self.replica.leader.node)
-        targets = (leader,) if self.replica.is_validator else self.validators.nodes
+        only_leader = self.replica.is_validator and not self.replica.is_impatient
+        targets = (leader,) if only_leader else self.validators.nodes
         reachable = tuple(node for node in targets if node in self._peers)
         message = Transactions(tuple(one.raw for one in waiting))
         return [Broadcast(reachable, message)] if reachable else []

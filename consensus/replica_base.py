@@ -32,13 +32,17 @@ from consensus.vote_log import (
     BallotRecord,
     VoteLog,
     ballot_write,
+    body_deletion,
+    body_write,
 )
 from gossip.codec import Digest, Wire
 from gossip.effects import (
     Broadcast,
     CancelTimer,
     Effect,
+    Persist,
     SetTimer,
+    Store,
     Write,
 )
 from gossip.identity import NodeId, Signer, Verifier
@@ -87,6 +91,8 @@ class ReplicaBase:
         self._ahead: dict[NodeId, list[Proposal | Vote]]
         self._slot: Slot
         self._guard_height = 0 if log.ballots is None else log.ballots.height
+        self._kept = {body.digest: body.height for body in log.bodies}
+        self._written: BallotRecord | None = log.ballots
         self._begin_epoch(members, base)
 
     @property
@@ -118,6 +124,11 @@ class ReplicaBase:
     def leader(self) -> Validator:
         """Who proposes the next block in the current view."""
         return self._members.leader(self._view, self._tip.height + 1)
+
+    @property
+    def is_impatient(self) -> bool:
+        """Whether it has waited in vain since the last block."""
+        return not self._entered or self._requests.has_suspected(self._signer.public)
 
     @property
     def is_busy(self) -> bool:
@@ -177,9 +188,21 @@ class ReplicaBase:
         ballot = Ballot(phase, self._members.epoch, self._view, self._tip.height + 1, digest)
         return Vote(ballot, endorse(self._signer, self._chain, ballot))
 
-    def _ballot_write(self, *, prepare: bytes | None, commit: bytes | None = None) -> Write:
-        height = self._tip.height + 1
-        return ballot_write(BallotRecord(self._members.epoch, self._view, height, prepare, commit))
+    def _persist_vote(self, block: Block, record: BallotRecord, *more: Write) -> None:
+        """Put a vote on disk with the block it is for; what is there already is not written again."""
+        writes = list(more)
+        if block.digest not in self._kept:
+            old = [digest for digest, height in self._kept.items() if height < block.height]
+            writes += (body_deletion(digest) for digest in old)
+            writes.append(body_write(block))
+            for digest in old:
+                del self._kept[digest]
+            self._kept[block.digest] = block.height
+        if record != self._written:
+            writes.append(ballot_write(record))
+            self._written = record
+        if writes:
+            self._out.append(Persist(Store.VOTES, tuple(writes)))
 
     def _nodes_of(self, voters: tuple[bytes, ...]) -> tuple[NodeId, ...]:
         seats = (self._members.member(voter) for voter in voters if voter != self._signer.public)
@@ -235,11 +258,11 @@ class ReplicaBase:
     def _restore_slot(self) -> None:
         """Take back the votes of before the restart when their height is reached again."""
         epoch, height, slot, log = self._members.epoch, self._tip.height + 1, self._slot, self._log
-        for body in (log.proposed, None if log.prepared is None else log.prepared.block):
-            if body is not None and body.height == height and body.header.epoch == epoch:
+        for body in log.bodies:
+            if body.height == height and body.header.epoch == epoch:
                 slot.bodies[body.digest] = body
-        if log.prepared is not None and log.prepared.block.digest in slot.bodies:
-            slot.prepared = log.prepared.proof
+        if log.prepared is not None and log.prepared.header.digest in slot.bodies:
+            slot.prepared = log.prepared
         ballots = log.ballots
         if ballots is None or (ballots.epoch, ballots.height, ballots.view) != (
             epoch,
@@ -271,17 +294,18 @@ class ReplicaBase:
             self._out.append(CancelTimer(PROGRESS_TIMER))
 
     def _refresh_timer(self, *, restart: bool = False) -> None:
-        """The timer runs while an entered view owes a decision."""
+        """The timer runs while the view owes a decision, or its leader owes the view."""
         if restart:
             self._stop_timer()
-        if (
-            self._entered
-            and self.is_validator
-            and (self._waiting or self._slot.proposal is not None)
-        ):
+        if self._is_owed_something():
             self._arm_timer()
-        elif self._entered:
+        else:
             self._stop_timer()
+
+    def _is_owed_something(self) -> bool:
+        if not self._entered:
+            return self._requests.is_overdue(self._view)
+        return self.is_validator and (self._waiting or self._slot.proposal is not None)
 
     def check_invariants(self) -> None:
         """What must hold after every event."""

@@ -13,7 +13,7 @@ from consensus.messages import NewView, PreparedProof, ViewChange
 from gossip.codec import Bytes32, Natural, Wire, decode, encode
 from gossip.effects import KeyValueReader, Write
 
-_VIEW, _BALLOTS, _PREPARED, _PROPOSED = b"view", b"ballots", b"prepared", b"proposed"
+_VIEW, _BALLOTS, _PREPARED, _BODY = b"view", b"ballots", b"prepared", b"body/"
 
 
 class ViewRecord(Wire, frozen=True):
@@ -35,21 +35,19 @@ class BallotRecord(Wire, frozen=True):
     commit: Bytes32 | None
 
 
-class PreparedRecord(Wire, frozen=True):
-    """The highest-view prepared block above the last committed one, with its body."""
-
-    proof: PreparedProof
-    block: Block
-
-
 @dataclass(frozen=True, slots=True)
 class VoteLog:
-    """All records of one database; None where nothing was written."""
+    """All records of one database; None where nothing was written.
+
+    `prepared` is the highest-view prepared block above the last committed one. `bodies` are all blocks that were voted
+    for at the height of the last vote: a PREPARE promises to hand its block over, after a restart as well, for a later
+    view may be bound to it.
+    """
 
     view: ViewRecord | None = None
     ballots: BallotRecord | None = None
-    prepared: PreparedRecord | None = None
-    proposed: Block | None = None
+    prepared: PreparedProof | None = None
+    bodies: tuple[Block, ...] = ()
 
 
 def view_write(record: ViewRecord) -> Write:
@@ -62,23 +60,28 @@ def ballot_write(record: BallotRecord) -> Write:
     return _BALLOTS, encode(record)
 
 
-def prepared_write(record: PreparedRecord) -> Write:
-    """The write of a prepared record."""
-    return _PREPARED, encode(record)
+def prepared_write(proof: PreparedProof) -> Write:
+    """The write of what is prepared."""
+    return _PREPARED, encode(proof)
 
 
-def proposed_write(block: Block) -> Write:
-    """The write of the body of an own proposal, so that it can be sent again after a restart."""
-    return _PROPOSED, encode(block)
+def body_write(block: Block) -> Write:
+    """The write of a block that is voted for."""
+    return _BODY + block.digest, encode(block)
+
+
+def body_deletion(digest: bytes) -> Write:
+    """Forget a block of a height that is decided: it is in the chain, or of no use."""
+    return _BODY + digest, None
 
 
 def load_vote_log(reader: KeyValueReader) -> VoteLog:
     """Read all records back. Raises `DecodeError` if one is damaged: then the replica must not vote."""
     view, ballots = reader.get(_VIEW), reader.get(_BALLOTS)
-    prepared, proposed = reader.get(_PREPARED), reader.get(_PROPOSED)
+    prepared = reader.get(_PREPARED)
     return VoteLog(
         None if view is None else decode(view, ViewRecord),
         None if ballots is None else decode(ballots, BallotRecord),
-        None if prepared is None else decode(prepared, PreparedRecord),
-        None if proposed is None else decode(proposed, Block),
+        None if prepared is None else decode(prepared, PreparedProof),
+        tuple(decode(body, Block) for _, body in reader.scan(_BODY)),
     )

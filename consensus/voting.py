@@ -26,18 +26,15 @@ from consensus.slot import VIEWS_BACK
 from consensus.tally import Tally
 from consensus.transactions import Transaction
 from consensus.vote_log import (
-    PreparedRecord,
+    BallotRecord,
     prepared_write,
-    proposed_write,
 )
 from gossip.codec import Digest
 from gossip.effects import (
     Broadcast,
     Effect,
     Notify,
-    Persist,
     Send,
-    Store,
     Write,
 )
 from gossip.identity import NodeId
@@ -130,7 +127,7 @@ class Voting(ReplicaBase):
         slot.bodies[digest] = proposal.block
         self._refresh_timer()
         if self._may_vote() and slot.prepare_cast in (None, digest):
-            self._cast(Phase.PREPARE, digest)
+            self._cast(Phase.PREPARE, proposal.block)
         self._check_prepared()
         self._check_committed()
 
@@ -139,8 +136,8 @@ class Voting(ReplicaBase):
         epoch, view = self._members.epoch, self._view
         message = proposal_bytes(self._chain, epoch, view, block.height, block.digest)
         proposal = Proposal(epoch, view, block, self._signer.sign(message))
-        record = self._ballot_write(prepare=block.digest, commit=self._slot.commit_cast)
-        self._out.append(Persist(Store.VOTES, (proposed_write(block), record)))
+        vote = BallotRecord(epoch, view, block.height, block.digest, self._slot.commit_cast)
+        self._persist_vote(block, vote)
         self._cast_to_all(proposal)
         self._accept(proposal)
 
@@ -200,8 +197,7 @@ class Voting(ReplicaBase):
             slot.prepared = PreparedProof(block.header, certificate)
             self._out.append(Notify(Prepared(block)))
         if self._may_vote():
-            record = PreparedRecord(slot.prepared, block)
-            self._cast(Phase.COMMIT, block.digest, prepared_write(record))
+            self._cast(Phase.COMMIT, block, prepared_write(slot.prepared))
 
     def _check_committed(self) -> None:
         slot = self._slot
@@ -216,15 +212,16 @@ class Voting(ReplicaBase):
         slot.decided = True
         self._out.append(Notify(Decided(block, certificate)))
 
-    def _cast(self, phase: Phase, digest: bytes, *writes: Write) -> None:
+    def _cast(self, phase: Phase, block: Block, *writes: Write) -> None:
         """Vote: on disk first, then to everybody, then in the own tally."""
-        slot = self._slot
+        slot, digest = self._slot, block.digest
         if phase is Phase.PREPARE:
             slot.prepare_cast = digest
         else:
             slot.commit_cast = digest
-        record = self._ballot_write(prepare=slot.prepare_cast, commit=slot.commit_cast)
-        self._out.append(Persist(Store.VOTES, (*writes, record)))
+        place = self._members.epoch, self._view, slot.height
+        record = BallotRecord(*place, slot.prepare_cast, slot.commit_cast)
+        self._persist_vote(block, record, *writes)
         vote = self._own_vote(phase, digest)
         self._cast_to_all(vote)
         slot.count_own(phase, self._view, vote.endorsement, digest)
