@@ -191,18 +191,16 @@ def _listen(value: object) -> tuple[str, ...]:
 
 
 def _bootstrap(value: object) -> tuple[str, ...]:
+    from gossip.invites import is_invite, parse_invite  # noqa: PLC0415 - slow to import
     from gossip.transport.address import Address  # noqa: PLC0415 - slow to import
 
     for text in _texts(value):
-        if text.startswith("/"):
-            address = Address.parse(text)
-            if address.is_unspecified or not address.port:
-                raise ValueError(f"{text} can't be dialed; name an address of the other machine")
-        elif not re.fullmatch(r"[\w.:-]{16,4096}", text, re.ASCII):
-            raise ValueError(
-                f"{_shown(text)} is neither a multiaddr such as /ip4/192.168.1.5/tcp/7430 "
-                "nor an invite"
-            )
+        if is_invite(text):
+            parse_invite(text)
+            continue
+        address = Address.parse(text)
+        if address.is_unspecified or not address.port:
+            raise ValueError(f"{text} can't be dialed; name an address of the other machine")
     return _texts(value)
 
 

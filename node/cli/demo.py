@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from node.cli.session import Session, with_session
 from node.demo import main as run_demo
+from node.errors import NodeError
 
 
 @click.command()
-@click.option("--nodes", type=click.IntRange(4, 7), default=4, show_default=True)
+@click.option("--nodes", type=click.IntRange(1, 10), default=4, show_default=True)
 @click.option(
     "--input",
     "source",
@@ -21,7 +21,10 @@ from node.demo import main as run_demo
     help="What the nodes work on (default: texts that come with the program).",
 )
 @click.option("--keep", is_flag=True, help="Leave the federation running.")
-@with_session
-def demo(_session: Session, *, nodes: int, source: Path | None, keep: bool) -> None:
+def demo(*, nodes: int, source: Path | None, keep: bool) -> None:
     """Run a whole federation on this machine: real processes, real work, about a minute."""
-    sys.exit(run_demo(nodes=nodes, given=source, keep=keep))
+    try:
+        exit_code = run_demo(nodes=nodes, given=source, keep=keep)
+    except NodeError as error:
+        raise click.ClickException(str(error)) from None
+    sys.exit(exit_code)
