@@ -132,7 +132,7 @@ def _transaction(
         return kind, "the header is not that of the certified block"
     if not path_leads_to(receipt.path, encode(outcome), statement.results_root):
         return kind, "the outcome is not among the certified results"
-    if not all(one.signed.is_signed(verifier) for one in _completions(transaction)):
+    if outcome.ok and not all(one.signed.is_signed(verifier) for one in _completions(transaction)):
         return kind, "the task's receipt is not signed by its executor"
     return kind, _content_fault(receipt, tasks)
 

@@ -244,6 +244,7 @@ def test_an_asker_takes_back_a_claimed_task_from_its_deadline_on() -> None:
     assert known is not None
     town.now_ms = known.deadline_ms - 1001
     assert town.code(founder, FailTask(task, "late")) == "task_not_overdue"
+    town.now_ms = known.deadline_ms - 1000
     assert town.code(founder, FailTask(task, "late")) == "ok"
     assert town.code(BOB, CompleteTask(town.receipt(task, BOB))) == "task_not_assigned"
     assert town.balance(founder) == 900

@@ -91,6 +91,19 @@ def test_an_overdraft_counts_what_waits_already() -> None:
     assert refusal(pool.add(task, town.ledger)) is RefusalCode.OVERDRAFT
 
 
+def test_what_is_committed_no_longer_counts_against_the_balance() -> None:
+    town = town_of(BOB)
+    pool = pool_of(town)
+    paid, waits, more = (
+        town.signed(BOB, Transfer(CAROL.node_id, amount), nonce=nonce)
+        for nonce, amount in enumerate((150, 10, 40))
+    )
+    for one in (paid, waits):
+        assert isinstance(pool.add(one, town.ledger), Added)
+    commit(town, pool, paid)
+    assert isinstance(pool.add(more, town.ledger), Added)
+
+
 def test_bounds_hold_for_each_sender_and_for_all() -> None:
     town = town_of(BOB, CAROL)
     pool = pool_of(town, max_count=5, max_sender_count=3)

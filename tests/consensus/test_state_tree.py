@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consensus import state_tree
-from consensus.state_tree import ProofLeaf, StateTree, check_proof
+from consensus.state_tree import ProofLeaf, StateProof, StateTree, check_proof
 from gossip.codec import ZERO_DIGEST
 
 # Few distinct keys, so that updates meet each other.
-keys = st.integers(0, 60).map(lambda number: b"key %d" % number)
+NAMES = [b"key %d" % number for number in range(61)]
+keys = st.sampled_from(NAMES)
 values = st.binary(max_size=3)
 contents = st.dictionaries(keys, values, max_size=40)
 batches = st.lists(st.dictionaries(keys, values | st.none(), max_size=20), max_size=6)
@@ -93,6 +94,17 @@ def test_a_proof_of_one_key_is_worth_nothing_for_a_present_other(
     tree = StateTree().update(content)
     if key != other and other in content:
         assert not check_proof(tree.prove(key), other, None, tree.root)
+
+
+def test_another_leaf_shows_absence_only_where_it_belongs() -> None:
+    """Not even under a root that somebody built by hand with a leaf in the wrong half."""
+    hashes = {key: blake2b(key, digest_size=32, person=b"state-key").digest() for key in NAMES}
+    low = next(key for key in NAMES if hashes[key][0] < 128)
+    high = next(key for key in NAMES if hashes[key][0] >= 128)
+    leaf = blake2b(b"\x00" + hashes[high] + bytes(32), digest_size=32).digest()
+    root = blake2b(b"\x01" + leaf + bytes(32), digest_size=32).digest()
+    misplaced = StateProof(ProofLeaf(hashes[high], bytes(32)), (ZERO_DIGEST,))
+    assert not check_proof(misplaced, low, None, root)
 
 
 @given(contents.filter(bool), st.data())
