@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import assert_never
 
+from msgspec import structs
+
 from consensus.records import Task, TaskState
 from consensus.transactions import (
     ClaimTask,
@@ -24,9 +26,10 @@ from consensus.transactions import (
     SignedReceipt,
     TaskReceipt,
     Usage,
+    content_hash,
     sign_receipt,
 )
-from gossip.codec import Bytes32, Digest, Name, Natural, Sentence, Wire, decode, digest, encode
+from gossip.codec import Bytes32, Digest, Name, Natural, Sentence, Wire, decode, encode
 from gossip.effects import KeyValueReader, Notify, Persist, SetTimer, Store
 from gossip.identity import NodeId, Signer, Verifier
 from inference.handoff import Accepted, Declined, Failed, Finished, Offer, Reply
@@ -55,13 +58,17 @@ OPEN_STAGES = (Stage.QUEUED, Stage.ASSIGNED, Stage.RUNNING)
 
 
 class AskedTask(Wire, frozen=True):
-    """A task of this node's user. `receipt` came with the output; `reason` says why there is none."""
+    """A task of this node's user. `receipt` came with the output; `reason` says why there is none.
+
+    `last_tx` is the transaction that changed it last, executed at `last_height` (0: not yet).
+    """
 
     task: Bytes32
     kind: Name
     executor: Bytes32
     deadline_ms: Natural
-    submit_tx: Bytes32
+    last_tx: Bytes32
+    last_height: Natural
     asked_at_ms: Natural
     stage: Stage
     reason: Sentence = ""
@@ -102,10 +109,12 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class LedgerChanged:
-    """A final block changed a task."""
+    """A transaction in a final block changed a task."""
 
     task: Digest
     now: Task
+    transaction: bytes
+    height: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,8 +266,12 @@ class TaskDesk:
         """One of this node's own tasks."""
         return self._asked.get(task)
 
+    def input(self, task: Digest) -> bytes | None:
+        """The canonical input of an own task."""
+        return self._reader.get(_INPUT + task)
+
     def output(self, task: Digest) -> bytes | None:
-        """The canonical output of an own task, or of one done for somebody else."""
+        """The canonical output of an own task, once it has come."""
         return self._reader.get(_OUTPUT + task)
 
     @property
@@ -280,7 +293,7 @@ class TaskDesk:
             case Cancelled():
                 return self._cancel(event.task)
             case LedgerChanged():
-                return self._on_ledger(event.task, event.now)
+                return self._on_change(event)
             case OfferReceived():
                 return self._on_offer(event)
             case ReplyReceived():
@@ -332,6 +345,7 @@ class TaskDesk:
             event.executor,
             event.deadline_ms,
             event.submit_tx,
+            0,
             now_ms,
             Stage.QUEUED,
         )
@@ -341,6 +355,15 @@ class TaskDesk:
             Persist(Store.TASKS, writes),
             _overdue_timer(event.task, event.deadline_ms, now_ms),
         ]
+
+    def _on_change(self, event: LedgerChanged) -> list[TaskEffect]:
+        record = self._asked.get(event.task)
+        out: list[TaskEffect] = []
+        if record is not None:
+            out += self._store(
+                structs.replace(record, last_tx=event.transaction, last_height=event.height)
+            )
+        return out + self._on_ledger(event.task, event.now)
 
     def _on_ledger(self, task: Digest, now: Task) -> list[TaskEffect]:
         """The ledger's word on a task that this node asked for or works on."""
@@ -374,7 +397,7 @@ class TaskDesk:
 
     def _place(self, record: AskedTask) -> list[TaskEffect]:
         task = Digest(record.task)
-        content = self._reader.get(_INPUT + task)
+        content = self.input(task)
         if content is None:
             return self._give_up(task, "the input is gone from this node's disk")
         out = self._keep(record, Stage.ASSIGNED)
@@ -415,7 +438,7 @@ class TaskDesk:
         )
         if not holds:
             return self._give_up(task, "the executor's receipt does not match what it sent")
-        with_receipt = _replaced(record, stage=Stage.RUNNING, receipt=signed)
+        with_receipt = structs.replace(record, stage=Stage.RUNNING, receipt=signed)
         self._asked[task] = with_receipt
         writes = ((_ASKED + task, encode(with_receipt)), (_OUTPUT + task, content))
         out: list[TaskEffect] = [Persist(Store.TASKS, writes)]
@@ -444,14 +467,13 @@ class TaskDesk:
         return [*self._end(task, Stage.CANCELLED, reason), Transact(FailTask(task, reason))]
 
     def _keep(self, record: AskedTask, stage: Stage) -> list[TaskEffect]:
-        changed = _replaced(record, stage=stage)
-        return self._store(changed)
+        return self._store(structs.replace(record, stage=stage))
 
     def _end(self, task: Digest, stage: Stage, reason: str) -> list[TaskEffect]:
         record = self._asked.get(task)
         if record is None or record.stage not in OPEN_STAGES:
             return []
-        return self._store(_replaced(record, stage=stage, reason=reason[:_REASON_CHARS]))
+        return self._store(structs.replace(record, stage=stage, reason=reason[:_REASON_CHARS]))
 
     def _store(self, record: AskedTask) -> list[TaskEffect]:
         self._asked[Digest(record.task)] = record
@@ -575,28 +597,3 @@ class TaskDesk:
 
 def _overdue_timer(task: Digest, deadline_ms: int, now_ms: int) -> SetTimer:
     return SetTimer(f"overdue/{task.hex()}", max(0, deadline_ms - now_ms) + _OVERDUE_SLACK_MS)
-
-
-def content_hash(content: bytes) -> Digest:
-    """What receipts and tasks call the hash of an input or output."""
-    return digest(b"task-content", content)
-
-
-def _replaced(
-    record: AskedTask,
-    *,
-    stage: Stage,
-    reason: str | None = None,
-    receipt: SignedReceipt | None = None,
-) -> AskedTask:
-    return AskedTask(
-        record.task,
-        record.kind,
-        record.executor,
-        record.deadline_ms,
-        record.submit_tx,
-        record.asked_at_ms,
-        stage,
-        record.reason if reason is None else reason,
-        receipt or record.receipt,
-    )

@@ -88,6 +88,8 @@ class ChainService:
         self._listeners: list[Callable[[object], None]] = []
         self.dropped: dict[Digest, Dropped] = {}
         self.prepared: frozenset[Digest] = frozenset()
+        self.durable_height = engine.height
+        """Every block up to this height is on disk."""
         self.counters: Counter[str] = Counter()
 
     async def run(self) -> None:
@@ -130,7 +132,7 @@ class ChainService:
 
     def _known_fate(self, transaction: Digest) -> Outcome | Dropped | None:
         place = self.engine.chain.place_of(transaction)
-        if place is None:
+        if place is None or place.height > self.durable_height:
             return self.dropped.get(transaction)
         execution = self.engine.chain.execution(place.height)
         return None if execution is None else execution.results.outcomes[place.index]
@@ -166,6 +168,7 @@ class ChainService:
                 self.prepared = frozenset(one.id for one in what.block.transactions)
             case BlockExecuted():
                 self.prepared = frozenset()
+                self.durable_height = what.block.height
                 for outcome in what.result.outcomes:
                     self._decide(Digest(outcome.transaction), outcome)
             case ViewEntered():

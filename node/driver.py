@@ -38,7 +38,7 @@ class CoreDriver(Generic[Event]):
     ) -> None:
         self._handle, self._timer_event, self._carry_out = handle, timer_event, carry_out
         self._stores = stores
-        self._queue: deque[Event] = deque()
+        self._queue: deque[Event | trio.Event] = deque()
         self._wake = trio.Event()
         self._deadlines: dict[str, float] = {}
         self.syncs = 0
@@ -53,16 +53,29 @@ class CoreDriver(Generic[Event]):
         self._queue.append(event)
         self._wake.set()
 
+    async def caught_up(self) -> None:
+        """Return when all that was posted before is handled, on disk, and carried out."""
+        caught_up = trio.Event()
+        self._queue.append(caught_up)
+        self._wake.set()
+        await caught_up.wait()
+
     async def run(self) -> None:
         """Serve until cancelled. Raises `StoreError` when a write fails."""
         while True:
             await self._sleep()
             effects: list[object] = []
+            reached: list[trio.Event] = []
             for event in self._take_turn():
-                effects += self._handle(now_ms(), event)
+                if isinstance(event, trio.Event):
+                    reached.append(event)
+                else:
+                    effects += self._handle(now_ms(), event)
             await self._write(effects)
             for effect in effects:
                 self._apply(effect)
+            for one in reached:
+                one.set()
             await trio.lowlevel.checkpoint()
 
     async def _sleep(self) -> None:
@@ -72,11 +85,11 @@ class CoreDriver(Generic[Event]):
         with trio.move_on_at(min(self._deadlines.values(), default=math.inf)):
             await self._wake.wait()
 
-    def _take_turn(self) -> list[Event]:
+    def _take_turn(self) -> list[Event | trio.Event]:
         """Timers that are due, then what waits; a timer can't be cancelled by an event behind it."""
         now = trio.current_time()
         due = [name for name, at in self._deadlines.items() if at <= now]
-        events: list[Event] = []
+        events: list[Event | trio.Event] = []
         for name in due:
             del self._deadlines[name]
             events.append(self._timer_event(name))

@@ -76,6 +76,10 @@ class PeerService:
         """Tell the membership core something that this node knows by itself."""
         self._driver.post(event)
 
+    async def caught_up(self) -> None:
+        """Return when the membership core has taken all that was posted before."""
+        await self._driver.caught_up()
+
     def send_consensus(self, peer: NodeId, payload: bytes, urgent: bool) -> bool:  # noqa: FBT001 - passed on as it is
         """Queue a consensus frame; False if the peer is not there or its queue is full."""
         return self.link.send(peer, CONSENSUS_CHANNEL, payload, urgent=urgent)

@@ -12,7 +12,15 @@ import trio
 from consensus.engine import BlockExecuted
 from consensus.events import TaskChanged
 from consensus.records import TaskState
-from consensus.transactions import CompleteTask, FailTask, Operation, SubmitTask, Usage, task_id
+from consensus.transactions import (
+    CompleteTask,
+    FailTask,
+    Operation,
+    SubmitTask,
+    Usage,
+    content_hash,
+    task_id,
+)
 from gossip.codec import Digest
 from gossip.effects import Notify, Store
 from gossip.identity import NodeId, Signer, Verifier
@@ -49,7 +57,6 @@ from inference.lifecycle import (
     Work,
     WorkDone,
     WorkFailed,
-    content_hash,
 )
 from inference.placement import choose_place
 from node.chain_service import ChainService
@@ -107,7 +114,6 @@ class TaskService:
             self.desk.handle, TimerFired, self._carry_out, {Store.TASKS: store}
         )
         self._offers: dict[Digest, _OpenOffer] = {}
-        self._changed = trio.Event()
         chain.listen(self._on_report)
 
     @property
@@ -156,7 +162,7 @@ class TaskService:
             self._driver.post(
                 Asked(name, kind, content, place.executor, deadline_ms, transaction.id)
             )
-            await self._until_known(name)
+            await self._driver.caught_up()
             try:
                 await self._account.hand_in(transaction)
             except NotTakenError as error:
@@ -168,24 +174,16 @@ class TaskService:
         assert record is not None
         return record
 
-    async def _until_known(self, task: Digest) -> None:
-        """Wait until the desk has the task on disk."""
-        while self.desk.find(task) is None:
-            await self._changed.wait()
-
     async def _watch_submission(self, task: Digest, transaction: Digest) -> None:
         try:
             await self._account.settle(transaction)
         except NotTakenError as error:
             self._driver.post(SubmitRefused(task, str(error)))
 
-    def cancel(self, task: Digest) -> None:
-        """Ask the desk to take a task back; it does so if nobody has claimed it."""
+    async def cancel(self, task: Digest) -> None:
+        """Take a task back if nobody has claimed it; returns when the desk has judged that."""
         self._driver.post(Cancelled(task))
-
-    async def until_changed(self) -> None:
-        """Wait for the next change of any task."""
-        await self._changed.wait()
+        await self._driver.caught_up()
 
     # As executor
 
@@ -214,7 +212,11 @@ class TaskService:
         if isinstance(what, BlockExecuted):
             for event in what.result.events:
                 if isinstance(event, TaskChanged):
-                    self._driver.post(LedgerChanged(Digest(event.task_id), event.now))
+                    self._driver.post(
+                        LedgerChanged(
+                            Digest(event.task_id), event.now, event.transaction, what.block.height
+                        )
+                    )
 
     def _carry_out(self, effect: object) -> None:
         match effect:
@@ -233,8 +235,6 @@ class TaskService:
                 pass
             case _:
                 raise AssertionError(f"the task desk never asks for {effect!r}")
-        self._changed.set()
-        self._changed = trio.Event()
 
     async def _transact(self, operation: Operation) -> None:
         try:

@@ -1,0 +1,113 @@
+"""What `bizra-node run` says on the terminal: few lines, each with what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TextIO
+
+from consensus.genesis import Genesis
+from consensus.quorum import ValidatorSet
+from gossip.messages import Standing
+from gossip.notices import (
+    ApplicantArrived,
+    BootstrapRefused,
+    FederationFound,
+    StandingChanged,
+    StatusChanged,
+    WrongFederation,
+)
+from node.gateway.views import StatusView
+
+_SHORT = 12
+
+
+class Announcer:
+    """Writes for people; programs read the HTTP interface."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def _say(self, *lines: str) -> None:
+        for line in lines:
+            print(line, file=self._out)
+        self._out.flush()
+
+    def founded(self, genesis: Genesis) -> None:
+        """A federation of one begins here."""
+        self._say(
+            f"Founded the federation {genesis.name!r}.",
+            f"  genesis hash  {genesis.federation_id.hex()}",
+        )
+
+    def looking(self, bootstrap: Sequence[str]) -> None:
+        """The node asks others for their federation."""
+        shown = ", ".join(text if text.startswith("/") else "the invite" for text in bootstrap)
+        self._say(f"Looking for a federation at {shown} ...")
+
+    def federation_found(self, genesis: Genesis, answer: FederationFound) -> None:
+        """Somebody answered; from now on this home belongs to that federation."""
+        self._say(
+            f"Found the federation {genesis.name!r} at the node {answer.peer.hex()[:_SHORT]}.",
+            f"  genesis hash  {answer.federation.hex()}  (kept from now on)",
+        )
+
+    def running(self, status: StatusView, addresses: Sequence[str], api: str) -> None:
+        """The node is up."""
+        self._say(
+            f"Node {status.name!r} is running as {status.role} at height {status.height}.",
+            f"  node id       {status.node_id}",
+            f"  HTTP          {api}",
+        )
+        self._say(*(f"  listening on  {address}" for address in addresses))
+        if addresses and status.role != "applicant":
+            self._say(
+                "To join from another machine, type there:",
+                f"  bizra-node run --bootstrap {addresses[0]}",
+                "It then waits until you type `bizra-node admit ID` here; an invite "
+                "(`bizra-node invite`) lets it in at once.",
+            )
+
+    def own_role(self, role: str, members: ValidatorSet) -> None:
+        """The federation has given this node a role."""
+        tolerated = members.faults_tolerated
+        self._say(
+            f"This node is now {role} of the federation "
+            f"({len(members.validators)} validators, {tolerated} may fail)."
+        )
+
+    def epoch(self, members: ValidatorSet) -> None:
+        """The validator set has changed."""
+        count, tolerated = len(members.validators), members.faults_tolerated
+        note = "" if tolerated else "; no fault is tolerated below four equal validators"
+        self._say(f"Epoch {members.epoch}: {count} validators, {tolerated} may fail{note}.")
+
+    def peer_news(self, notice: object) -> None:
+        """Say of the membership's news what an owner should know."""
+        match notice:
+            case ApplicantArrived():
+                node = notice.applicant.node_id.hex()
+                self._say(
+                    f"The node {notice.applicant.name or '(nameless)'} asks to be let in. "
+                    "If you know it, type:",
+                    f"  bizra-node admit {node}",
+                )
+            case StandingChanged() if notice.standing is Standing.APPLICANT:
+                self._say(f"Waiting to be let in by {notice.peer.hex()[:_SHORT]}: {notice.reason}")
+            case StandingChanged():
+                self._say(f"The node {notice.peer.hex()[:_SHORT]} takes this one for a member.")
+            case StatusChanged() if notice.before is not None:
+                self._say(f"Peer {notice.name} ({notice.node.hex()[:_SHORT]}) is {notice.after}.")
+            case WrongFederation():
+                self._say(
+                    f"The node at {notice.address} belongs to another federation "
+                    f"({notice.theirs.hex()[:_SHORT]}); this home belongs to "
+                    f"{notice.ours.hex()[:_SHORT]}. To join that one, take another home: --home DIR"
+                )
+            case BootstrapRefused():
+                self._say(f"The invite can't be used: {notice.reason}")
+            case _:
+                pass
+
+    def stopped(self) -> None:
+        """The daemon ends."""
+        self._say("Stopped.")

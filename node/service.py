@@ -1,0 +1,384 @@
+"""A running node as the gateway sees it: the implementation of `node.gateway.facade.Facade`."""
+
+from __future__ import annotations
+
+import secrets
+import struct
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+
+from consensus.mempool import Added, Refused
+from consensus.receipts import TaskContent
+from consensus.records import Role, TaskState
+from consensus.records import Task as LedgerTask
+from consensus.transactions import (
+    AdmitObserver,
+    ApproveValidator,
+    CompleteTask,
+    Operation,
+    SignedReceipt,
+    Transaction,
+    Transfer,
+)
+from gossip.codec import Digest
+from gossip.identity import NodeId, Signer
+from gossip.invites import issue_invite
+from gossip.json_form import to_json
+from gossip.notices import PeerEntry
+from inference.kinds import EmbedOutput, decode_output, encode_input, kind_of
+from inference.lifecycle import AskedTask
+from inference.placement import NoPlaceError
+from node.chain_service import ChainService
+from node.driver import now_ms
+from node.gateway.facade import Named, Problem, TaskRequest
+from node.gateway.views import (
+    AccountView,
+    AdmissionView,
+    BlocksView,
+    BlockView,
+    InviteView,
+    JsonObject,
+    PeerView,
+    StatusView,
+    TasksView,
+    TaskView,
+    TransactionView,
+    UsageView,
+    ValidatorsView,
+)
+from node.own_account import NotTakenError, OwnAccount
+from node.peer_service import PeerService
+from node.queries import ChainQueries, matching
+from node.task_service import TaskService
+
+VERSION = version("bizra-node")
+
+_MAX_INVITE_ADDRESSES = 8
+
+
+class NodeService:
+    """Answers from the parts of the node; see `Facade` for each method."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        identity: Signer,
+        chain: ChainService,
+        peers: PeerService,
+        tasks: TaskService,
+        account: OwnAccount,
+    ) -> None:
+        self._name, self._identity = name, identity
+        self._own = NodeId(identity.public)
+        self._chain, self._peers, self._tasks, self._account = chain, peers, tasks, account
+        self._engine = chain.engine
+        self._queries = ChainQueries(chain.engine, chain)
+
+    # Questions
+
+    @property
+    def role(self) -> str:
+        """What the federation says this node is: validator, observer or applicant."""
+        if self._engine.replica.is_validator:
+            return Role.VALIDATOR.value
+        member = self._engine.ledger.member(self._own)
+        return "applicant" if member is None else member.role.value
+
+    @property
+    def chain_id(self) -> Digest:
+        """See `Facade.chain_id`."""
+        return self._engine.ledger.genesis.federation_id
+
+    def not_ready(self) -> str | None:
+        """See `Facade.not_ready`."""
+        if self.role == "applicant":
+            return (
+                "this node waits to be let in: on a validator, type `bizra-node admit` with its id"
+            )
+        if self._engine.is_syncing:
+            return f"catching up, at height {self._engine.height}"
+        members, connected = self._engine.validators, self._peers.link.peers()
+        here = sum(
+            seat.power
+            for seat in members.validators
+            if seat.node == self._own or seat.node in connected
+        )
+        if not members.is_quorum(here):
+            return f"validators with power {here} of {members.total} are in reach, no quorum"
+        return None
+
+    def status(self) -> StatusView:
+        """See `Facade.status`."""
+        engine, replica = self._engine, self._engine.replica
+        return StatusView(
+            node_id=self._own.hex(),
+            name=self._name,
+            federation_id=engine.ledger.genesis.federation_id.hex(),
+            role=self.role,
+            height=engine.height,
+            epoch=replica.members.epoch,
+            view=replica.view,
+            primary=replica.leader.node.hex(),
+            peers=len(self._peers.link.peers()),
+            quorum=replica.members.quorum_power,
+            faults_tolerated=replica.members.faults_tolerated,
+            state_root=engine.ledger.state_root.hex(),
+            block_hash=replica.tip.digest.hex(),
+            pending_transactions=engine.mempool.size,
+            version=VERSION,
+        )
+
+    def find(self, what: Named, prefix: str) -> Sequence[str]:
+        """See `Facade.find`; a node may also be a peer or an applicant."""
+        found = set(self._queries.find(what, prefix))
+        if what is Named.NODE:
+            table, waiting = self._peers.membership.table(), self._peers.membership.applicants()
+            found.update(matching((entry.node_id for entry in table), prefix))
+            found.update(matching((one.node_id for one in waiting), prefix))
+        if what is Named.TASK:
+            found.update(matching((one.task for one in self._tasks.desk.asked()), prefix))
+        return sorted(found)
+
+    def transaction(self, tx_hash: Digest) -> TransactionView | None:
+        """See `Facade.transaction`."""
+        return self._queries.transaction(tx_hash)
+
+    def receipt(self, tx_hash: Digest) -> JsonObject | None:
+        """See `Facade.receipt`; the content goes with the receipt of a task that was asked here."""
+        return self._queries.receipt(tx_hash, self._content_of(tx_hash))
+
+    def _content_of(self, tx_hash: Digest) -> TaskContent | None:
+        place = self._engine.chain.place_of(tx_hash)
+        block = None if place is None else self._engine.chain.block(place.height)
+        if place is None or block is None:
+            return None
+        for operation in block.transactions[place.index].body.operations:
+            if isinstance(operation, CompleteTask):
+                task = Digest(operation.signed.receipt.task)
+                asked = self._tasks.desk.find(task)
+                if asked is not None and asked.receipt == operation.signed:
+                    return TaskContent(self._tasks.desk.input(task), self._tasks.desk.output(task))
+        return None
+
+    def account(self, owner: bytes) -> AccountView | None:
+        """See `Facade.account`."""
+        return self._queries.account(owner)
+
+    def block(self, which: int | Digest) -> BlockView | None:
+        """See `Facade.block`."""
+        return self._queries.block(which)
+
+    def blocks(self, before: int | None, limit: int) -> BlocksView:
+        """See `Facade.blocks`."""
+        return self._queries.blocks(before, limit)
+
+    def validators(self) -> ValidatorsView:
+        """See `Facade.validators`."""
+        return self._queries.validators()
+
+    def peers(self) -> tuple[PeerView, ...]:
+        """See `Facade.peers`."""
+        return tuple(_peer_view(entry) for entry in self._peers.membership.table())
+
+    def applicants(self) -> tuple[PeerView, ...]:
+        """See `Facade.applicants`."""
+        return tuple(
+            PeerView(
+                node_id=one.node_id.hex(),
+                name=one.name,
+                addresses=one.addresses,
+                capabilities=(),
+                status="alive" if one.connected else "dead",
+                role="applicant",
+                last_seen_ms=one.since_ms,
+                rtt_ms=None,
+            )
+            for one in self._peers.membership.applicants()
+        )
+
+    def task(self, task_id: Digest) -> TaskView | None:
+        """See `Facade.task`."""
+        asked = self._tasks.desk.find(task_id)
+        if asked is not None:
+            return self._asked_view(asked, with_output=True)
+        known = self._engine.ledger.task(task_id)
+        return None if known is None else _ledger_view(task_id, known)
+
+    def tasks(self, limit: int) -> TasksView:
+        """See `Facade.tasks`: those asked here, then the others on the ledger."""
+        asked = self._tasks.desk.asked()[:limit]
+        own = {one.task for one in asked}
+        others = [
+            (name, task) for name, task in reversed(self._engine.ledger.tasks()) if name not in own
+        ]
+        views = [self._asked_view(one, with_output=False) for one in asked]
+        views += [_ledger_view(name, task) for name, task in others[: limit - len(views)]]
+        return TasksView(tasks=tuple(views))
+
+    def _asked_view(self, asked: AskedTask, *, with_output: bool) -> TaskView:
+        output = self._tasks.desk.output(Digest(asked.task)) if with_output else None
+        return TaskView(
+            task_id=asked.task.hex(),
+            kind=asked.kind,
+            status=asked.stage.value,
+            executor=asked.executor.hex(),
+            output=None if output is None else _output_json(asked.kind, output),
+            usage=_usage_view(asked.receipt),
+            tx_hash=asked.last_tx.hex(),
+            height=asked.last_height or None,
+            receipt=_receipt_json(asked.receipt),
+            reason=asked.reason or None,
+        )
+
+    # Deeds
+
+    async def submit(self, transactions: Sequence[Transaction]) -> Sequence[Added | Refused]:
+        """See `Facade.submit`."""
+        return await self._chain.submit(tuple(transactions))
+
+    async def transfer(self, to: bytes, amount: int) -> TransactionView:
+        """See `Facade.transfer`."""
+        transaction = await self._transact(Transfer(to, amount))
+        return TransactionView(tx_hash=transaction.id.hex(), status="pending")
+
+    async def invite(self, ttl_ms: int) -> InviteView:
+        """See `Facade.invite`."""
+        self._validators_only("make invites")
+        expires_ms = now_ms() + ttl_ms
+        invite = issue_invite(
+            self._identity,
+            federation=self._engine.ledger.genesis.federation_id,
+            invite_id=secrets.token_bytes(32),
+            expires_ms=expires_ms,
+            addresses=self._peers.link.addresses()[:_MAX_INVITE_ADDRESSES],
+        )
+        return InviteView(invite=str(invite), expires_at_ms=expires_ms)
+
+    async def admit(self, node_id: NodeId, *, validator: bool) -> AdmissionView:
+        """See `Facade.admit`: as a validator, a node is let in as well if it is not yet a member."""
+        self._validators_only("admit nodes")
+        operations: list[Operation] = []
+        if self._engine.ledger.member(node_id) is None:
+            operations.append(AdmitObserver(node_id, None))
+        if validator:
+            operations.append(ApproveValidator(node_id, self._voting_key_of(node_id)))
+        if not operations:
+            raise Problem(409, "already_member", "that node is a member of the federation already")
+        transaction = await self._transact(*operations)
+        return AdmissionView(
+            node_id=node_id.hex(),
+            role=(Role.VALIDATOR if validator else Role.OBSERVER).value,
+            tx_hash=transaction.id.hex(),
+            status="pending",
+        )
+
+    def _voting_key_of(self, node_id: NodeId) -> bytes:
+        record = self._peers.membership.record_of(node_id)
+        if record is None:
+            raise Problem(
+                409,
+                "unknown_voting_key",
+                "that node has told nobody its voting key yet; start it, and try again when "
+                "`bizra-node peers` or `bizra-node peers --applicants` shows it",
+            )
+        return record.voting_key
+
+    async def submit_task(self, request: TaskRequest) -> TaskView:
+        """See `Facade.submit_task`."""
+        try:
+            asked = await self._tasks.submit(
+                kind_of(request.input),
+                encode_input(request.input),
+                executor=request.executor,
+                reward=request.reward,
+            )
+        except NoPlaceError as error:
+            raise Problem(409, "no_executor", str(error)) from None
+        except NotTakenError as error:
+            raise _not_taken(error) from None
+        return self._asked_view(asked, with_output=False)
+
+    async def cancel_task(self, task_id: Digest) -> TaskView:
+        """See `Facade.cancel_task`."""
+        known = self._engine.ledger.task(task_id)
+        asked = self._tasks.desk.find(task_id)
+        if asked is None:
+            raise Problem(404, "unknown_task", "this node did not ask for that task")
+        if known is None or known.state is not TaskState.QUEUED:
+            raise Problem(
+                409, "too_late", "the task is being worked on, or it has ended: see `task show`"
+            )
+        await self._tasks.cancel(task_id)
+        cancelled = self._tasks.desk.find(task_id)
+        assert cancelled is not None
+        return self._asked_view(cancelled, with_output=False)
+
+    async def _transact(self, *operations: Operation) -> Transaction:
+        try:
+            return await self._account.transact(*operations)
+        except NotTakenError as error:
+            raise _not_taken(error) from None
+
+    def _validators_only(self, what: str) -> None:
+        if not self._engine.replica.is_validator:
+            raise Problem(403, "not_validator", f"only validators {what}; this node is none")
+
+
+def _not_taken(error: NotTakenError) -> Problem:
+    return Problem(409, error.code, f"the transaction was not taken: {error}")
+
+
+def _peer_view(entry: PeerEntry) -> PeerView:
+    return PeerView(
+        node_id=entry.node_id.hex(),
+        name=entry.name,
+        addresses=entry.addresses,
+        capabilities=tuple(f"{one.kind}.{one.name}" for one in entry.capabilities),
+        status=entry.status.value,
+        role=entry.role or "applicant",
+        last_seen_ms=entry.last_seen_ms or 0,
+        rtt_ms=entry.rtt_ms,
+    )
+
+
+def _ledger_view(name: bytes, task: LedgerTask) -> TaskView:
+    executor = task.executor or task.reserved_for
+    return TaskView(
+        task_id=name.hex(),
+        kind=task.kind,
+        status=task.state.value,
+        executor=None if executor is None else executor.hex(),
+        usage=_usage_view(task.receipt),
+        tx_hash=task.submit_tx.hex(),
+        height=task.submit_height,
+        receipt=_receipt_json(task.receipt),
+        reason=task.reason or None,
+    )
+
+
+def _usage_view(signed: SignedReceipt | None) -> UsageView | None:
+    if signed is None:
+        return None
+    usage = signed.receipt.usage
+    return UsageView(items=usage.items, tokens=usage.tokens, duration_ms=usage.duration_ms)
+
+
+def _receipt_json(signed: SignedReceipt | None) -> JsonObject | None:
+    if signed is None:
+        return None
+    receipt: JsonObject = msgspec.json.decode(to_json(signed))
+    return receipt
+
+
+def _output_json(kind: str, output: bytes) -> JsonObject:
+    """An output for people: vectors as lists of numbers."""
+    decoded = decode_output(kind, output)
+    shown: dict[str, Any] = msgspec.to_builtins(decoded)
+    if isinstance(decoded, EmbedOutput):
+        row = struct.Struct(f"<{decoded.dimensions}f")
+        shown["vectors"] = [list(one) for one in row.iter_unpack(decoded.vectors)]
+    return shown
