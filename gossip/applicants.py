@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gossip.identity import NodeId
 from gossip.notices import Applicant
-from gossip.records import SignedRecord
+from gossip.records import PeerRecord, SignedRecord
 
 MAX_APPLICANTS = 256
 
@@ -49,10 +49,14 @@ class Applicants:
         if node in self._waiting:
             self._waiting[node].connected = False
 
-    def admit(self, node: NodeId) -> SignedRecord | None:
-        """It waits no more; the record that it showed."""
-        waiting = self._waiting.pop(node, None)
-        return None if waiting is None else waiting.signed
+    def admit(self, node: NodeId) -> None:
+        """It waits no more."""
+        self._waiting.pop(node, None)
+
+    def record_of(self, node: NodeId) -> PeerRecord | None:
+        """What it has shown of itself."""
+        waiting = self._waiting.get(node)
+        return None if waiting is None or waiting.signed is None else waiting.signed.record
 
     def check_invariants(self) -> None:
         """Bounds hold."""

@@ -55,17 +55,9 @@ class Dialer:
         self._bootstraps: dict[str, _Target] = {}
         self._flights: dict[str, _Flight] = {}
 
-    @property
-    def bootstraps(self) -> tuple[str, ...]:
-        """The addresses to join by, in the order of their coming."""
-        return tuple(self._bootstraps)
-
-    @property
-    def hosts(self) -> frozenset[NodeId]:
-        """Who was found at the addresses to join by."""
-        return frozenset(
-            target.peer for target in self._bootstraps.values() if target.peer is not None
-        )
+    def is_host(self, peer: NodeId) -> bool:
+        """Whether this peer was found at an address to join by."""
+        return any(target.peer == peer for target in self._bootstraps.values())
 
     def add_bootstrap(self, now_ms: int, address: str) -> None:
         """An address to join by, dialed at once. Beyond the bound the oldest is forgotten."""

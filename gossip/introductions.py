@@ -35,14 +35,15 @@ class Introductions:
         self._invites = stored.invites
 
     def add(self, addresses: tuple[str, ...], invite: Invite | None) -> tuple[Write, ...]:
-        """Take these too. Raises `DecodeError` for an address that is no multiaddr."""
+        """Take these too. Raises `ValueError` for an address that is no multiaddr."""
+        for address in addresses:
+            _check(address)
         invites = () if invite is None else (invite,)
         told = (*addresses, *(address for invite in invites for address in invite.addresses))
         merged = _Stored(
             tuple(dict.fromkeys((*self.addresses, *told)))[-MAX_BOOTSTRAPS:],
             tuple(dict.fromkeys((*self._invites, *invites)))[-MAX_INVITES:],
         )
-        decode_canonical(encode(merged), _Stored)
         self.addresses, self._invites = merged.addresses, merged.invites
         return self._writes()
 
@@ -67,3 +68,11 @@ class Introductions:
 
     def _writes(self) -> tuple[Write, ...]:
         return ((_KEY, encode(_Stored(self.addresses, self._invites))),)
+
+
+def _check(address: str) -> None:
+    try:
+        msgspec.convert(address, Multiaddr)
+    except msgspec.ValidationError:
+        shown = repr(address[:80])
+        raise ValueError(f"{shown} is not a multiaddr such as /ip4/192.168.1.5/tcp/7430") from None

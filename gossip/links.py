@@ -82,3 +82,9 @@ class Links:
         for peer in sorted(self._links):
             if not self._links[peer].closing:
                 yield peer, self._links[peer]
+
+    def check_invariants(self) -> None:
+        """Nobody has cost more than it may."""
+        for link in self._links.values():
+            assert 0 <= link.answers <= ANSWERS_A_BEAT
+            assert 0 <= link.checks <= CHECKS_A_BEAT

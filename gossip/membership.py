@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import assert_never
 
-from gossip.codec import DecodeError, Digest
+from gossip.candidates import candidates
+from gossip.codec import Digest
 from gossip.effects import (
     Broadcast,
     KeyValueReader,
@@ -187,42 +188,22 @@ class Membership:
         )
 
     def record_of(self, node: NodeId) -> PeerRecord | None:
-        """What a member or a connected applicant last said of itself."""
+        """What a member or an applicant last said of itself."""
         known = None if self._home is None else self._home.exchange.table.get(node)
-        if known is not None:
-            return known.record
-        link = self._links.get(node)
-        return None if link is None or link.signed is None else link.signed.record
+        return self._gate.applicants.record_of(node) if known is None else known.record
 
     def applicants(self) -> tuple[Applicant, ...]:
         """Who waits to be let in, oldest first."""
         return self._gate.applicants.listed()
 
     def candidates(self, capability: str) -> tuple[PeerEntry, ...]:
-        """Alive, connected, admitted nodes that have it.
-
-        Best first: one with a free slot, then the least loaded, the cheapest, the nearest.
-        """
-        ranked = []
-        for entry in self.table():
-            offers = [offer for offer in entry.capabilities if offer.name == capability]
-            is_there = entry.connected and entry.status is Liveness.ALIVE
-            if offers and is_there and entry.role is not None:
-                best = min((offer.free_slots == 0, offer.price) for offer in offers)
-                rtt_ms = self._timing.dead_ms if entry.rtt_ms is None else entry.rtt_ms
-                ranked.append((best[0], entry.load, best[1], rtt_ms, entry.node_id, entry))
-        return tuple(rank[-1] for rank in sorted(ranked, key=lambda rank: rank[:-1]))
+        """Alive, connected, admitted nodes that have it, best first."""
+        return candidates(self.table(), capability)
 
     def check_invariants(self) -> None:
         """Assert what must always hold; a failure is a bug."""
-        self._dialer.check_invariants()
-        self._gate.applicants.check_invariants()
-        self._gate.used_invites.check_invariants()
+        self._gate.check_invariants()
         assert len(self._pings) <= _MAX_PINGS
-        for peer, link in self._links.open():
-            assert peer != self._gate.node
-            assert 0 <= link.answers <= ANSWERS_A_BEAT
-            assert 0 <= link.checks <= CHECKS_A_BEAT
         if self._home is not None:
             own, table = self._home.exchange.own, self._home.exchange.table
             table.check_invariants()
@@ -299,8 +280,8 @@ class Membership:
                 return
         try:
             writes = self._gate.introductions.add(event.addresses, event.invite)
-        except DecodeError as error:
-            out.append(Notify(BootstrapRefused(f"not an address to join by: {error}")))
+        except ValueError as error:
+            out.append(Notify(BootstrapRefused(str(error))))
             return
         self._persist(out, writes)
         for address in self._gate.introductions.addresses:
@@ -327,8 +308,7 @@ class Membership:
             return
         if link.outbound:
             link.dialed = address
-        if link.greeted:
-            self._handshake.greet(out, peer, link)
+        self._handshake.review(out, peer, link)
 
     def _on_leaving(self, out: list[MembershipEffect]) -> None:
         if self._home is None:

@@ -8,13 +8,14 @@ with it when they fetch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from gossip.codec import Digest
 from gossip.effects import Broadcast, Rejected, Send
 from gossip.events import MembershipEffect
+from gossip.gate import Gate
 from gossip.identity import NodeId, Verifier
-from gossip.links import Link, Links
+from gossip.links import Link
 from gossip.messages import MAX_RECORDS, FetchRecords, Known, Records, Standing
 from gossip.own_record import OwnRecord
 from gossip.peer_table import News, PeerTable
@@ -22,28 +23,21 @@ from gossip.records import SignedRecord, record_fault
 
 
 class RecordExchange:
-    """The records of others in `table`, ours in `own`, and what is still to be passed on.
-
-    `counts` says whose records are wanted, `is_member` with whom they are exchanged.
-    """
+    """The records of others in `table`, ours in `own`, and what is still to be passed on."""
 
     def __init__(
         self,
         own: OwnRecord,
         table: PeerTable,
-        links: Links,
+        gate: Gate,
         *,
         federation: Digest,
         verifier: Verifier,
-        counts: Callable[[NodeId], bool],
-        is_member: Callable[[NodeId], bool],
     ) -> None:
         self.own, self.table = own, table
-        self._links = links
+        self._gate = gate
         self._federation = federation
         self._verifier = verifier
-        self._counts = counts
-        self._is_member = is_member
         self._news: dict[NodeId, NodeId] = {}
         self._own_changed = False
         self._last_asked = NodeId(b"")
@@ -55,7 +49,9 @@ class RecordExchange:
 
     def friends(self) -> list[tuple[NodeId, Link]]:
         """Who is connected, a member to us, and we to it."""
-        return [(peer, link) for peer, link in self._links.open() if self._is_friend(peer, link)]
+        return [
+            (peer, link) for peer, link in self._gate.links.open() if self._is_friend(peer, link)
+        ]
 
     def change_own(self) -> None:
         """Our record says something new: sign and tell it with the next `spread`."""
@@ -72,16 +68,17 @@ class RecordExchange:
             return None
         return record_fault(signed, self._federation, self._verifier)
 
-    def take(self, now_ms: int, signed: SignedRecord, source: NodeId) -> None:
+    def take(self, now_ms: int, signed: SignedRecord, source: NodeId) -> News:
         """Keep a checked record if it is wanted and newer, and pass it on if it says more."""
         node = NodeId(signed.record.node)
-        if not self._counts(node):
-            return
+        if not self._gate.counts(node):
+            return News.NOTHING
         news = self.table.judge(signed)
         if news in (News.CHANGE, News.REFRESH):
             self.table.put(now_ms, signed)
         if news is News.CHANGE:
             self._news[node] = source
+        return news
 
     def befriend(self, peer: NodeId, link: Link) -> list[MembershipEffect]:
         """Once each is a member to the other: show our newest record, and fetch what we lack."""
@@ -165,13 +162,13 @@ class RecordExchange:
         return effects
 
     def _is_friend(self, peer: NodeId, link: Link) -> bool:
-        return link.told is Standing.MEMBER and self._is_member(peer)
+        return link.told is Standing.MEMBER and self._gate.is_member(peer)
 
     def _is_worth_a_check(self, signed: SignedRecord) -> bool:
         node = NodeId(signed.record.node)
         if node == self.own.node:
             return self.own.is_outbid_by(signed)
-        return self._counts(node) and self.table.judge(signed) is not News.NOTHING
+        return self._gate.counts(node) and self.table.judge(signed) is not News.NOTHING
 
     def _stale(self, peer: NodeId, signed: SignedRecord) -> str | None:
         """Others may be behind; a node itself never sends what it has replaced."""
