@@ -14,8 +14,9 @@ from typing import Final
 
 import msgspec
 
-from memory.formats import NotText, text_of
+from memory.formats import text_of
 from memory.messages import MAX_NAME_CHARS, MAX_TEXT_CHARS, Document
+from memory.not_text import NotText
 
 __all__ = [
     "DEFAULT_LIMITS",

@@ -14,6 +14,7 @@ from typing import Final
 from charset_normalizer import from_bytes
 
 from memory.html_text import html_to_text
+from memory.not_text import NotText
 
 _HTML_SUFFIXES: Final = (".html", ".htm", ".xhtml")
 _BOMS: Final = (
@@ -31,10 +32,6 @@ _MAX_CONTROL_SHARE: Final = 0.02
 """Terminal colours and stray form feeds stay below it; executables and images do not."""
 _MAX_DISORDER: Final = 0.1
 """charset-normalizer's measure of gibberish, 0 to 1; random bytes start at 0.2 and more."""
-
-
-class NotText(Exception):  # noqa: N818  # a judgement on the file, not on the program
-    """Why the bytes give no text; the sentence continues "FILE ...", and says what to do."""
 
 
 def text_of(name: str, data: bytes, max_chars: int) -> str:

@@ -14,7 +14,7 @@ from typing import Final
 from pypdf import PdfReader
 from pypdf.errors import DependencyError, FileNotDecryptedError
 
-from memory.formats import NotText
+from memory.not_text import NotText
 
 _HYPHENATED: Final = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
 

@@ -14,8 +14,9 @@ from pypdf import PdfReader, PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from memory.documents import DocumentError, Limits, read_documents
-from memory.formats import NotText, text_of
+from memory.formats import text_of
 from memory.html_text import html_to_text
+from memory.not_text import NotText
 
 MAX_CHARS = 100_000
 
