@@ -121,6 +121,8 @@ class Replica(Voting):
         self._next_slot()
         self._failed_views = max(0, self._failed_views - 1)
         self._refresh_timer(restart=True)
+        if self._new_view is not None:
+            self._learn_commit(self._new_view.view_changes)
         self._replay_ahead()
         self._propose_again()
         return self._take()
@@ -257,8 +259,22 @@ class Replica(Voting):
         if fault:
             return fault
         self._requests.ask(message)
+        self._learn_commit((message,))
         self._check_changes()
         return None
+
+    def _learn_commit(self, changes: tuple[ViewChange, ...]) -> None:
+        """Decide what a VIEW-CHANGE shows to be committed.
+
+        The new view may begin above it; whoever showed it need not hand the block over, but the signers of the
+        certificate have it.
+        """
+        for change in changes:
+            shown = change.committed
+            if shown is not None and shown.ballot.height == self._slot.height:
+                self._slot.shown_commit = shown
+                self._check_committed()
+                return
 
     def _check_changes(self) -> None:
         if not self.is_validator:
@@ -295,6 +311,7 @@ class Replica(Voting):
         if fault:
             return fault
         self._enter(message)
+        self._learn_commit(message.view_changes)
         self._replay_ahead()
         self._propose_again()
         return None

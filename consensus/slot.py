@@ -25,6 +25,7 @@ class Slot:
         "prepare_cast",
         "prepared",
         "proposal",
+        "shown_commit",
         "wanted",
     )
 
@@ -39,6 +40,8 @@ class Slot:
         self.prepare_cast: bytes | None = None
         self.commit_cast: bytes | None = None
         self.decided = False
+        self.shown_commit: Certificate | None = None
+        """A commit certificate that somebody showed, checked."""
 
     @property
     def has_votes(self) -> bool:
@@ -63,12 +66,12 @@ class Slot:
         return self._certificate(Phase.PREPARE, view, digest)
 
     def committed_certificate(self) -> Certificate | None:
-        """The quorum of COMMITs in any view, if there is one."""
+        """The quorum of COMMITs in any view, counted or shown, if there is one."""
         for (phase, view), tally in self._tallies.items():
             digest = tally.decided() if phase is Phase.COMMIT else None
             if digest is not None:
                 return self._certificate(phase, view, digest)
-        return None
+        return self.shown_commit
 
     def _certificate(self, phase: Phase, view: int, digest: bytes) -> Certificate:
         ballot = Ballot(phase, self._members.epoch, view, self.height, digest)
