@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from node.demo import QUESTION
 from node.demo import main as run_demo
 from node.errors import NodeError
 
@@ -20,11 +21,12 @@ from node.errors import NodeError
     metavar="FILE|DIR",
     help="What the nodes work on (default: texts that come with the program).",
 )
+@click.option("--question", default=QUESTION, show_default=True, help="What they are asked.")
 @click.option("--keep", is_flag=True, help="Leave the federation running.")
-def demo(*, nodes: int, source: Path | None, keep: bool) -> None:
+def demo(*, nodes: int, source: Path | None, question: str, keep: bool) -> None:
     """Run a whole federation on this machine: real processes, real work, about a minute."""
     try:
-        exit_code = run_demo(nodes=nodes, given=source, keep=keep)
+        exit_code = run_demo(nodes=nodes, given=source, question=question, keep=keep)
     except NodeError as error:
         raise click.ClickException(str(error)) from None
     sys.exit(exit_code)

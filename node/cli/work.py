@@ -10,7 +10,8 @@ import click
 
 from inference.kinds import kind_named
 from memory.documents import DEFAULT_LIMITS, Document, DocumentError, read_documents
-from memory.formats import NotText, text_of
+from memory.formats import text_of
+from memory.not_text import NotText
 from node.gateway.views import JsonObject
 
 _STDIN = Path("-")

@@ -16,7 +16,12 @@ SAMPLE = Path(__file__).parent.parent / "sample"
 """Documents that ship with the package."""
 
 
-def main(*, nodes: int = 4, given: Path | None = None, keep: bool = False) -> int:
+QUESTION = "How many validators may fail?"
+
+
+def main(
+    *, nodes: int = 4, given: Path | None = None, question: str = QUESTION, keep: bool = False
+) -> int:
     """Run the demo; the exit code. With `keep` the federation is left running and its homes are left there.
 
     Raises `NodeError` when a step fails; the daemons are stopped and their logs are left to be read.
@@ -25,7 +30,7 @@ def main(*, nodes: int = 4, given: Path | None = None, keep: bool = False) -> in
     cluster = Cluster(folder)
     finished = False
     try:
-        tell(cluster, nodes, given or SAMPLE, keep=keep)
+        tell(cluster, nodes, given or SAMPLE, question, keep=keep)
         finished = True
     finally:
         if not (finished and keep):

@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from msgspec import structs
+
+from consensus.receipts import TransactionReceipt, read_receipt, write_receipt
 from node.demo.cluster import DemoError
 from node.gateway.views import JsonObject
 
@@ -22,6 +25,20 @@ def check_offline(receipt: Path, genesis: Path) -> JsonObject:
     except ValueError:
         raise DemoError(f"verify ended without a verdict: {done.stderr.decode()}") from None
     return verdict
+
+
+def with_another_output(receipt: Path) -> Path:
+    """A careful forgery: one byte of the answer is another one, and the file's checksum fits it."""
+    proof = read_receipt(receipt.read_bytes())
+    assert isinstance(proof, TransactionReceipt)
+    assert proof.content is not None
+    assert proof.content.output is not None
+    output = bytearray(proof.content.output)
+    output[-1] ^= 1
+    content = structs.replace(proof.content, output=bytes(output))
+    forged = receipt.with_name("receipt-forged.json")
+    forged.write_text(write_receipt(structs.replace(proof, content=content)))
+    return forged
 
 
 def with_one_byte_changed(receipt: Path) -> Path:

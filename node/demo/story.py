@@ -13,13 +13,12 @@ import msgspec
 from memory.documents import Reading, read_documents
 from memory.messages import Document
 from node.client import Client, RefusedError
-from node.demo.checking import check_offline, with_one_byte_changed
+from node.demo.checking import check_offline, with_another_output, with_one_byte_changed
 from node.demo.cluster import Cluster, DemoError, Member, until
 from node.gateway.views import JsonObject, TaskView
 
 NAMES = ("ada", "ben", "cleo", "dora", "emil", "fay", "gus", "hana", "ivo", "jana")
 ALL_KINDS = ("embed", "rank", "summarize", "answer")
-QUESTION = "How many validators may fail?"
 _WAIT_S = 20.0
 _TASK_S = 60.0
 _TRANSFERS = 20
@@ -44,17 +43,18 @@ class _Voice:
 
     def say(self, text: str) -> None:
         """A line below it, cut to the width of a terminal."""
-        click.echo(f"          {text if len(text) <= _WIDTH else text[: _WIDTH - 3] + '...'}")
+        line = text.replace("\n", " ")
+        click.echo(f"          {line if len(line) <= _WIDTH else line[: _WIDTH - 3] + '...'}")
 
 
-def tell(cluster: Cluster, nodes: int, given: Path, *, keep: bool) -> None:
+def tell(cluster: Cluster, nodes: int, given: Path, question: str, *, keep: bool) -> None:
     """The whole story. Raises `NodeError`."""
     voice = _Voice()
     documents = _read(voice, given)
     _grow(voice, cluster, nodes)
     _show_peers(voice, cluster.members[-1])
     _transfer(voice, cluster.members)
-    tasks = _work(voice, cluster.members, documents)
+    tasks = _work(voice, cluster.members, documents, question)
     if nodes >= _LEAST_FOR_A_FAULT:
         _lose_and_regain(voice, cluster)
     else:
@@ -158,22 +158,25 @@ def _transfer(voice: _Voice, members: list[Member]) -> None:
     voice.say(f"one more, alone: final after {1000 * (time.monotonic() - began):.0f} ms")
 
 
-def _work(voice: _Voice, members: list[Member], documents: tuple[Document, ...]) -> list[TaskView]:
+def _work(
+    voice: _Voice, members: list[Member], documents: tuple[Document, ...], question: str
+) -> list[TaskView]:
     """One task of each kind; the founder does none itself, so its tasks go to a peer."""
     plain: list[JsonObject] = msgspec.to_builtins(documents)
     asker, other = members[0], members[-1]
     return [
         _task(voice, members, other, "embed", {"texts": [one.text[:500] for one in documents]}),
-        _task(voice, members, asker, "rank", {"query": QUESTION, "documents": plain}),
+        _task(voice, members, asker, "rank", {"query": question, "documents": plain}),
         _task(voice, members, other, "summarize", {"documents": plain, "sentences": 3}),
-        _task(voice, members, asker, "answer", {"question": QUESTION, "documents": plain}),
+        _task(voice, members, asker, "answer", {"question": question, "documents": plain}),
     ]
 
 
 def _task(
     voice: _Voice, members: list[Member], asker: Member, kind: str, given: JsonObject
 ) -> TaskView:
-    voice.step(f"{asker.name} asks for {kind!r}")
+    asked = given.get("question") or given.get("query")
+    voice.step(f"{asker.name} asks for {kind!r}" + (f": {asked}" if asked else ""))
     began = time.monotonic()
     handed_in = asker.client.submit_task(kind, given)
     view = asker.client.await_task(handed_in.task_id, _TASK_S)
@@ -201,8 +204,7 @@ def _shown(kind: str, output: JsonObject) -> list[str]:
         ]
     if kind == "summarize":
         return [f"- {one['text']}  [{one['document']}]" for one in output["sentences"]]
-    lines = [f"{QUESTION}  ->  {output['answer']}"]
-    return lines + [
+    return [f"-> {output['answer']}"] + [
         f"   {one['document']}, characters {one['start']} to {one['end']}"
         for one in output["citations"][:2]
     ]
@@ -233,12 +235,14 @@ def _lose_and_regain(voice: _Voice, cluster: Cluster) -> None:
     height = founder.client.status().height
     voice.say(f"{_TRANSFERS} more transfers without it, height {height}")
     voice.step(f"{lost.name} is started again")
+    began = time.monotonic()
     cluster.restart(lost)
-    took = until(
+    until(
         lambda: lost.client.status().height >= height,
         _WAIT_S,
         f"{lost.name} did not catch up",
     )
+    took = time.monotonic() - began
     theirs, ours = founder.client.status(), lost.client.status()
     until(
         lambda: _same_state(founder, lost),
@@ -270,11 +274,14 @@ def _prove(voice: _Voice, cluster: Cluster, task: TaskView) -> Path:
         f"valid: {sound['kind']} at height {sound['height']}, {len(sound['signers'])} signers, "
         f"power {sound['power']} of a quorum of {sound['quorum']}"
     )
-    changed = with_one_byte_changed(path)
-    verdict = check_offline(changed, founder.home.genesis)
-    if verdict["valid"]:
-        raise DemoError(f"the changed receipt {changed} was accepted")
-    voice.say(f"one byte changed: refused, {verdict['reason']}")
+    for what, changed in (
+        ("one byte of the file changed", with_one_byte_changed(path)),
+        ("one byte of the answer forged", with_another_output(path)),
+    ):
+        verdict = check_offline(changed, founder.home.genesis)
+        if verdict["valid"]:
+            raise DemoError(f"the changed receipt {changed} was accepted")
+        voice.say(f"{what}: refused, {verdict['reason']}")
     return path
 
 
