@@ -59,13 +59,19 @@ class Announcer:
             f"  HTTP          {api}",
         )
         self._say(*(f"  listening on  {address}" for address in addresses))
-        if addresses and status.role != "applicant":
+        if not addresses or status.role == "applicant":
+            return
+        self._say(
+            "To join from another machine, type there:",
+            f"  bizra-node run --bootstrap {addresses[0]}",
+        )
+        if status.role == "validator":
             self._say(
-                "To join from another machine, type there:",
-                f"  bizra-node run --bootstrap {addresses[0]}",
                 "It then waits until you type `bizra-node admit ID` here; an invite "
-                "(`bizra-node invite`) lets it in at once.",
+                "(`bizra-node invite`) lets it in at once."
             )
+        else:
+            self._say("It then waits until a validator types `bizra-node admit ID`.")
 
     def own_role(self, role: str, members: ValidatorSet) -> None:
         """The federation has given this node a role."""
@@ -85,9 +91,9 @@ class Announcer:
         """Say of the membership's news what an owner should know."""
         match notice:
             case ApplicantArrived():
-                node = notice.applicant.node_id.hex()
+                node, name = notice.applicant.node_id.hex(), notice.applicant.name
                 self._say(
-                    f"The node {notice.applicant.name or '(nameless)'} asks to be let in. "
+                    f"{f'The node {name}' if name else 'A node'} asks to be let in. "
                     "If you know it, type:",
                     f"  bizra-node admit {node}",
                 )
