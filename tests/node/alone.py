@@ -1,0 +1,279 @@
+"""A node without peers for tests: real keys, LevelDB, engine and gateway in one home.
+
+What needs peers or models (peer table, invites, tasks) is recorded and answered from memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from consensus.engine import Engine, EngineEvent, Started, Submit, Submitted
+from consensus.mempool import Added, Dropped, Refused
+from consensus.reports import Prepared
+from consensus.transactions import (
+    AdmitObserver,
+    ApproveValidator,
+    Operation,
+    Transaction,
+    TransactionBody,
+    Transfer,
+    sign_transaction,
+)
+from gossip.codec import Digest
+from gossip.effects import Notify, Persist, Store
+from gossip.identity import Ed25519Signer, Ed25519Verifier, NodeId
+from inference.kinds import kind_of
+from node.config import ApiAddress
+from node.founding import load_genesis, prepare
+from node.gateway.app import make_app, open_listener, serve
+from node.gateway.facade import Named, Problem, TaskRequest
+from node.gateway.views import (
+    AccountView,
+    AdmissionView,
+    BlocksView,
+    BlockView,
+    InviteView,
+    JsonObject,
+    PeerView,
+    StatusView,
+    TasksView,
+    TaskView,
+    TransactionView,
+    UsageView,
+    ValidatorsView,
+)
+from node.home import ApiFile, Home
+from node.queries import ChainQueries, matching
+from node.store import LevelStore, StagedStore
+
+CREATED_MS = 1_750_000_000_000
+STRANGER = PeerView(
+    node_id="ab" * 32,
+    name="stranger",
+    addresses=("/ip4/192.168.1.9/tcp/7430",),
+    capabilities=("inference.embed",),
+    status="alive",
+    role="applicant",
+    last_seen_ms=CREATED_MS,
+    rtt_ms=1.5,
+)
+
+
+@dataclass
+class Fates:
+    durable_height: int
+    prepared: frozenset[Digest]
+    dropped: dict[Digest, Dropped]
+
+
+class Alone:
+    """The node of a founded home; implements the facade."""
+
+    def __init__(self, path: Path) -> None:
+        home = Home(path)
+        genesis = load_genesis(home)
+        assert genesis is not None
+        self.keys, self.genesis = prepare(home), genesis
+        self._disks = {Store.CHAIN: LevelStore(home.chain), Store.VOTES: LevelStore(home.votes)}
+        self._stores = {store: StagedStore(disk) for store, disk in self._disks.items()}
+        self.engine = Engine(
+            genesis=genesis,
+            voting_key=self.keys.voting,
+            verifier=Ed25519Verifier(),
+            chain=self._stores[Store.CHAIN],
+            votes=self._stores[Store.VOTES],
+        )
+        self.fates = Fates(self.engine.height, frozenset(), {})
+        self.queries = ChainQueries(self.engine, self.fates)
+        self.requests: list[TaskRequest] = []
+        self.waits_for: str | None = None
+        self._tasks: dict[str, TaskView] = {}
+        self._now_ms = CREATED_MS
+        self.handle(Started())
+
+    def close(self) -> None:
+        for disk in self._disks.values():
+            disk.close()
+
+    def handle(self, event: EngineEvent) -> list[object]:
+        """One turn of the engine; its reports."""
+        self._now_ms += 10
+        reports: list[object] = []
+        for effect in self.engine.handle(self._now_ms, event):
+            match effect:
+                case Persist():
+                    self._stores[effect.store].stage(effect.writes)
+                case Notify(what=Prepared(block=block)):
+                    self.fates.prepared = frozenset(one.id for one in block.transactions)
+                case Notify(what=Dropped() as dropped):
+                    self.fates.dropped[dropped.transaction.id] = dropped
+                case Notify():
+                    reports.append(effect.what)
+                case _:
+                    pass
+        for store in self._stores.values():
+            store.flush()
+            store.settle()
+        self.fates.durable_height = self.engine.height
+        return reports
+
+    def sign(self, *operations: Operation, signer: Ed25519Signer | None = None) -> Transaction:
+        """A transaction with the next nonce, by the node itself unless told otherwise."""
+        signer = signer or self.keys.identity
+        nonce = self.engine.mempool.next_nonce(signer.node_id, self.engine.ledger)
+        chain = self.genesis.federation_id
+        return sign_transaction(
+            signer, TransactionBody(chain, signer.node_id, nonce, 1000, operations)
+        )
+
+    def execute(self, *operations: Operation) -> Transaction:
+        """Sign, submit, and let the federation of one decide."""
+        transaction = self.sign(*operations)
+        self.handle(Submit((transaction,)))
+        return transaction
+
+    def _executed(self, *operations: Operation) -> TransactionView:
+        view = self.queries.transaction(self.execute(*operations).id)
+        assert view is not None
+        return view
+
+    # The facade
+
+    @property
+    def chain_id(self) -> Digest | None:
+        return self.genesis.federation_id
+
+    def not_ready(self) -> str | None:
+        return self.waits_for
+
+    def status(self) -> StatusView:
+        validators = self.engine.validators
+        return StatusView(
+            node_id=self.keys.identity.node_id.hex(),
+            name="alone",
+            federation_id=self.genesis.federation_id.hex(),
+            role="validator",
+            height=self.engine.height,
+            epoch=validators.epoch,
+            view=self.engine.replica.view,
+            primary=self.engine.replica.leader.node.hex(),
+            peers=0,
+            quorum=validators.quorum_power,
+            faults_tolerated=validators.faults_tolerated,
+            state_root=self.engine.ledger.state_root.hex(),
+            block_hash=self.engine.replica.tip.digest.hex(),
+            pending_transactions=self.engine.mempool.size,
+            version="0",
+        )
+
+    def find(self, what: Named, prefix: str) -> Sequence[str]:
+        if what is Named.TASK:
+            return matching(map(bytes.fromhex, self._tasks), prefix)
+        return [
+            *self.queries.find(what, prefix),
+            *(
+                [STRANGER.node_id]
+                if what is Named.NODE and STRANGER.node_id.startswith(prefix)
+                else []
+            ),
+        ]
+
+    def transaction(self, tx_hash: Digest) -> TransactionView | None:
+        return self.queries.transaction(tx_hash)
+
+    def receipt(self, tx_hash: Digest) -> JsonObject | None:
+        return self.queries.receipt(tx_hash)
+
+    def account(self, owner: bytes) -> AccountView | None:
+        return self.queries.account(owner)
+
+    def block(self, which: int | Digest) -> BlockView | None:
+        return self.queries.block(which)
+
+    def blocks(self, before: int | None, limit: int) -> BlocksView:
+        return self.queries.blocks(before, limit)
+
+    def validators(self) -> ValidatorsView:
+        return self.queries.validators()
+
+    def peers(self) -> tuple[PeerView, ...]:
+        return ()
+
+    def applicants(self) -> tuple[PeerView, ...]:
+        return (STRANGER,)
+
+    def task(self, task_id: Digest) -> TaskView | None:
+        return self._tasks.get(task_id.hex())
+
+    def tasks(self, limit: int) -> TasksView:
+        return TasksView(tasks=tuple(self._tasks.values())[-limit:][::-1])
+
+    async def submit(self, transactions: Sequence[Transaction]) -> Sequence[Added | Refused]:
+        reports = self.handle(Submit(tuple(transactions)))
+        return [report.answer for report in reports if isinstance(report, Submitted)]
+
+    async def transfer(self, to: bytes, amount: int) -> TransactionView:
+        transaction = self.sign(Transfer(to, amount))
+        (answer,) = await self.submit((transaction,))
+        if isinstance(answer, Refused):
+            raise Problem(422, answer.code.value, answer.reason)
+        view = self.queries.transaction(transaction.id)
+        assert view is not None
+        return view
+
+    async def invite(self, ttl_ms: int) -> InviteView:
+        return InviteView(invite="bizra1-abcdefgh", expires_at_ms=self._now_ms + ttl_ms)
+
+    async def admit(self, node_id: NodeId, *, validator: bool) -> AdmissionView:
+        operation = (
+            ApproveValidator(node_id, bytes(32)) if validator else AdmitObserver(node_id, None)
+        )
+        view = self._executed(operation)
+        return AdmissionView(
+            node_id=node_id.hex(),
+            role="validator" if validator else "observer",
+            tx_hash=view.tx_hash,
+            status=view.status,
+            reason=view.reason,
+        )
+
+    async def submit_task(self, request: TaskRequest) -> TaskView:
+        self.requests.append(request)
+        task = TaskView(
+            task_id=f"{len(self.requests):064x}",
+            kind=kind_of(request.input),
+            status="settled",
+            executor=self.keys.identity.node_id.hex(),
+            output={"answer": "yes"},
+            usage=UsageView(items=1, tokens=2, duration_ms=3),
+        )
+        self._tasks[task.task_id] = task
+        return task
+
+    async def cancel_task(self, task_id: Digest) -> TaskView:
+        raise Problem(409, "task_not_open", f"the task {task_id.hex()[:12]} has ended")
+
+
+@asynccontextmanager
+async def serving(path: Path) -> AsyncIterator[tuple[Alone, str]]:
+    """The node with its gateway on a free port, announced in its home; and the URL."""
+    home, node = Home(path), Alone(path)
+    listener = open_listener(ApiAddress("127.0.0.1", 0))
+    where = ApiFile(os.getpid(), *listener.getsockname()[:2])
+    app = make_app(node, token=home.read_token(), host="127.0.0.1")
+    try:
+        async with trio.open_nursery() as nursery:
+            stop = trio.Event()
+            nursery.start_soon(serve, app, listener, stop.wait)
+            home.write_api(where)
+            yield node, where.url
+            stop.set()
+    finally:
+        home.clear_api()
+        node.close()
