@@ -21,6 +21,7 @@ MAX_TASK_BODY_BYTES = 32 * 1024 * 1024
 MIN_PREFIX = 4
 """So many digits of an id are the least that is looked up."""
 
+_PATIENCE_BYTES = 8 * 1024 * 1024
 _ID_DIGITS = 64
 _MAX_NATURAL = 2**63 - 1
 _HEX = re.compile(r"(?:[0-9a-f]{2})*")
@@ -31,18 +32,20 @@ _Value = TypeVar("_Value")
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """The whole body. Raises `Problem` as soon as it is known to be too large."""
-    announced = request.headers.get("content-length", "")
-    size = int(announced) if announced.isascii() and announced.isdigit() else 0
+    """The whole body. Raises `Problem` if it is too large.
+
+    A little more than the limit is read and thrown away: a client that is still sending when the
+    connection ends would see a reset instead of the answer.
+    """
     parts: list[bytes] = []
-    if size <= limit_bytes:
-        size = 0
-        async for part in request.stream():
-            size += len(part)
-            if size > limit_bytes:
-                break
+    size_bytes = 0
+    async for part in request.stream():
+        size_bytes += len(part)
+        if size_bytes <= limit_bytes:
             parts.append(part)
-    if size > limit_bytes:
+        elif size_bytes > limit_bytes + _PATIENCE_BYTES:
+            break
+    if size_bytes > limit_bytes:
         raise Problem(413, "body_too_large", f"a body here has at most {limit_bytes:,} bytes")
     return b"".join(parts)
 
