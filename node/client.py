@@ -87,6 +87,10 @@ class Client:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections free."""
         self._http.close()
 
     # Questions

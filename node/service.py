@@ -96,9 +96,7 @@ class NodeService:
     def not_ready(self) -> str | None:
         """See `Facade.not_ready`."""
         if self.role == "applicant":
-            return (
-                "this node waits to be let in: on a validator, type `bizra-node admit` with its id"
-            )
+            return f"this node waits to be let in: on a validator, type: {self._admit_line}"
         if self._engine.is_syncing:
             return f"catching up, at height {self._engine.height}"
         members, connected = self._engine.validators, self._peers.link.peers()
@@ -238,10 +236,12 @@ class NodeService:
 
     async def submit(self, transactions: Sequence[Transaction]) -> Sequence[Added | Refused]:
         """See `Facade.submit`."""
+        self._members_only()
         return await self._chain.submit(tuple(transactions))
 
     async def transfer(self, to: bytes, amount: int) -> TransactionView:
         """See `Facade.transfer`."""
+        self._members_only()
         transaction = await self._transact(Transfer(to, amount))
         return TransactionView(tx_hash=transaction.id.hex(), status="pending")
 
@@ -289,6 +289,7 @@ class NodeService:
 
     async def submit_task(self, request: TaskRequest) -> TaskView:
         """See `Facade.submit_task`."""
+        self._members_only()
         try:
             asked = await self._tasks.submit(
                 kind_of(request.input),
@@ -322,6 +323,20 @@ class NodeService:
             return await self._account.transact(*operations)
         except NotTakenError as error:
             raise _not_taken(error) from None
+
+    @property
+    def _admit_line(self) -> str:
+        return f"bizra-node admit {self._own.hex()}"
+
+    def _members_only(self) -> None:
+        """Nobody takes anything from an applicant, so its user is told now and not after a wait."""
+        if self.role == "applicant":
+            raise Problem(
+                403,
+                "not_member",
+                "this node waits to be let in and can send nothing yet; "
+                f"on a validator, type: {self._admit_line}",
+            )
 
     def _validators_only(self, what: str) -> None:
         if not self._engine.replica.is_validator:
