@@ -6,7 +6,6 @@ import click
 
 from node.cli.session import Session, with_session
 from node.config import ConfigError, RunOptions, load_config, with_flags
-from node.daemon import run as run_daemon
 
 
 @click.command()
@@ -48,4 +47,6 @@ def run(
         )
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
+    from node.daemon import run as run_daemon  # noqa: PLC0415 - slow; mistakes are told before
+
     run_daemon(RunOptions(session.home, config, found))

@@ -94,7 +94,7 @@ class Alone:
         self.requests: list[TaskRequest] = []
         self.waits_for: str | None = None
         self._tasks: dict[str, TaskView] = {}
-        self._now_ms = CREATED_MS
+        self.now_ms = CREATED_MS
         self.handle(Started())
 
     def close(self) -> None:
@@ -103,9 +103,9 @@ class Alone:
 
     def handle(self, event: EngineEvent) -> list[object]:
         """One turn of the engine; its reports."""
-        self._now_ms += 10
+        self.now_ms += 10
         reports: list[object] = []
-        for effect in self.engine.handle(self._now_ms, event):
+        for effect in self.engine.handle(self.now_ms, event):
             match effect:
                 case Persist():
                     self._stores[effect.store].stage(effect.writes)
@@ -228,7 +228,7 @@ class Alone:
         return view
 
     async def invite(self, ttl_ms: int) -> InviteView:
-        return InviteView(invite="bizra1-abcdefgh", expires_at_ms=self._now_ms + ttl_ms)
+        return InviteView(invite="bizra1-abcdefgh", expires_at_ms=self.now_ms + ttl_ms)
 
     async def admit(self, node_id: NodeId, *, validator: bool) -> AdmissionView:
         operation = (

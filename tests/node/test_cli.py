@@ -1,0 +1,359 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from consensus.transactions import Transfer
+from node.home import ApiFile, Home
+from node.store import LevelStore
+from tests.node.alone import STRANGER, Alone, serving
+from tests.node.test_gateway import (
+    BLOCK_KEYS,
+    PEER_KEYS,
+    STATUS_KEYS,
+    TASK_KEYS,
+    TRANSACTION_KEYS,
+)
+
+BOB = bytes(range(32))
+VERDICT_KEYS = {"valid", "reason", "kind", "height", "signers", "power", "quorum"}
+HEAVY = ("libp2p", "onnxruntime", "numpy", "plyvel", "trio", "hypercorn", "starlette", "nacl")
+
+
+@dataclass
+class Ended:
+    """How a call of the program ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401 - a test knows what it expects
+        """The one object that was printed."""
+        return json.loads(self.out)
+
+
+async def call(home: Path, *words: str, given: bytes = b"") -> Ended:
+    """Run `bizra-node` with these words as a process of its own."""
+    ended = await trio.run_process(
+        [sys.executable, "-m", "node.cli", "--home", str(home), *words],
+        stdin=given,
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+    )
+    return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+
+
+@dataclass
+class Running:
+    """A node with its gateway, and the program beside it."""
+
+    node: Alone
+    home: Path
+
+    async def __call__(self, *words: str, given: bytes = b"") -> Ended:
+        return await call(self.home, *words, given=given)
+
+
+@pytest.fixture
+async def cli(home_path: Path) -> AsyncIterator[Running]:
+    async with serving(home_path) as (node, _):
+        yield Running(node, home_path)
+
+
+async def test_status_tells_the_promised_keys_and_how_many_faults_are_stood(cli: Running) -> None:
+    told = await cli("status", "--json")
+    assert told.code == 0
+    assert told.json.keys() == STATUS_KEYS
+    shown = await cli("status")
+    assert "tolerates no faulty validator" in shown.out
+    assert told.json["node_id"] in shown.out
+
+
+async def test_a_transfer_ends_as_the_federation_decided(cli: Running) -> None:
+    paid = await cli("tx", "transfer", BOB.hex(), "5", "--wait", "--json")
+    assert paid.code == 0
+    assert paid.json.keys() == TRANSACTION_KEYS
+    assert (paid.json["status"], paid.json["height"]) == ("finalized", 1)
+    shown = await cli("tx", "show", paid.json["txHash"][:8], "--json")
+    assert shown.json == paid.json
+    unpaid = await cli("tx", "transfer", BOB.hex(), str(10**12), "--json")
+    assert unpaid.code == 1
+    assert unpaid.json["error"]["code"] == "overdraft"
+    assert "the balance is" in unpaid.err
+
+
+async def test_blocks_are_shown_by_height_and_hash(cli: Running) -> None:
+    assert "no block yet" in (await cli("block", "list")).out
+    cli.node.execute(Transfer(BOB, 5))
+    by_height = await cli("block", "show", "1", "--json")
+    assert by_height.json.keys() == BLOCK_KEYS
+    by_hash = await cli("block", "show", by_height.json["hash"][:10], "--json")
+    assert by_hash.json == by_height.json
+    missing = await cli("block", "show", "9")
+    assert missing.code == 1
+    assert "heights go from 1 to 1" in missing.err
+
+
+async def test_peers_and_applicants(cli: Running) -> None:
+    assert (await cli("peers", "--json")).json == {"peers": []}
+    asking = await cli("peers", "--applicants", "--json")
+    assert asking.json["peers"][0].keys() == PEER_KEYS
+    shown = await cli("peers", "--applicants")
+    assert f"bizra-node admit {STRANGER.node_id[:12]}" in shown.out
+
+
+async def test_a_newcomer_is_invited_or_admitted_by_the_first_digits_of_its_id(
+    cli: Running,
+) -> None:
+    invite = await cli("invite", "--hours", "2", "--json")
+    assert invite.json["expires_at_ms"] - cli.node.now_ms == 2 * 60 * 60 * 1000
+    admitted = await cli("admit", "abab", "--json")
+    assert (admitted.code, admitted.json["node_id"]) == (0, STRANGER.node_id)
+    again = await cli("admit", "abab")
+    assert again.code == 1
+    assert "the node is a member already" in again.out
+
+
+async def test_validators_are_listed(cli: Running) -> None:
+    told = await cli("validators", "list", "--json")
+    assert [seat["power"] for seat in told.json["validators"]] == [1]
+
+
+async def test_a_task_is_read_from_files_and_its_result_shown(cli: Running, tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "bees.md").write_text("# Bees\n\nBees dance to tell where the flowers are.\n")
+    (folder / "photo.jpg").write_bytes(bytes(range(256)))
+    words = ("task", "submit", "answer", "--input", str(folder), "--query", "Why do bees dance?")
+    done = await cli(*words, "--wait", "--json")
+    assert done.code == 0
+    assert done.json.keys() == TASK_KEYS | {"reason"}
+    assert "photo.jpg is left out" in done.err
+    (request,) = cli.node.requests
+    assert request.input == _answer_input("bees.md", "Why do bees dance?", request.input)
+    listed = await cli("task", "list", "--json")
+    assert listed.json["tasks"][0]["task_id"] == done.json["task_id"]
+    assert "settled" in (await cli("task", "show", done.json["task_id"])).out
+    cancelled = await cli("task", "cancel", done.json["task_id"])
+    assert (cancelled.code, "has ended" in cancelled.err) == (1, True)
+
+
+def _answer_input(name: str, question: str, seen: Any) -> Any:  # noqa: ANN401
+    """The input with its texts as they were read; name and question are this test's."""
+    (document,) = seen.documents
+    assert "dance" in document.text
+    return type(seen)(question=question, documents=(type(document)(name, document.text),))
+
+
+async def test_standard_input_is_a_document(cli: Running) -> None:
+    done = await cli("task", "submit", "embed", "--input", "-", given="Grüße".encode())
+    assert done.code == 0
+    (request,) = cli.node.requests
+    assert request.input.texts == ("Grüße",)  # type: ignore[union-attr] # it is an embedding
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("submit", "paint", "--input", "-"), 2, "there is no task kind 'paint'"),
+        (("submit", "rank", "--input", "-"), 2, "rank needs a question"),
+        (("submit", "embed"), 2, "embed needs something to work on"),
+        (("submit", "summarize", "--query", "x", "--input", "-"), 2, "--query is not for"),
+        (("submit", "embed", "--sentences", "3", "--input", "-"), 2, "--sentences is for"),
+        (("submit", "embed", "--input", "/nowhere/at/all"), 1, "/nowhere/at/all does not exist"),
+        (("submit", "embed", "--input", sys.executable), 1, "larger than|binary|not text"),
+        (("show", "0000"), 1, "no known task id begins with 0000"),
+        (("show", "xyz"), 1, "is no task id"),
+    ],
+)
+async def test_a_wrong_task_is_told(
+    cli: Running, words: tuple[str, ...], code: int, told: str
+) -> None:
+    ended = await cli("task", *words, given=b"text")
+    assert ended.code == code
+    assert any(part in ended.err for part in told.split("|")), ended.err
+    assert cli.node.requests == []
+
+
+async def test_binary_rubbish_as_a_document_is_refused_before_it_is_sent(cli: Running) -> None:
+    ended = await cli("task", "submit", "embed", "--input", "-", given=bytes(range(256)) * 40)
+    assert ended.code == 1
+    assert "standard input" in ended.err
+
+
+async def test_a_receipt_is_verified_offline_and_not_after_one_changed_byte(
+    cli: Running, tmp_path: Path
+) -> None:
+    transaction = cli.node.execute(Transfer(BOB, 5))
+    file, genesis = tmp_path / "receipt.json", tmp_path / "genesis.json"
+    written = await cli("receipt", transaction.id.hex(), "-o", str(file))
+    assert written.code == 0
+    genesis.write_bytes(Home(cli.home).genesis.read_bytes())
+    words = ("verify", str(file), "--genesis", str(genesis), "--json")
+    good = await call(tmp_path / "none", *words)
+    assert good.code == 0
+    assert good.json.keys() == VERDICT_KEYS
+    assert good.json["valid"]
+    text = file.read_text()
+    at = text.index('"state_root": "') + 20
+    file.write_text(text[:at] + ("0" if text[at] != "0" else "1") + text[at + 1 :])
+    bad = await call(tmp_path / "none", *words)
+    assert (bad.code, bad.json["valid"], bool(bad.json["reason"])) == (1, False, True)
+
+
+async def test_a_stopped_node_is_not_reachable(home_path: Path) -> None:
+    for words in (("status",), ("peers",), ("tx", "show", "abcd"), ("task", "list"), ("invite",)):
+        ended = await call(home_path, *words, "--json")
+        assert ended.code == 3
+        assert ended.json["error"]["code"] == "not_reachable"
+        assert "bizra-node run" in ended.err
+
+
+@pytest.fixture
+def dead_pid() -> int:
+    with subprocess.Popen(["true"]) as dead:
+        pass
+    return dead.pid
+
+
+async def test_what_a_killed_daemon_left_is_not_taken_for_a_running_one(
+    home_path: Path, dead_pid: int
+) -> None:
+    Home(home_path).write_api(ApiFile(dead_pid, "127.0.0.1", 9))
+    ended = await call(home_path, "status")
+    assert ended.code == 3
+    assert "no daemon is running" in ended.err
+
+
+async def test_an_address_where_nobody_listens_is_not_reachable(
+    home_path: Path, unused_port: int
+) -> None:
+    Home(home_path).write_api(ApiFile(1, "127.0.0.1", unused_port))
+    ended = await call(home_path, "status")
+    assert ended.code == 3
+    assert f"127.0.0.1:{unused_port} does not answer" in ended.err
+
+
+@pytest.fixture
+async def unused_port() -> int:
+    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+    port: int = listener.socket.getsockname()[1]
+    await listener.aclose()
+    return port
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("nonsense",),
+        ("tx", "transfer", "abcd"),
+        ("tx", "transfer", "abcd", "five"),
+        ("tx", "transfer", "abcd", "0"),
+        ("tx", "transfer", "abcd", "-5"),
+        ("status", "--loud"),
+        ("block", "list", "--limit", "0"),
+        ("run", "--api", "7440"),
+        ("run", "--listen", "0.0.0.0:7430"),
+        ("run", "--bootstrap", "bizra1-aaaa"),
+        ("run", "--bootstrap", "nowhere"),
+        ("run", "--found", "Town", "--bootstrap", "/ip4/127.0.0.1/tcp/1"),
+        ("init", "--name", ""),
+    ],
+)
+async def test_wrong_usage_ends_with_2_and_says_what_is_wrong(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    ended = await call(tmp_path / "home", *words)
+    assert ended.code == 2
+    assert "Error: " in ended.err
+    assert "Traceback" not in ended.err
+    assert ended.out == ""
+
+
+async def test_help_and_status_load_nothing_heavy(home_path: Path) -> None:
+    program = (
+        "import sys\nfrom node.cli import main\n"
+        "main(sys.argv[1:], standalone_mode=False) if sys.argv[1:] != ['status'] else "
+        "__import__('node.cli.about') and __import__('node.client')\n"
+        f"print(sorted(set({HEAVY}) & set(sys.modules)))"
+    )
+    for words in (["--help"], ["status"]):
+        ended = await trio.run_process(
+            [sys.executable, "-c", program, *words], capture_stdout=True, check=True
+        )
+        assert ended.stdout.decode().splitlines()[-1] == "[]"
+
+
+async def test_init_makes_a_home_once_and_says_how_to_start(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    made = await call(home, "init", "--name", "ada", "--found", "Town")
+    assert made.code == 0
+    assert f"bizra-node run --home {home}" in made.out
+    first = await call(home, "id", "--json")
+    again = await call(home, "init", "--json")
+    assert again.json["node_id"] == first.json["node_id"]
+    assert again.json["federation_id"]
+    other = await call(home, "init", "--found", "Other")
+    assert (other.code, "belongs to a federation already" in other.err) == (1, True)
+    config = await call(home, "config", "show", "--json")
+    assert (config.json["name"], config.json["api"]) == ("ada", "127.0.0.1:7440")
+
+
+async def test_config_check_names_the_line(home_path: Path) -> None:
+    assert (await call(home_path, "config", "check")).code == 0
+    Home(home_path).config.write_text('name = "x"\nmdns = "yes"\n')
+    ended = await call(home_path, "config", "check")
+    assert ended.code == 1
+    assert "line 2: mdns: expected true or false" in ended.err
+
+
+async def test_an_open_key_file_is_refused_everywhere(home_path: Path) -> None:
+    Home(home_path).identity_key.chmod(0o644)
+    for words in (("id",), ("run", "--api", "127.0.0.1:0", "--listen", "/ip4/127.0.0.1/tcp/0")):
+        ended = await call(home_path, *words)
+        assert ended.code == 1
+        assert "chmod 600" in ended.err
+        assert "Traceback" not in ended.err
+
+
+async def test_the_doctor_finds_a_healthy_home_healthy(cli: Running) -> None:
+    told = await cli("doctor", "--json")
+    assert told.code == 0
+    assert told.json["ok"]
+    checks = {check["check"]: check["status"] for check in told.json["checks"]}
+    assert checks["identity key"] == checks["daemon"] == checks["clock"] == "ok"
+
+
+async def test_the_doctor_names_what_is_wrong_and_changes_nothing(home_path: Path) -> None:
+    home = Home(home_path)
+    home.config.write_text('api = "127.0.0.1:0"\nlisten = ["/ip4/127.0.0.1/tcp/0"]\n')
+    home.voting_key.chmod(0o644)
+    with LevelStore(home.chain):
+        pass
+    (home.chain / "CURRENT").unlink()
+    ended = await call(home_path, "doctor", "--json")
+    assert ended.code == 1
+    failed = {
+        one["check"]: one["detail"] for one in ended.json["checks"] if one["status"] == "failed"
+    }
+    assert failed.keys() == {"voting key", "database chain"}
+    assert "chmod 600" in failed["voting key"]
+    assert "CURRENT is missing" in failed["database chain"]
+    assert not (home.chain / "CURRENT").exists()
+
+
+async def test_the_doctor_of_an_empty_place_says_how_to_begin(tmp_path: Path) -> None:
+    ended = await call(tmp_path / "none", "doctor")
+    assert ended.code == 1
+    assert "bizra-node init" in ended.out
