@@ -13,7 +13,7 @@ from consensus.messages import NewView, PreparedProof, ViewChange
 from gossip.codec import Bytes32, Natural, Wire, decode, encode
 from gossip.effects import KeyValueReader, Write
 
-_VIEW, _BALLOTS, _PREPARED, _BODY = b"view", b"ballots", b"prepared", b"body/"
+VIEW_KEY, BALLOTS_KEY, PREPARED_KEY, BODY_PREFIX = b"view", b"ballots", b"prepared", b"body/"
 
 
 class ViewRecord(Wire, frozen=True):
@@ -52,36 +52,36 @@ class VoteLog:
 
 def view_write(record: ViewRecord) -> Write:
     """The write of a view record."""
-    return _VIEW, encode(record)
+    return VIEW_KEY, encode(record)
 
 
 def ballot_write(record: BallotRecord) -> Write:
     """The write of a ballot record."""
-    return _BALLOTS, encode(record)
+    return BALLOTS_KEY, encode(record)
 
 
 def prepared_write(proof: PreparedProof) -> Write:
     """The write of what is prepared."""
-    return _PREPARED, encode(proof)
+    return PREPARED_KEY, encode(proof)
 
 
 def body_write(block: Block) -> Write:
     """The write of a block that is voted for."""
-    return _BODY + block.digest, encode(block)
+    return BODY_PREFIX + block.digest, encode(block)
 
 
 def body_deletion(digest: bytes) -> Write:
     """Forget a block of a height that is decided: it is in the chain, or of no use."""
-    return _BODY + digest, None
+    return BODY_PREFIX + digest, None
 
 
 def load_vote_log(reader: KeyValueReader) -> VoteLog:
     """Read all records back. Raises `DecodeError` if one is damaged: then the replica must not vote."""
-    view, ballots = reader.get(_VIEW), reader.get(_BALLOTS)
-    prepared = reader.get(_PREPARED)
+    view, ballots = reader.get(VIEW_KEY), reader.get(BALLOTS_KEY)
+    prepared = reader.get(PREPARED_KEY)
     return VoteLog(
         None if view is None else decode(view, ViewRecord),
         None if ballots is None else decode(ballots, BallotRecord),
         None if prepared is None else decode(prepared, PreparedProof),
-        tuple(decode(body, Block) for _, body in reader.scan(_BODY)),
+        tuple(decode(body, Block) for _, body in reader.scan(BODY_PREFIX)),
     )

@@ -22,6 +22,7 @@ from consensus.messages import (
     Certified,
     CertifiedBlock,
     NewView,
+    PreparedProof,
     Proposal,
     StateVote,
     Status,
@@ -70,6 +71,8 @@ class Liar:
     draws: Draws
     engine: Engine | None = None
     heard: deque[Wire] = field(default_factory=lambda: deque(maxlen=64))
+    told: dict[bytes, bytes] = field(default_factory=dict)
+    """What it said instead, by the digest it should have named."""
     kind: ClassVar[str] = "sound"
 
     def hear(self, message: Wire) -> None:
@@ -147,7 +150,7 @@ class Silent(Liar):
 
     kind = "silent"
 
-    def cast(self, to: tuple[NodeId, ...], message: Wire) -> Twisted:
+    def cast(self, to: tuple[NodeId, ...], message: Wire) -> Twisted:  # noqa: ARG002 - says nothing
         return []
 
 
@@ -195,14 +198,24 @@ class Equivocator(Liar):
 
 
 class MalformedProposer(Liar):
-    """As leader, proposes what must not be voted for, correctly signed."""
+    """As leader, proposes what must not be voted for, correctly signed, and votes for it."""
 
     kind = "malformed_proposer"
 
     def cast(self, to: tuple[NodeId, ...], message: Wire) -> Twisted:
-        if not isinstance(message, Proposal):
-            return [Broadcast(to, message)]
-        block = message.block
+        match message:
+            case Proposal():
+                lie = self.proposal(message, self._lie_about(message.block))
+                self.told[message.block.digest] = lie.block.digest
+                return [Broadcast(to, lie)]
+            case Vote() if message.ballot.digest in self.told:
+                told = self.told[message.ballot.digest]
+                ballot = msgspec.structs.replace(message.ballot, digest=told)
+                return [Broadcast(to, self.vote(ballot))]
+            case _:
+                return [Broadcast(to, message)]
+
+    def _lie_about(self, block: Block) -> Block:
         lies: tuple[Callable[[Block], Block], ...] = (
             self._unsigned,
             self._foreign_parent,
@@ -211,8 +224,7 @@ class MalformedProposer(Liar):
             self._replaying,
             self._wrong_root,
         )
-        lie = lies[self.luck(len(lies) + 1, "malformed", message) % len(lies)]
-        return [Broadcast(to, self.proposal(message, lie(block)))]
+        return lies[self.luck(len(lies), "malformed", block)](block)
 
     @staticmethod
     def _unsigned(block: Block) -> Block:
@@ -267,9 +279,12 @@ class DoubleVoter(Liar):
     def _other(self, ballot: Ballot) -> Digest:
         """A digest that somebody else has named for this height, or one of nothing."""
         for one in self.heard:
-            if isinstance(one, Proposal) and one.block.height == ballot.height:
-                if one.block.digest != ballot.digest:
-                    return one.block.digest
+            if (
+                isinstance(one, Proposal)
+                and one.block.height == ballot.height
+                and one.block.digest != ballot.digest
+            ):
+                return one.block.digest
         return digest(b"lie", ballot.digest)
 
 
@@ -370,17 +385,27 @@ class Mutator(Liar):
             change.committed,
             change.prepared,
         )
-        match self.luck(3, "change", change):
+        match self.luck(4, "change", change):
             case 0:
                 prepared = None
+            case 3 if prepared is not None:
+                prepared = self._forged(prepared)
             case 1:
                 committed = prepared = None
             case _:
                 view = max(1, view + step)
         signed = view_change_bytes(self.chain, epoch, view, committed, prepared)
-        return ViewChange(
-            epoch, view, committed, prepared, change.voter, self.signer.sign(signed)
+        return ViewChange(epoch, view, committed, prepared, change.voter, self.signer.sign(signed))
+
+    @staticmethod
+    def _forged(prepared: PreparedProof) -> PreparedProof:
+        """Another block in the place of the prepared one, under signatures that are not for it."""
+        header = msgspec.structs.replace(
+            prepared.header, timestamp_ms=prepared.header.timestamp_ms + 1
         )
+        ballot = msgspec.structs.replace(prepared.certificate.ballot, digest=header.digest)
+        certificate = msgspec.structs.replace(prepared.certificate, ballot=ballot)
+        return PreparedProof(header, certificate)
 
 
 class LyingServer(Liar):
@@ -433,12 +458,16 @@ class LyingServer(Liar):
 
 
 class Withholder(Liar):
-    """Says each thing to some only, and hands over no body and no block."""
+    """Says each thing to some only, hands over no body and no block, and shows certificates in VIEW-CHANGEs."""
 
     kind = "withholder"
 
     def cast(self, to: tuple[NodeId, ...], message: Wire) -> Twisted:
         if isinstance(message, Body | Blocks | Transactions):
+            return []
+        if isinstance(message, ViewChange):
+            return [Broadcast(to, message)]
+        if isinstance(message, Vote) and message.ballot.phase is Phase.COMMIT:
             return []
         return [
             Broadcast((node,), message) for node in to if self.luck(3, "withhold", message, node)

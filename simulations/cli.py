@@ -41,8 +41,7 @@ def _saved(scenario: Scenario, result: Result) -> Path:
     _SAVED.mkdir(exist_ok=True)
     path = _SAVED / f"{(scenario.name or 'scenario').replace(' ', '-').replace('/', '-')}.toml"
     comment = (
-        f"{result.violation}\ncommit {commit()}, trace {result.trace_hash}\n"
-        f"bizra-sim replay {path}"
+        f"{result.violation}\ncommit {commit()}, trace {result.trace_hash}\nbizra-sim replay {path}"
     )
     path.write_text(dump(scenario, comment), encoding="utf-8")
     return path

@@ -34,7 +34,9 @@ class Joiner:
 class Client:
     """The user of one node."""
 
-    def __init__(self, name: int, signer: Signer, chain: Digest, receivers: tuple[NodeId, ...]) -> None:
+    def __init__(
+        self, name: int, signer: Signer, chain: Digest, receivers: tuple[NodeId, ...]
+    ) -> None:
         self.name = name
         self._signer, self._chain, self._receivers = signer, chain, receivers
         self._nonce = 0

@@ -43,6 +43,7 @@ def expand(seed: int) -> Scenario:
             transactions=draws.between(3, 15, "transactions"),
             interval_ms=draws.between(20, 400, "interval"),
             burst=draws.between(1, 3, "burst"),
+            only=(draws.below(size, "asker"),) if draws.below(4, "askers") == 0 else (),
         ),
         delays=Delays(
             progress_ms=draws.between(400, 1_200, "progress"), progress_cap_ms=6_000, status_ms=400
@@ -52,7 +53,7 @@ def expand(seed: int) -> Scenario:
         if draws.below(3, "skewed") == 0
         else (),
         actors=_actors(draws, weights, joiners),
-        faults=_faults(draws, nodes, heal_ms),
+        faults=_faults(draws, nodes, weights, heal_ms),
         heal_ms=heal_ms,
     )
 
@@ -86,14 +87,18 @@ def _network(draws: Draws) -> Network:
     )
 
 
-def _actors(
-    draws: Draws, weights: tuple[int, ...], joiners: tuple[int, ...]
-) -> tuple[Actor, ...]:
+def _actors(draws: Draws, weights: tuple[int, ...], joiners: tuple[int, ...]) -> tuple[Actor, ...]:
     """Liars up to just below a third of the power, in every epoch there will be."""
     size, kinds = len(weights), get_args(ActorKind)
+    if size >= _LEAST_TOLERANT and not joiners and draws.below(6, "needed") == 0:
+        last = min(range(size), key=lambda node: (weights[node], -node))
+        return (Actor(node=last, kind="silent"),) if 3 * weights[last] < sum(weights) else ()
     if size < _LEAST_TOLERANT or draws.below(3, "lying") == 0:
         return ()
     order = sorted(range(size), key=lambda node: draws.raw(b"liar", bytes([node])))
+    if draws.below(2, "lying leader"):
+        first = max(order, key=lambda node: (weights[node], -node))
+        order.sort(key=lambda node: node != first)
     chosen: list[Actor] = []
     lying = 0
     for node in order[: draws.between(1, size, "liars")]:
@@ -107,22 +112,35 @@ def _actors(
     return tuple(sorted(chosen, key=lambda actor: actor.node))
 
 
-def _faults(draws: Draws, nodes: int, heal_ms: int) -> tuple[Fault, ...]:
+def _faults(draws: Draws, nodes: int, weights: tuple[int, ...], heal_ms: int) -> tuple[Fault, ...]:
+    """A seed has a temper: few faults of any kind, or many of one kind."""
+    temper = draws.below(4, "temper")
+    count = draws.below(6, "faults") if temper else draws.between(4, 14, "faults")
+    kind = draws.below(5, "one-kind")
     faults: list[Fault] = []
-    for place in range(draws.below(6, "faults")):
+    for place in range(count):
         node = draws.below(nodes, "fault-node", place)
+        if draws.below(3, "at-leader", place) == 0:
+            node = max(range(len(weights)), key=lambda seat: (weights[seat], -seat))
         begin = draws.between(50, heal_ms - 500, "fault-begin", place)
         length = draws.between(50, heal_ms - begin, "fault-length", place)
-        match draws.below(5, "fault-kind", place):
+        match draws.below(5, "fault-kind", place) if temper else kind:
             case 0 | 1 | 2:
-                in_turn = draws.below(3, "fault-cut", place) > 0
-                down = min(length, 2_000) // (2 if in_turn else 1)
-                faults.append(Crash(node=node, at_ms=begin, down_ms=down, in_turn=in_turn))
+                faults.append(_crash(draws, node, begin, length, place))
             case 3:
                 faults.append(Pause(node=node, at_ms=begin, for_ms=min(length, 1_500)))
             case _:
                 faults.append(_partition(draws, nodes, begin, begin + length, place))
-    return tuple(faults)
+    return tuple(sorted(faults, key=lambda fault: fault.at_ms))
+
+
+def _crash(draws: Draws, node: int, begin: int, length: int, place: int) -> Crash:
+    """Mostly in the middle of a turn, and often back before anybody has missed it."""
+    in_turn = draws.below(3, "fault-cut", place) > 0
+    down = min(length, 2_000) // (2 if in_turn else 1)
+    if draws.below(2, "short", place):
+        down = min(down, draws.between(5, 80, "fault-down", place))
+    return Crash(node=node, at_ms=begin, down_ms=down, in_turn=in_turn)
 
 
 def _partition(draws: Draws, nodes: int, begin: int, end: int, place: int) -> Partition:

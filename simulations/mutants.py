@@ -4,6 +4,7 @@ Each mutant is a mistake that real systems have made, put into the real cores by
 switched on.
 """
 
+# ruff: noqa: ANN401, SLF001 - a mutant reaches into what it breaks
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +28,7 @@ from consensus.slot import Slot
 from consensus.tally import Tally
 from consensus.view_change import Binding
 from consensus.view_requests import ViewRequests
+from consensus.vote_log import VoteLog, load_vote_log
 from consensus.voting import Voting
 from gossip.effects import Persist, Store
 from simulations.expand import expand
@@ -57,15 +59,13 @@ def _votes_after_sending() -> list[Patch]:
 
 
 def _votes_forgotten() -> list[Patch]:
-    return [(consensus.engine, "load_vote_log", lambda _: consensus.engine.VoteLog())]
+    return [(consensus.engine, "load_vote_log", lambda _: VoteLog())]
 
 
 def _ballots_forgotten() -> list[Patch]:
-    sound = consensus.engine.load_vote_log
-
-    def load(reader: Any) -> Any:
-        log = sound(reader)
-        return type(log)(log.view, None, log.prepared, log.proposed)
+    def load(reader: Any) -> VoteLog:
+        log = load_vote_log(reader)
+        return VoteLog(log.view, None, log.prepared, log.bodies)
 
     return [(consensus.engine, "load_vote_log", load)]
 
@@ -246,7 +246,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("second_proposal", "a second proposal in one view is accepted", _second_proposal),
     Mutant("prepared_dropped", "a new view forgets what was prepared", _prepared_dropped),
     Mutant("not_recomputed", "what NEW-VIEW binds to is not enforced", _not_recomputed),
-    Mutant("unverified_changes", "certificates in VIEW-CHANGEs are not checked", _unverified_changes),
+    Mutant(
+        "unverified_changes", "certificates in VIEW-CHANGEs are not checked", _unverified_changes
+    ),
     Mutant("any_certificate", "not the highest view's certificate is taken", _any_certificate),
     Mutant("votes_after_sending", "votes are sent before they are on disk", _votes_after_sending),
     Mutant("votes_forgotten", "a restart forgets all promises", _votes_forgotten),
@@ -289,9 +291,7 @@ class Found:
     how: str
 
 
-def hunt(
-    mutant: Mutant, scenarios: Iterable[Scenario], *, stop_at_first: bool = False
-) -> Found:
+def hunt(mutant: Mutant, scenarios: Iterable[Scenario], *, stop_at_first: bool = False) -> Found:
     """Run scenarios against a broken core."""
     tried = detections = 0
     first: int | None = None

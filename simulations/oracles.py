@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from consensus.blocks import Block
-from consensus.certificates import StateCertificate, certificate_fault
+from consensus.certificates import Certificate, Phase, StateCertificate, certificate_fault
 from consensus.engine import Engine
 from consensus.ledger import BlockResult
-from consensus.outcomes import Code
-from gossip.codec import Digest
+from consensus.messages import ViewChange, Vote
+from consensus.outcomes import Code, Outcome
+from consensus.quorum import ValidatorSet
+from consensus.vote_log import BALLOTS_KEY, BODY_PREFIX, VIEW_KEY, BallotRecord, ViewRecord
+from gossip.codec import Digest, decode
+from gossip.effects import KeyValueReader
 from gossip.identity import Verifier
 
 
@@ -40,35 +44,44 @@ class Oracles:
         return max(self._digests, default=0)
 
     def expect_success(self, transaction: bytes) -> None:
-        """This transaction is valid whatever comes before it: it may not fail."""
+        """Name a transaction that is valid whatever comes before it: it may not fail."""
         self._must_succeed.add(transaction)
 
     def executed(self, process: int, engine: Engine, block: Block, result: BlockResult) -> None:
         """An honest node has executed a block and told its clients."""
         height = block.height
-        known = self._digests.get(height)
-        if known is None:
-            self._digests[height], self._roots[height] = block.digest, result.state_root
-            self._first(block, result)
-        elif known != block.digest:
-            raise ViolationError(
-                "agreement",
-                f"height {height}: {known.hex()[:16]} and, on n{process}, {block.digest.hex()[:16]}",
-            )
-        elif self._roots[height] != result.state_root:
-            raise ViolationError("state root", f"height {height} differs on n{process}")
+        self._agreed(process, block, result.state_root, result.outcomes)
         engine.ledger.check_invariants()
         self._told[process] = height
         told = self._told_transactions.setdefault(process, [])
         told += (transaction.id for transaction in block.transactions)
         self._commit_certificate(process, engine, block)
 
-    def _first(self, block: Block, result: BlockResult) -> None:
+    def _agreed(
+        self, process: int, block: Block, state_root: bytes, outcomes: tuple[Outcome, ...]
+    ) -> None:
+        """One block and one state for each height."""
+        height = block.height
+        known = self._digests.get(height)
+        if known is None:
+            self._digests[height], self._roots[height] = block.digest, state_root
+            self._first(block, outcomes)
+        elif known != block.digest:
+            raise ViolationError(
+                "agreement",
+                f"height {height}: {known.hex()[:16]} and, on n{process}, {block.digest.hex()[:16]}",
+            )
+        elif self._roots[height] != state_root:
+            raise ViolationError("state root", f"height {height} differs on n{process}")
+
+    def _first(self, block: Block, outcomes: tuple[Outcome, ...]) -> None:
         """What holds for one node's copy of a block holds for all."""
-        for transaction, outcome in zip(block.transactions, result.outcomes, strict=True):
+        for transaction, outcome in zip(block.transactions, outcomes, strict=True):
             body = transaction.body
             if not transaction.is_signed(self._verifier):
-                raise ViolationError("validity", f"an unsigned transaction at height {block.height}")
+                raise ViolationError(
+                    "validity", f"an unsigned transaction at height {block.height}"
+                )
             if transaction.id in self._must_succeed and not outcome.ok:
                 raise ViolationError(
                     "validity",
@@ -91,7 +104,7 @@ class Oracles:
         if certificate is None or start is None:
             raise ViolationError("certificates", f"n{process} has none for height {block.height}")
         ballot = certificate.ballot
-        fault = certificate_fault(certificate, start.members, self._chain, self._verifier)
+        fault = self._fault(certificate, start.members)
         if fault or ballot.digest != block.digest or ballot.height != block.height:
             raise ViolationError(
                 "certificates", f"n{process} committed {block.height} with a bad one: {fault}"
@@ -101,11 +114,7 @@ class Oracles:
         """An honest node holds a STATE certificate."""
         statement = certificate.statement
         start = engine.chain.epoch(statement.epoch)
-        fault = (
-            "unknown epoch"
-            if start is None
-            else certificate_fault(certificate, start.members, self._chain, self._verifier)
-        )
+        fault = "unknown epoch" if start is None else self._fault(certificate, start.members)
         if fault:
             raise ViolationError(
                 "certificates", f"n{process} certified {statement.height} with a bad one: {fault}"
@@ -114,6 +123,41 @@ class Oracles:
         if root is not None and root != statement.state_root:
             raise ViolationError("state root", f"another one is certified at {statement.height}")
 
+    def _fault(
+        self, certificate: Certificate | StateCertificate, members: ValidatorSet
+    ) -> str | None:
+        """Judged by the core's own check and, for the power, by one that shares nothing with it."""
+        voters = {endorsement.voter for endorsement in certificate.endorsements}
+        power = sum(seat.power for seat in members.validators if seat.voting_key in voters)
+        if power * 3 <= 2 * sum(seat.power for seat in members.validators):
+            return f"power {power} is no quorum"
+        return certificate_fault(certificate, members, self._chain, self._verifier)
+
+    def sent(self, name: str, votes: KeyValueReader, message: Vote | ViewChange) -> None:
+        """An honest node sends a vote or a promise: it must be on its disk, and so must the block voted for."""
+        if isinstance(message, ViewChange):
+            found = votes.get(VIEW_KEY)
+            promise = None if found is None else decode(found, ViewRecord)
+            if promise is None or (promise.epoch, promise.view) < (message.epoch, message.view):
+                raise ViolationError(
+                    "on disk first",
+                    f"{name} promises view {message.view} without having written it",
+                )
+            return
+        ballot = message.ballot
+        found = votes.get(BALLOTS_KEY)
+        record = None if found is None else decode(found, BallotRecord)
+        place = (ballot.epoch, ballot.view, ballot.height)
+        if record is None or (record.epoch, record.view, record.height) != place:
+            raise ViolationError(
+                "on disk first", f"{name} votes at {place} without having written it"
+            )
+        written = record.prepare if ballot.phase is Phase.PREPARE else record.commit
+        if written != ballot.digest:
+            raise ViolationError("on disk first", f"{name} votes for another block than it wrote")
+        if votes.get(BODY_PREFIX + ballot.digest) is None:
+            raise ViolationError("on disk first", f"{name} votes for a block that it has not kept")
+
     def diverged(self, process: int, height: int) -> None:
         """An honest node believes that its state is not the federation's."""
         raise ViolationError("divergence", f"n{process} at height {height}")
@@ -121,7 +165,9 @@ class Oracles:
     def accused(self, process: int, voter: bytes) -> None:
         """An honest node holds evidence against somebody."""
         if voter in self._honest_keys:
-            raise ViolationError("evidence", f"n{process} can prove that honest {voter.hex()[:8]} lied")
+            raise ViolationError(
+                "evidence", f"n{process} can prove that honest {voter.hex()[:8]} lied"
+            )
 
     def restarted(self, process: int, engine: Engine) -> None:
         """An honest node is back with what its disk had."""
@@ -130,10 +176,12 @@ class Oracles:
             raise ViolationError(
                 "durability", f"n{process} told of height {told} and came back at {engine.height}"
             )
-        for height in range(max(1, told - 20), told + 1):
-            block = engine.chain.block(height)
-            if block is None or block.digest != self._digests[height]:
+        for height in range(max(1, told - 20), engine.height + 1):
+            block, execution = engine.chain.block(height), engine.chain.execution(height)
+            if block is None or execution is None:
                 raise ViolationError("durability", f"n{process} lost block {height}")
+            root, outcomes = execution.statement.state_root, execution.results.outcomes
+            self._agreed(process, block, root, outcomes)
         for transaction in self._told_transactions.get(process, ()):
             if engine.chain.place_of(transaction) is None:
                 raise ViolationError("durability", f"n{process} lost {transaction.hex()[:16]}")

@@ -32,7 +32,9 @@ class Network(_Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     duplicate_ppm: Ppm = 0
 
 
-class Crash(_Value, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="crash", tag_field="kind"):
+class Crash(
+    _Value, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="crash", tag_field="kind"
+):
     """A node dies and comes back with what its disk has.
 
     `in_turn`: it dies in the middle of its next turn that writes to disk, somewhere between two effects. `wipes_votes`:
@@ -46,7 +48,9 @@ class Crash(_Value, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="
     wipes_votes: bool = False
 
 
-class Pause(_Value, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="pause", tag_field="kind"):
+class Pause(
+    _Value, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="pause", tag_field="kind"
+):
     """A node stands still and then takes everything that has come meanwhile."""
 
     node: Node
@@ -54,7 +58,9 @@ class Pause(_Value, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="
     for_ms: Ms
 
 
-class Partition(_Value, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="partition", tag_field="kind"):
+class Partition(
+    _Value, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="partition", tag_field="kind"
+):
     """Messages between `side` and the rest are lost: all, or only those that go out of it, or into it."""
 
     at_ms: Ms
@@ -105,6 +111,8 @@ class Clients(_Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     interval_ms: Ms = 100
     burst: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 1
     """So many at a time."""
+    only: tuple[Node, ...] = ()
+    """If not empty, only the users of these founders ask for anything."""
 
 
 class Scenario(_Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -142,7 +150,9 @@ class Scenario(_Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def liars(self) -> frozenset[int]:
         """Nodes of which nothing is asked: actors, and whoever loses its vote log."""
-        wiped = {fault.node for fault in self.faults if isinstance(fault, Crash) and fault.wipes_votes}
+        wiped = {
+            fault.node for fault in self.faults if isinstance(fault, Crash) and fault.wipes_votes
+        }
         return frozenset({actor.node for actor in self.actors} | wiped)
 
     @property
@@ -169,10 +179,14 @@ def fault_of(scenario: Scenario) -> str | None:
             if node >= nodes:
                 return f"faults[{place}]: node {node} does not exist, there are 0 to {nodes - 1}"
         if _end_of(fault) > scenario.heal_ms:
-            return f"faults[{place}]: ends at {_end_of(fault)} ms, after heal_ms = {scenario.heal_ms}"
+            return (
+                f"faults[{place}]: ends at {_end_of(fault)} ms, after heal_ms = {scenario.heal_ms}"
+            )
     for place, actor in enumerate(scenario.actors):
         if actor.node >= scenario.founders:
-            return f"actors[{place}]: node {actor.node} is no founder (0 to {scenario.founders - 1})"
+            return (
+                f"actors[{place}]: node {actor.node} is no founder (0 to {scenario.founders - 1})"
+            )
     if len({actor.node for actor in scenario.actors}) < len(scenario.actors):
         return "actors: a node stands twice"
     if any(weight < 1 for weight in scenario.weights):

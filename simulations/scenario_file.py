@@ -42,8 +42,10 @@ def parse(text: str, name: str) -> Scenario:
 
 
 def _explained(error: str, text: str) -> str:
-    """msgspec's sentence with the line it speaks of and, for a name that is not known, the names that are."""
-    quoted = re.search(r"unknown field `([^`]*)`|`\$[^`]*?\.?(\w+)`$|Invalid value '([^']*)'", error)
+    """Msgspec's sentence with the line it speaks of and, for a name that is not known, the names that are."""
+    quoted = re.search(
+        r"unknown field `([^`]*)`|`\$[^`]*?\.?(\w+)`$|Invalid value '([^']*)'", error
+    )
     word = next((found for found in quoted.groups() if found), "") if quoted else ""
     lines = [
         number
@@ -75,9 +77,9 @@ def _table(
 ) -> None:
     always = {"seed", "weights", "heal_ms"}
     for key, one in value.items():
-        if not isinstance(one, dict) and not _is_tables(one):
-            if one != plain.get(key) or key in always:
-                lines.append(f"{key} = {_literal(one)}")
+        is_plain = one is False or (key in plain and one == plain[key] and key not in always)
+        if not isinstance(one, dict) and not _is_tables(one) and not is_plain:
+            lines.append(f"{key} = {_literal(one)}")
     for key, one in value.items():
         if isinstance(one, dict) and one != plain.get(key):
             lines += ["", f"[{'.'.join((*path, key))}]"]

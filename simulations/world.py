@@ -31,9 +31,19 @@ from consensus.messages import Blocks, ConsensusMessage, Proposal, ViewChange, V
 from consensus.reports import Equivocation, Prepared, Timing, ViewEntered
 from consensus.transactions import Transaction
 from gossip.codec import DecodeError, Wire, decode, encode
-from gossip.effects import Broadcast, CancelTimer, Effect, Notify, Persist, Rejected, Send, SetTimer
+from gossip.effects import (
+    Broadcast,
+    CancelTimer,
+    Effect,
+    Notify,
+    Persist,
+    Rejected,
+    Send,
+    SetTimer,
+    Store,
+)
 from gossip.identity import NodeId
-from simulations.adversaries import KINDS, Garbage, Late, Liar
+from simulations.adversaries import KINDS, Garbage, Late
 from simulations.clients import Client, Joiner
 from simulations.draws import Draws
 from simulations.network import Wires
@@ -160,11 +170,11 @@ class World:
                 case Pause():
                     self._at(fault.at_ms * 1000, self._pause, fault)
                 case Partition():
-                    self._at(fault.at_ms * 1000, self._partition, fault, True)
-                    self._at(fault.until_ms * 1000, self._partition, fault, False)
+                    self._at(fault.at_ms * 1000, self._partition, fault, PeerDisconnected)
+                    self._at(fault.until_ms * 1000, self._partition, fault, PeerConnected)
         wanted = scenario.clients
         for one in self.honest:
-            if one.node < scenario.founders:
+            if one.node < scenario.founders and (not wanted.only or one.node in wanted.only):
                 for place in range(wanted.transactions):
                     round_ = place // wanted.burst
                     self._at((50 + round_ * wanted.interval_ms) * 1000, self._transfer, one)
@@ -179,15 +189,8 @@ class World:
     def run(self) -> Result:
         """Until everything asked for has happened, an invariant breaks, or time is up."""
         violation: str | None = None
-        deadline_us = (self.scenario.heal_ms + self.scenario.bound_ms) * 1000
-        heap = self._heap
         try:
-            while not self._is_done:
-                self.now_us, _, act, arguments = heapq.heappop(heap)
-                if self.now_us > deadline_us:
-                    raise ViolationError("liveness", self._missing())
-                self.events += 1
-                act(*arguments)
+            self._loop()
         except ViolationError as error:
             violation = str(error)
             self._line("-", "violation", violation)
@@ -202,6 +205,16 @@ class World:
             end_ms=self.now_us // 1000,
             marks=dict(sorted(self.marks.items())),
         )
+
+    def _loop(self) -> None:
+        deadline_us = (self.scenario.heal_ms + self.scenario.bound_ms) * 1000
+        heap = self._heap
+        while not self._is_done:
+            self.now_us, _, act, arguments = heapq.heappop(heap)
+            if self.now_us > deadline_us:
+                raise ViolationError("liveness", self._missing())
+            self.events += 1
+            act(*arguments)
 
     def _missing(self) -> str:
         """What has not happened though it should have, or nothing."""
@@ -223,7 +236,9 @@ class World:
             if engine.height != self.oracles.height:
                 return f"{one.name} stays at height {engine.height} of {self.oracles.height}"
             if engine.certified != engine.height:
-                return f"{one.name} has certificates up to {engine.certified} of {engine.height} only"
+                return (
+                    f"{one.name} has certificates up to {engine.certified} of {engine.height} only"
+                )
             if not {joiner.node for joiner in self._joiners} <= set(engine.validators.nodes):
                 return f"{one.name} knows of no seat for somebody who joined"
         return ""
@@ -275,7 +290,9 @@ class World:
         try:
             engine = process.boot()
         except Exception as error:
-            raise ViolationError("no exception", f"{process.name} can't start: {error!r}") from error
+            raise ViolationError(
+                "no exception", f"{process.name} can't start: {error!r}"
+            ) from error
         if process.life > 1:
             self.marks["restart"] += 1
             if not engine.replica.entered:
@@ -286,8 +303,16 @@ class World:
         self._turn(process, process.life, Started())
         for other in self.processes:
             if other.is_up and other.node != process.node:
-                self._at(self.now_us + 100, self._turn, process, process.life, PeerConnected(other.node_id))
-                self._at(self.now_us + 100, self._turn, other, other.life, PeerConnected(process.node_id))
+                self._at(
+                    self.now_us + 100,
+                    self._turn,
+                    process,
+                    process.life,
+                    PeerConnected(other.node_id),
+                )
+                self._at(
+                    self.now_us + 100, self._turn, other, other.life, PeerConnected(process.node_id)
+                )
 
     def _crash(self, fault: Crash) -> None:
         for process in self.processes:
@@ -309,7 +334,13 @@ class World:
         self._at(self.now_us + down_ms * 1000, self._boot, process)
         for other in self.processes:
             if other.is_up and other.node != process.node:
-                self._at(self.now_us + 100, self._turn, other, other.life, PeerDisconnected(process.node_id))
+                self._at(
+                    self.now_us + 100,
+                    self._turn,
+                    other,
+                    other.life,
+                    PeerDisconnected(process.node_id),
+                )
 
     def _pause(self, fault: Pause) -> None:
         self.marks["pause"] += 1
@@ -317,12 +348,15 @@ class World:
             if process.node == fault.node:
                 process.paused_until_us = self.now_us + fault.for_ms * 1000
 
-    def _partition(self, fault: Partition, begins: bool) -> None:  # noqa: FBT001 - comes from the heap
+    def _partition(self, fault: Partition, event: type[PeerConnected | PeerDisconnected]) -> None:
+        """A partition begins, or ends; the event is what nodes hear of it if links close."""
+        begins = event is PeerDisconnected
         self.marks["partition"] += begins
-        self._line("-", "partition" if begins else "healed", f"{list(fault.side)} {fault.direction}")
+        self._line(
+            "-", "partition" if begins else "healed", f"{list(fault.side)} {fault.direction}"
+        )
         if not fault.closes_links:
             return
-        event = PeerDisconnected if begins else PeerConnected
         side = [one for one in self.processes if one.node in fault.side]
         rest = [one for one in self.processes if one.node not in fault.side]
         for one in side:
@@ -416,9 +450,10 @@ class World:
     # Messages
 
     def _send(self, process: Process, to: tuple[NodeId, ...], message: Wire) -> None:
-        kind = type(message)
-        if kind is Proposal or kind is ViewChange:
+        if isinstance(message, Proposal | ViewChange):
             self._mark_sent(message)
+        if process.is_honest and isinstance(message, Vote | ViewChange):
+            self.oracles.sent(process.name, process.stores[Store.VOTES], message)
         self._transmit(process, to, encode(message))
 
     def _transmit(self, process: Process, to: tuple[NodeId, ...], data: bytes) -> None:
