@@ -8,7 +8,7 @@ the pause doubles, from 1 s to 30 s.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -59,34 +59,43 @@ class Dialer:
         """Whether this peer was found at an address to join by."""
         return any(target.peer == peer for target in self._bootstraps.values())
 
-    def add_bootstrap(self, now_ms: int, address: str) -> None:
-        """An address to join by, dialed at once. Beyond the bound the oldest is forgotten."""
+    def add_bootstrap(self, now_ms: int, address: str, peer: NodeId | None) -> None:
+        """An address to join by, dialed at once; `peer` is who was found there before.
+
+        Beyond the bound the oldest is forgotten.
+        """
         if address in self._bootstraps:
             return
-        self._bootstraps[address] = _Target(now_ms)
+        self._bootstraps[address] = _Target(now_ms, peer=peer)
         while len(self._bootstraps) > MAX_BOOTSTRAPS:
             del self._bootstraps[next(iter(self._bootstraps))]
 
     def due(
-        self, now_ms: int, known: Mapping[NodeId, tuple[str, ...]], connected: AbstractSet[NodeId]
+        self,
+        now_ms: int,
+        known: Iterable[NodeId],
+        addresses_of: Callable[[NodeId], tuple[str, ...]],
+        connected: AbstractSet[NodeId],
     ) -> list[str]:
         """The addresses to dial now.
 
-        `known` are the members to be connected with and their addresses, best first.
+        `known` are the members to be connected with; `addresses_of` has the best one first.
         """
         self._expire(now_ms)
         self._members = {
             node: self._members.get(node) or _Target(now_ms + self._lead_ms(node)) for node in known
         }
-        listed = {address for addresses in known.values() for address in addresses}
         chosen: list[str] = []
         for node, target in self._members.items():
-            if node not in connected and known[node]:
-                target.choices = len(known[node])
-                address = known[node][target.failures % target.choices]
-                self._launch(now_ms, address, target, chosen)
+            if node not in connected and self._is_ready(now_ms, target):
+                addresses = addresses_of(node)
+                if addresses:
+                    target.choices = len(addresses)
+                    address = addresses[target.failures % target.choices]
+                    self._launch(now_ms, address, target, chosen)
         for address, target in self._bootstraps.items():
-            if target.peer not in connected and address not in listed:
+            is_covered = target.peer in connected or target.peer in self._members
+            if not is_covered and self._is_ready(now_ms, target):
                 self._launch(now_ms, address, target, chosen)
         return chosen
 
@@ -124,16 +133,16 @@ class Dialer:
         assert len(self._bootstraps) <= MAX_BOOTSTRAPS
         assert len(self._flights) <= _MAX_IN_FLIGHT
 
-    def _launch(self, now_ms: int, address: str, target: _Target, chosen: list[str]) -> None:
-        busy = address in self._flights or len(self._flights) >= _MAX_IN_FLIGHT
-        if busy or target.due_ms > now_ms or self._is_flying(target):
-            return
-        self._flights[address] = _Flight(target, now_ms)
-        target.due_ms = now_ms + self._pause_ms(1)
-        chosen.append(address)
+    def _is_ready(self, now_ms: int, target: _Target) -> bool:
+        if target.due_ms > now_ms or len(self._flights) >= _MAX_IN_FLIGHT:
+            return False
+        return all(flight.target is not target for flight in self._flights.values())
 
-    def _is_flying(self, target: _Target) -> bool:
-        return any(flight.target is target for flight in self._flights.values())
+    def _launch(self, now_ms: int, address: str, target: _Target, chosen: list[str]) -> None:
+        if address not in self._flights:
+            self._flights[address] = _Flight(target, now_ms)
+            target.due_ms = now_ms + self._pause_ms(1)
+            chosen.append(address)
 
     def _failed(self, now_ms: int, target: _Target) -> None:
         target.failures += 1

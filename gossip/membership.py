@@ -82,6 +82,7 @@ from gossip.records import PeerRecord, SignedRecord
 __all__ = ["Membership", "Profile", "Timing"]
 
 BEAT_TIMER = "membership/beat"
+DIAL_TIMER = "membership/dial"
 PULL_TIMER = "membership/pull"
 SPREAD_TIMER = "membership/spread"
 
@@ -136,6 +137,8 @@ class Membership:
         self._pings: dict[int, int] = {}
         self._is_spreading = False
         self._is_restless = False
+        self._is_dialing = False
+        self._dialed_ms = 0
         node, has_home = NodeId(signer.public), genesis is not None
         self._gate = Gate(node, admitted, store, jitter, has_home=has_home)
         self._links, self._dialer = self._gate.links, self._gate.dialer
@@ -253,19 +256,21 @@ class Membership:
         if self._home is not None and self._home.exchange.has_news and not self._is_spreading:
             self._is_spreading = True
             out.append(SetTimer(SPREAD_TIMER, self._timing.spread_ms))
-        if self._is_restless:
+        if self._is_restless and not self._is_dialing:
             self._is_restless = False
-            self._dial(out)
+            if self._gate.now_ms - self._dialed_ms >= self._timing.spread_ms:
+                self._dial(out)
+            else:
+                self._is_dialing = True
+                out.append(SetTimer(DIAL_TIMER, self._timing.spread_ms))
 
     def _on_started(self, out: list[MembershipEffect]) -> None:
-        for address in self._gate.introductions.addresses:
-            self._dialer.add_bootstrap(self._gate.now_ms, address)
+        self._take_introductions()
         if self._home is not None:
             out.append(self._home.exchange.own.renew(self._gate.now_ms))
             out.append(SetTimer(PULL_TIMER, self._timing.pull_ms))
         self._kept_ms = self._gate.now_ms
         out.append(SetTimer(BEAT_TIMER, self._timing.beat_ms))
-        self._is_restless = True
 
     def _on_bootstrap(self, out: list[MembershipEffect], event: AddBootstrap) -> None:
         if event.invite is not None:
@@ -284,8 +289,12 @@ class Membership:
             out.append(Notify(BootstrapRefused(str(error))))
             return
         self._persist(out, writes)
+        self._take_introductions()
+
+    def _take_introductions(self) -> None:
         for address in self._gate.introductions.addresses:
-            self._dialer.add_bootstrap(self._gate.now_ms, address)
+            peer = None if self._home is None else self._home.exchange.table.found_at(address)
+            self._dialer.add_bootstrap(self._gate.now_ms, address, peer)
         self._is_restless = True
 
     def _on_up(
@@ -416,6 +425,9 @@ class Membership:
         if name == BEAT_TIMER:
             self._on_beat(out)
             out.append(SetTimer(BEAT_TIMER, self._timing.beat_ms))
+        elif name == DIAL_TIMER:
+            self._is_dialing, self._is_restless = False, False
+            self._dial(out)
         elif self._home is None:
             return
         elif name == SPREAD_TIMER:
@@ -514,14 +526,19 @@ class Membership:
 
     def _dial(self, out: list[MembershipEffect]) -> None:
         """Every member is to be connected with every other."""
-        known: dict[NodeId, tuple[str, ...]] = {}
+        self._dialed_ms = self._gate.now_ms
+        known: list[NodeId] = []
+        addresses_of: Callable[[NodeId], tuple[str, ...]] = _nowhere
         if self._home is not None:
-            known = {
-                node: peer.addresses()
-                for node, peer in self._home.exchange.table.rows()
+            table = self._home.exchange.table
+            addresses_of = table.addresses_of
+            known = [
+                node
+                for node, peer in table.rows()
                 if peer.left_seq is None and self._gate.counts(node)
-            }
-        chosen = self._dialer.due(self._gate.now_ms, known, self._links.peers())
+            ]
+        connected = self._links.peers()
+        chosen = self._dialer.due(self._gate.now_ms, known, addresses_of, connected)
         out.extend(Dial(address) for address in chosen)
 
     # Small things
@@ -545,3 +562,7 @@ class Membership:
     def _persist(self, out: list[MembershipEffect], writes: tuple[Write, ...]) -> None:
         if writes:
             out.append(Persist(Store.PEERS, writes))
+
+
+def _nowhere(_: NodeId) -> tuple[str, ...]:
+    return ()

@@ -18,7 +18,7 @@ from gossip.records import SignedRecord
 
 MAX_GENESIS_BYTES = 256 * 1024
 MAX_RECORDS = 256
-MAX_KNOWN = 4096
+MAX_KNOWN = 2048
 
 GenesisBytes = Annotated[bytes, msgspec.Meta(min_length=1, max_length=MAX_GENESIS_BYTES)]
 

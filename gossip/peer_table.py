@@ -115,6 +115,15 @@ class PeerTable:
         """What is known of a node."""
         return self._peers.get(node)
 
+    def found_at(self, address: str) -> NodeId | None:
+        """The node that was last reached at this address."""
+        reached = (node for node, peer in self.rows() if peer.reached[:1] == (address,))
+        return next(reached, None)
+
+    def addresses_of(self, node: NodeId) -> tuple[str, ...]:
+        """Where to dial a node, best first."""
+        return self._peers[node].addresses()
+
     def judge(self, signed: SignedRecord) -> News:
         """What this record would be. Costs no signature check, so look here first."""
         peer = self._peers.get(NodeId(signed.record.node))
