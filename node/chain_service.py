@@ -90,6 +90,7 @@ class ChainService:
         self.prepared: frozenset[Digest] = frozenset()
         self.durable_height = engine.height
         """Every block up to this height is on disk."""
+        self._grown = trio.Event()
         self.counters: Counter[str] = Counter()
 
     async def run(self) -> None:
@@ -130,6 +131,18 @@ class ChainService:
         assert watch.fate is not None
         return watch.fate
 
+    def certified_block(self, height: int) -> bytes | None:
+        """The canonical bytes of a final block with its certificates."""
+        if height > self.durable_height:
+            return None
+        block = self.engine.chain.certified_block(height)
+        return None if block is None else encode(block)
+
+    async def until_durable(self, height: int) -> None:
+        """Return when the block at this height is final and on disk."""
+        while self.durable_height < height:
+            await self._grown.wait()
+
     def _known_fate(self, transaction: Digest) -> Outcome | Dropped | None:
         place = self.engine.chain.place_of(transaction)
         if place is None or place.height > self.durable_height:
@@ -169,6 +182,8 @@ class ChainService:
             case BlockExecuted():
                 self.prepared = frozenset()
                 self.durable_height = what.block.height
+                self._grown.set()
+                self._grown = trio.Event()
                 for outcome in what.result.outcomes:
                     self._decide(Digest(outcome.transaction), outcome)
             case ViewEntered():

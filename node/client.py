@@ -72,6 +72,11 @@ class Client:
         # The environment's proxies are not for loopback.
         self._http = httpx2.Client(base_url=url, trust_env=False, timeout=_TIMEOUT_S)
 
+    @property
+    def url(self) -> str:
+        """Where the node's interface is."""
+        return self._url
+
     @classmethod
     def of_home(cls, home: Home) -> Self:
         """The client of the daemon that runs in a home."""
@@ -167,6 +172,7 @@ class Client:
         given: JsonObject,
         executor: str | None = None,
         reward: int | None = None,
+        deadline_s: int | None = None,
     ) -> TaskView:
         """Hand in a task; `given` is the input of its kind."""
         request: JsonObject = {"kind": kind, "input": given}
@@ -174,6 +180,8 @@ class Client:
             request["executor"] = executor
         if reward is not None:
             request["reward"] = str(reward)
+        if deadline_s is not None:
+            request["deadline_s"] = deadline_s
         return self._post("/api/v2/tasks", request, TaskView)
 
     def cancel_task(self, name: str) -> TaskView:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 import trio
@@ -23,7 +23,7 @@ from consensus.engine import BlockExecuted, Engine, PeerConnected, PeerDisconnec
 from consensus.events import EpochChanged, MemberChanged
 from consensus.genesis import Genesis
 from consensus.transactions import AdmitObserver
-from gossip.codec import decode_canonical, encode
+from gossip.codec import DecodeError, decode_canonical, encode
 from gossip.events import AddBootstrap, AdmissionChanged, Leaving
 from gossip.identity import Ed25519Verifier, NodeId
 from gossip.invites import InviteError, is_invite, parse_invite
@@ -38,25 +38,29 @@ from gossip.notices import (
     WrongFederation,
 )
 from gossip.records import Capability
+from gossip.transport import ListenError
 from gossip.transport.libp2p import Libp2pTransport
 from inference.embedded.backend import EmbeddedBackend
 from memory.model_files import MODEL_HASH
 from node.announcer import Announcer
 from node.chain_service import ChainService
+from node.clocks import ClockWatch
 from node.config import ConfigError, RunOptions
 from node.driver import now_ms
 from node.errors import NodeError
-from node.founding import NodeKeys, begin_chain, found, load_genesis, prepare
+from node.founding import NodeKeys, begin_chain, found, load_genesis, prepare, resume
 from node.gateway.app import make_app, open_listener, serve
 from node.home import ApiFile, Home
 from node.logs import start_log
 from node.own_account import NotTakenError, OwnAccount
-from node.peer_service import Limits, PeerService
+from node.peer_service import DialInVain, Limits, PeerService
 from node.service import VERSION, NodeService
 from node.store import LevelStore, StagedStore
 from node.task_service import DEFAULT_REWARD, TaskService
 
 log = structlog.get_logger(__name__)
+
+_Error = TypeVar("_Error", bound=Exception)
 
 _FAREWELL_S: Final = 0.3
 _FREE_SLOTS: Final = 8
@@ -89,11 +93,19 @@ async def _main(options: RunOptions) -> None:
         await _run_locked(options)
     except* NodeError as group:
         raise _first(group) from None
+    except* ListenError as group:
+        raise NodeError(f"--listen: {_first(group)}") from None
+    except* DecodeError as group:
+        raise NodeError(
+            f"a database in {options.home.path} holds what this program can't read "
+            f"({_first(group)}): it is damaged, or of a newer version. Keep a copy of the home, "
+            "and join again from a new one"
+        ) from None
 
 
-def _first(group: BaseExceptionGroup[NodeError]) -> NodeError:
+def _first(group: BaseExceptionGroup[_Error]) -> _Error:
     inner = group.exceptions[0]
-    return inner if isinstance(inner, NodeError) else _first(inner)
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 async def _run_locked(options: RunOptions) -> None:
@@ -107,9 +119,8 @@ async def _run_locked(options: RunOptions) -> None:
             nursery.start_soon(_watch_signals, stop, nursery.cancel_scope)
             await nursery.start(link.run)
             parts = _Parts(options, keys, link, limits, Announcer(sys.stdout), stop)
-            genesis = load_genesis(home) or await _first_genesis(parts)
+            genesis = load_genesis(home) or resume(home) or await _first_genesis(parts)
             if genesis is not None:
-                begin_chain(home, genesis)
                 await _run_node(parts, genesis)
             nursery.cancel_scope.cancel()
 
@@ -145,6 +156,8 @@ async def _ask_for_genesis(parts: _Parts) -> Genesis | None:
             def on_notice(notice: object) -> None:
                 parts.announcer.peer_news(notice)
                 match notice:
+                    case DialInVain():
+                        parts.announcer.dial_in_vain(notice.address, notice.reason)
                     case FederationFound() if not found_there:
                         found_there.append(notice)
                         nursery.cancel_scope.cancel()
@@ -167,6 +180,7 @@ async def _ask_for_genesis(parts: _Parts) -> Genesis | None:
         return None
     answer = found_there[0]
     genesis = decode_canonical(answer.genesis, Genesis)
+    begin_chain(parts.home, genesis)
     parts.announcer.federation_found(genesis, answer)
     return genesis
 
@@ -224,7 +238,7 @@ async def _stores(home: Home) -> AsyncIterator[dict[str, StagedStore]]:
         opened = {}
         for name in ("chain", "votes", "peers", "tasks"):
             path = getattr(home, name)
-            disk = stack.enter_context(LevelStore(path, create=name in ("peers", "tasks")))
+            disk = stack.enter_context(LevelStore(path, create=name == "peers"))
             opened[name] = StagedStore(disk)
         yield opened
 
@@ -284,11 +298,12 @@ async def _run_node(parts: _Parts, genesis: Genesis) -> None:
         )
         if options.config.bootstrap:
             peers.post(_bootstrap_event(parts))
-        app = make_app(service, token=home.read_token(), host=options.config.api.host)
+        app = make_app(service, token=home.read_token(), host=options.config.api.host, feed=chain)
         nursery.start_soon(chain.run)
         nursery.start_soon(tasks.run)
         nursery.start_soon(peers.run)
         nursery.start_soon(serve, app, listener)
+        nursery.start_soon(ClockWatch(peers.membership.table, parts.announcer).run)
         home.write_api(ApiFile(os.getpid(), host, port, parts.link.addresses()))
         parts.announcer.running(service.status(), parts.link.addresses(), f"http://{host}:{port}")
         try:
@@ -341,7 +356,7 @@ class _News:
                 self._nursery.start_soon(self._admit, notice)
             case WrongFederation() | BootstrapRefused():
                 log.error("joining failed", notice=str(notice))
-            case ApplicantArrived() | StandingChanged() | StatusChanged():
+            case ApplicantArrived() | StandingChanged() | StatusChanged() | DialInVain():
                 log.info("peer news", notice=str(notice))
             case _:
                 pass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from functools import partial
 from pathlib import Path
 
 import click
@@ -15,15 +14,12 @@ from memory.messages import Document
 from node.client import Client, RefusedError
 from node.demo.checking import check_offline, with_another_output, with_one_byte_changed
 from node.demo.cluster import Cluster, DemoError, Member, until
+from node.demo.growth import LEAST_FOR_A_FAULT, WAIT_S, grow
 from node.gateway.views import JsonObject, TaskView
 
-NAMES = ("ada", "ben", "cleo", "dora", "emil", "fay", "gus", "hana", "ivo", "jana")
-ALL_KINDS = ("embed", "rank", "summarize", "answer")
-_WAIT_S = 20.0
 _TASK_S = 60.0
 _TRANSFERS = 20
 _WIDTH = 88
-_LEAST_FOR_A_FAULT = 4
 
 
 class _Voice:
@@ -51,11 +47,12 @@ def tell(cluster: Cluster, nodes: int, given: Path, question: str, *, keep: bool
     """The whole story. Raises `NodeError`."""
     voice = _Voice()
     documents = _read(voice, given)
-    _grow(voice, cluster, nodes)
+    voice.step("A federation is founded, and grows by address and admission")
+    grow(cluster, nodes, voice.say)
     _show_peers(voice, cluster.members[-1])
     _transfer(voice, cluster.members)
     tasks = _work(voice, cluster.members, documents, question)
-    if nodes >= _LEAST_FOR_A_FAULT:
+    if nodes >= LEAST_FOR_A_FAULT:
         _lose_and_regain(voice, cluster)
     else:
         voice.step(f"{nodes} nodes tolerate no fault: nothing is killed (take --nodes 4)")
@@ -71,64 +68,6 @@ def _read(voice: _Voice, given: Path) -> tuple[Document, ...]:
     for left_out in reading.left_out:
         voice.say(f"left out: {left_out.name}: {left_out.reason}")
     return tuple(reading.documents)
-
-
-def _grow(voice: _Voice, cluster: Cluster, nodes: int) -> None:
-    """Found with one node; each further one joins by address, waits, and is admitted as a validator."""
-    voice.step("A federation of one is founded")
-    founder = cluster.start(NAMES[0], () if nodes > 1 else ALL_KINDS, None)
-    voice.say(f"{founder.name} {founder.short} at {founder.address}")
-    for name in NAMES[1:nodes]:
-        voice.step(f"{name} joins by address and is admitted")
-        member = cluster.start(name, ALL_KINDS, founder.address)
-        voice.say(f"{name} {member.short} waits as {member.client.status().role}")
-        _await_applicant(founder, member)
-        for judge in _judges(cluster.members, member):
-            _await_record(judge, member)
-            judge.client.admit(member.node_id, validator=True)
-        took = until(partial(_is_validator, member), _WAIT_S, f"{name} did not become a validator")
-        status = member.client.status()
-        voice.say(
-            f"validator after {took:.1f} s: epoch {status.epoch}, quorum power {status.quorum}, "
-            f"{status.faults_tolerated} may fail"
-        )
-    for member in cluster.members:
-        knows = partial(_knows_all, member, nodes - 1)
-        until(knows, _WAIT_S, f"{member.name} did not find all others")
-
-
-def _is_validator(member: Member) -> bool:
-    return member.client.status().role == "validator"
-
-
-def _knows_all(member: Member, others: int) -> bool:
-    peers = member.client.peers().peers
-    alive = sum(peer.status == "alive" for peer in peers)
-    return alive == others and member.client.not_ready() is None
-
-
-def _judges(members: list[Member], newcomer: Member) -> list[Member]:
-    """Whose word is needed: below four validators the founder holds the quorum alone."""
-    others = [one for one in members if one is not newcomer]
-    return others if len(others) >= _LEAST_FOR_A_FAULT else others[:1]
-
-
-def _await_applicant(founder: Member, member: Member) -> None:
-    def is_known() -> bool:
-        applicants = founder.client.peers(applicants=True).peers
-        return any(one.node_id == member.node_id and one.name for one in applicants)
-
-    until(is_known, _WAIT_S, f"{founder.name} did not see {member.name} apply")
-
-
-def _await_record(judge: Member, member: Member) -> None:
-    """Until a validator has heard of the candidate, it can't speak for it."""
-
-    def is_known() -> bool:
-        known = (*judge.client.peers().peers, *judge.client.peers(applicants=True).peers)
-        return any(one.node_id == member.node_id and one.name for one in known)
-
-    until(is_known, _WAIT_S, f"{judge.name} did not hear of {member.name}")
 
 
 def _show_peers(voice: _Voice, member: Member) -> None:
@@ -147,14 +86,14 @@ def _transfer(voice: _Voice, members: list[Member]) -> None:
         payer, payee = members[index % len(members)], members[(index + 1) % len(members)]
         sent.append((payer.client, payer.client.transfer(payee.node_id, index + 1).tx_hash))
     for client, name in sent:
-        view = client.await_transaction(name, _WAIT_S)
+        view = client.await_transaction(name, WAIT_S)
         if view.status != "finalized":
             raise DemoError(f"the transfer {name} is {view.status}: {view.reason}")
     status = members[0].client.status()
     voice.say(f"all final after {time.monotonic() - began:.2f} s, height {status.height}")
     began = time.monotonic()
     one = members[0].client.transfer(members[-1].node_id, 1)
-    members[0].client.await_transaction(one.tx_hash, _WAIT_S)
+    members[0].client.await_transaction(one.tx_hash, WAIT_S)
     voice.say(f"one more, alone: final after {1000 * (time.monotonic() - began):.0f} ms")
 
 
@@ -221,7 +160,7 @@ def _lose_and_regain(voice: _Voice, cluster: Cluster) -> None:
     before = founder.client.status()
     began = time.monotonic()
     view = founder.client.await_transaction(
-        founder.client.transfer(cluster.members[1].node_id, 1).tx_hash, _WAIT_S
+        founder.client.transfer(cluster.members[1].node_id, 1).tx_hash, WAIT_S
     )
     took = time.monotonic() - began
     after = founder.client.status()
@@ -231,7 +170,7 @@ def _lose_and_regain(voice: _Voice, cluster: Cluster) -> None:
     for index in range(_TRANSFERS):
         payer, payee = living[index % len(living)], living[(index + 1) % len(living)]
         name = payer.client.transfer(payee.node_id, 1).tx_hash
-        payer.client.await_transaction(name, _WAIT_S)
+        payer.client.await_transaction(name, WAIT_S)
     height = founder.client.status().height
     voice.say(f"{_TRANSFERS} more transfers without it, height {height}")
     voice.step(f"{lost.name} is started again")
@@ -239,14 +178,14 @@ def _lose_and_regain(voice: _Voice, cluster: Cluster) -> None:
     cluster.restart(lost)
     until(
         lambda: lost.client.status().height >= height,
-        _WAIT_S,
+        WAIT_S,
         f"{lost.name} did not catch up",
     )
     took = time.monotonic() - began
     theirs, ours = founder.client.status(), lost.client.status()
     until(
         lambda: _same_state(founder, lost),
-        _WAIT_S,
+        WAIT_S,
         f"{lost.name} has another state than the others",
     )
     voice.say(f"caught up to height {ours.height} after {took:.1f} s, the same state root:")
@@ -264,7 +203,7 @@ def _prove(voice: _Voice, cluster: Cluster, task: TaskView) -> Path:
     founder = cluster.members[0]
     assert task.tx_hash is not None
     name = task.tx_hash
-    until(lambda: _receipt(founder, name) is not None, _WAIT_S, "the receipt was not certified")
+    until(lambda: _receipt(founder, name) is not None, WAIT_S, "the receipt was not certified")
     path = cluster.folder / "receipt.json"
     path.write_text(json.dumps(_receipt(founder, name), indent=2))
     sound = check_offline(path, founder.home.genesis)

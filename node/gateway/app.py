@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from node.config import ApiAddress
 from node.errors import NodeError
+from node.gateway.bulk import BlockFeed, Bulk
 from node.gateway.facade import Facade, Problem
 from node.gateway.guard import Guard, OwnerCheck, is_loopback
 from node.gateway.problems import on_bug, on_http_error, on_node_error, on_problem
@@ -32,8 +33,11 @@ class ApiAddressError(NodeError):
     """The HTTP interface can't listen where it should; the text says what to do."""
 
 
-def make_app(facade: Facade, *, token: str, host: str) -> ASGIApp:
-    """The application for one node. `host` is where it listens, `token` what its owner shows."""
+def make_app(facade: Facade, *, token: str, host: str, feed: BlockFeed | None = None) -> ASGIApp:
+    """The application for one node. `host` is where it listens, `token` what its owner shows.
+
+    With a `feed` it also has the wide doors of `bulk.py`.
+    """
     reads, writes = Reads(facade), Writes(facade, OwnerCheck(token))
     routes = [
         Route("/health", reads.health),
@@ -55,6 +59,12 @@ def make_app(facade: Facade, *, token: str, host: str) -> ASGIApp:
         Route("/api/v2/invites", writes.invite, methods=["POST"]),
         Route("/api/v2/admissions", writes.admit, methods=["POST"]),
     ]
+    if feed is not None:
+        bulk = Bulk(facade, feed)
+        routes[:0] = [
+            Route("/api/v2/transactions/batch", bulk.submit, methods=["POST"]),
+            Route("/api/v2/blocks/stream", bulk.stream),
+        ]
     app = Starlette(
         routes=routes,
         exception_handlers={

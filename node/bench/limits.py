@@ -1,0 +1,45 @@
+"""The walls of this machine, measured in the same run as what is held against them."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from statistics import median
+
+from gossip.identity import Ed25519Signer, Ed25519Verifier
+
+_VERIFICATIONS = 2_000
+_SYNCS = 200
+_BLOCK_BYTES = 4_096
+
+
+def verifications_per_cpu_second() -> float:
+    """How many Ed25519 signatures one core checks in a second."""
+    signer, verifier = Ed25519Signer(bytes(32)), Ed25519Verifier()
+    message = bytes(180)
+    signature = signer.sign(message)
+    began = time.process_time()
+    for _ in range(_VERIFICATIONS):
+        assert verifier.verify(signer.public, message, signature)
+    return _VERIFICATIONS / (time.process_time() - began)
+
+
+def fdatasync_p50_ms(folder: Path) -> float:
+    """The median time of writing 4 KiB to a file and `fdatasync`, on the disk of `folder`."""
+    taken = []
+    path = folder / "sync-probe"
+    with path.open("wb", buffering=0) as file:
+        for _ in range(_SYNCS):
+            began = time.perf_counter()
+            file.write(bytes(_BLOCK_BYTES))
+            os.fdatasync(file.fileno())
+            taken.append(time.perf_counter() - began)
+    path.unlink()
+    return 1000 * median(taken)
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and its ended children so far, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")

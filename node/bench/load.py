@@ -1,0 +1,150 @@
+"""Clients in a closed loop: each has one signed transaction under way and sends the next when it knows it is final.
+
+Signing is done beforehand. What several clients send at the same moment shares one request, as a proxy in front of
+them would do; the requests go to the nodes in turn. A transaction counts as final when a block with it has come from a
+node's stream and the block's commit certificate has been checked.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import httpx2
+import trio
+import trio.lowlevel
+
+from consensus.certificates import certificate_fault
+from consensus.messages import CertifiedBlock, Transactions
+from consensus.quorum import ValidatorSet
+from consensus.transactions import Transaction
+from gossip.codec import Digest, decode, encode
+from gossip.identity import Ed25519Verifier
+from node.errors import NodeError
+
+_MAX_BATCH = 1_000
+_FAREWELL_S = 10
+
+
+class LoadError(NodeError):
+    """The load could not be applied as meant; figures would be wrong."""
+
+
+@dataclass(slots=True)
+class Measured:
+    """What the clients saw."""
+
+    latencies_s: list[float] = field(default_factory=list)
+    blocks: int = 0
+    began: float = 0.0
+    ended: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """From the first submission to the last finality that counts."""
+        return self.ended - self.began
+
+    def percentile_ms(self, share: float) -> float:
+        """The latency that this share of transactions does not exceed."""
+        ordered = sorted(self.latencies_s)
+        return 1000 * ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
+
+
+class Load:
+    """`wallets[i]` holds the transactions of client i in the order of their nonces."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        wallets: Sequence[Sequence[Transaction]],
+        members: ValidatorSet,
+        chain: Digest,
+    ) -> None:
+        self._urls, self._members, self._chain = urls, members, chain
+        self._wallets = [iter(wallet) for wallet in wallets]
+        self._outbox: list[bytes] = []
+        self._under_way: dict[bytes, tuple[int, float]] = {}
+        self._wake = trio.Event()
+        self._closed = False
+        self._listening = trio.Event()
+        self._idle = trio.Event()
+        self.measured = Measured()
+
+    async def run(self, seconds: float, first_height: int) -> None:
+        """Send for this long, then wait for what is still under way. Raises `LoadError`."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen, first_height)
+            for url in self._urls:
+                nursery.start_soon(self._send, url)
+            await self._listening.wait()
+            self.measured.began = time.perf_counter()
+            for client in range(len(self._wallets)):
+                self._next(client)
+            await trio.sleep(seconds)
+            self._closed = True
+            with trio.move_on_after(_FAREWELL_S):
+                await self._idle.wait()
+            nursery.cancel_scope.cancel()
+
+    def _next(self, client: int) -> None:
+        transaction = next(self._wallets[client], None)
+        if transaction is None or self._closed:
+            return
+        self._under_way[transaction.id] = (client, time.perf_counter())
+        self._outbox.append(transaction.raw)
+        self._wake.set()
+
+    async def _send(self, url: str) -> None:
+        async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
+            while True:
+                if not self._outbox:
+                    self._wake = trio.Event()
+                    await self._wake.wait()
+                await trio.lowlevel.checkpoint()
+                batch, self._outbox = self._outbox[:_MAX_BATCH], self._outbox[_MAX_BATCH:]
+                if batch:
+                    await self._post(http, batch)
+
+    async def _post(self, http: httpx2.AsyncClient, batch: list[bytes]) -> None:
+        response = await http.post(
+            "/api/v2/transactions/batch", content=encode(Transactions(tuple(batch)))
+        )
+        if response.status_code != httpx2.codes.ACCEPTED or response.json()["refused"]:
+            raise LoadError(f"a batch of {len(batch)} was not taken: {response.text[:300]}")
+
+    async def _listen(self, height: int) -> None:
+        url = f"{self._urls[0]}/api/v2/blocks/stream?from={height}"
+        async with (
+            httpx2.AsyncClient(trust_env=False, timeout=None) as http,
+            http.stream("GET", url) as response,
+        ):
+            self._listening.set()
+            received = bytearray()
+            async for chunk in response.aiter_raw():
+                received += chunk
+                while len(received) >= 4 + int.from_bytes(received[:4], "big"):
+                    size = int.from_bytes(received[:4], "big")
+                    self._on_block(bytes(received[4 : 4 + size]))
+                    del received[: 4 + size]
+
+    def _on_block(self, data: bytes) -> None:
+        item = decode(data, CertifiedBlock)
+        fault = certificate_fault(item.certificate, self._members, self._chain, Ed25519Verifier())
+        if fault or item.certificate.ballot.digest != item.block.digest or item.block.malformed():
+            raise LoadError(f"block {item.block.height} is not certified: {fault}")
+        now = time.perf_counter()
+        known = 0
+        for transaction in item.block.transactions:
+            under_way = self._under_way.pop(transaction.id, None)
+            if under_way is not None:
+                known += 1
+                client, sent = under_way
+                self.measured.latencies_s.append(now - sent)
+                self._next(client)
+        if self._closed and not self._under_way:
+            self._idle.set()
+        self.measured.blocks += known > 0
+        if known:
+            self.measured.ended = now

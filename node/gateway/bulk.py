@@ -1,0 +1,91 @@
+"""The wide doors for programs: many transactions in one request, and the chain as a stream of blocks. Both binary.
+
+`POST /api/v2/transactions/batch` takes the canonical bytes of `consensus.messages.Transactions`. Signatures are checked
+in a thread, all of them before the first is offered.
+
+`GET /api/v2/blocks/stream?from=HEIGHT` sends each final block from that height on as it comes: four bytes of length,
+big-endian, then the canonical bytes of a `consensus.messages.CertifiedBlock`. A client checks one certificate a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import trio
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from consensus.mempool import RefusalCode, Refused
+from consensus.messages import Transactions
+from consensus.transactions import Transaction, decode_transaction
+from gossip.codec import DecodeError, decode
+from gossip.identity import Ed25519Verifier
+from node.gateway.facade import Facade, Problem
+from node.gateway.fields import query_number, read_body
+from node.gateway.reads import json_response
+
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+_MAX_HEIGHT = 2**62
+
+
+class BlockFeed(Protocol):
+    """Final blocks as they come."""
+
+    def certified_block(self, height: int) -> bytes | None:
+        """The canonical bytes of a `CertifiedBlock`; None while the block is not final."""
+
+    async def until_durable(self, height: int) -> None:
+        """Return when the block at this height is final and on disk."""
+
+
+class Bulk:
+    """One method for each wide door."""
+
+    def __init__(self, facade: Facade, feed: BlockFeed) -> None:
+        self._facade, self._feed = facade, feed
+        self._verifier = Ed25519Verifier()
+
+    async def submit(self, request: Request) -> Response:
+        """Take up to 2,000 signed transactions; says which ones were refused, and why."""
+        body = await read_body(request, MAX_BATCH_BYTES)
+        transactions = await trio.to_thread.run_sync(self._checked, body)
+        answers = await self._facade.submit(transactions)
+        refused = [
+            {"txHash": one.id.hex(), "code": answer.code.value, "reason": answer.reason}
+            for one, answer in zip(transactions, answers, strict=True)
+            if isinstance(answer, Refused) and answer.code is not RefusalCode.DUPLICATE
+        ]
+        taken = len(transactions) - len(refused)
+        return json_response({"taken": taken, "refused": refused}, 202)
+
+    def _checked(self, body: bytes) -> tuple[Transaction, ...]:
+        try:
+            batch = decode(body, Transactions)
+            transactions = tuple(decode_transaction(raw) for raw in batch.raw)
+        except DecodeError as error:
+            raise Problem(
+                400, "bad_batch", f"not the canonical bytes of transactions: {error}"
+            ) from None
+        for index, transaction in enumerate(transactions):
+            if not transaction.is_signed(self._verifier):
+                raise Problem(
+                    422,
+                    "bad_signature",
+                    f"the transaction with index {index} is not signed by its sender; "
+                    "none of the batch was taken",
+                )
+        return transactions
+
+    async def stream(self, request: Request) -> Response:
+        """Send blocks for as long as the caller listens."""
+        first = query_number(request, "from", 1, _MAX_HEIGHT)
+        return StreamingResponse(self._blocks(first), media_type="application/octet-stream")
+
+    async def _blocks(self, height: int) -> AsyncIterator[bytes]:
+        while True:
+            await self._feed.until_durable(height)
+            block = self._feed.certified_block(height)
+            assert block is not None
+            yield len(block).to_bytes(4, "big") + block
+            height += 1
