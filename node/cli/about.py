@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import click
 
@@ -68,7 +69,7 @@ def identity(session: Session) -> None:
 @with_session
 def peers(session: Session, *, applicants: bool, watch: bool) -> None:
     """Show the nodes that this one knows."""
-    with session.client() as client:
+    with session.client() as client, suppress(KeyboardInterrupt):
         view = client.peers(applicants=applicants)
         session.tell(view, _peers_text(view, applicants=applicants))
         while watch:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +76,7 @@ async def cli(home_path: Path) -> AsyncIterator[Running]:
 async def test_status_tells_the_promised_keys_and_how_many_faults_are_stood(cli: Running) -> None:
     told = await cli("status", "--json")
     assert told.code == 0
-    assert told.json.keys() == STATUS_KEYS
+    assert told.json.keys() >= STATUS_KEYS
     shown = await cli("status")
     assert "tolerates no faulty validator" in shown.out
     assert told.json["node_id"] in shown.out
@@ -83,7 +85,7 @@ async def test_status_tells_the_promised_keys_and_how_many_faults_are_stood(cli:
 async def test_a_transfer_ends_as_the_federation_decided(cli: Running) -> None:
     paid = await cli("tx", "transfer", BOB.hex(), "5", "--wait", "--json")
     assert paid.code == 0
-    assert paid.json.keys() == TRANSACTION_KEYS
+    assert paid.json.keys() >= TRANSACTION_KEYS
     assert (paid.json["status"], paid.json["height"]) == ("finalized", 1)
     shown = await cli("tx", "show", paid.json["txHash"][:8], "--json")
     assert shown.json == paid.json
@@ -97,7 +99,7 @@ async def test_blocks_are_shown_by_height_and_hash(cli: Running) -> None:
     assert "no block yet" in (await cli("block", "list")).out
     cli.node.execute(Transfer(BOB, 5))
     by_height = await cli("block", "show", "1", "--json")
-    assert by_height.json.keys() == BLOCK_KEYS
+    assert by_height.json.keys() >= BLOCK_KEYS
     by_hash = await cli("block", "show", by_height.json["hash"][:10], "--json")
     assert by_hash.json == by_height.json
     missing = await cli("block", "show", "9")
@@ -108,9 +110,23 @@ async def test_blocks_are_shown_by_height_and_hash(cli: Running) -> None:
 async def test_peers_and_applicants(cli: Running) -> None:
     assert (await cli("peers", "--json")).json == {"peers": []}
     asking = await cli("peers", "--applicants", "--json")
-    assert asking.json["peers"][0].keys() == PEER_KEYS
+    assert asking.json["peers"][0].keys() >= PEER_KEYS
     shown = await cli("peers", "--applicants")
     assert f"bizra-node admit {STRANGER.node_id[:12]}" in shown.out
+
+
+async def test_watching_goes_on_until_ctrl_c_which_is_no_error(cli: Running) -> None:
+    async with trio.open_nursery() as nursery:
+        words = [sys.executable, "-m", "node.cli", "--home", str(cli.home), "--json"]
+        watching = await nursery.start(
+            partial(
+                trio.run_process, [*words, "peers", "--watch"], stdout=subprocess.PIPE, check=False
+            )
+        )
+        assert await watching.stdout.receive_some() == b'{"peers": []}\n'
+        assert await watching.stdout.receive_some() == b'{"peers": []}\n'
+        watching.send_signal(signal.SIGINT)
+        assert await watching.wait() == 0
 
 
 async def test_a_newcomer_is_invited_or_admitted_by_the_first_digits_of_its_id(
@@ -138,7 +154,7 @@ async def test_a_task_is_read_from_files_and_its_result_shown(cli: Running, tmp_
     words = ("task", "submit", "answer", "--input", str(folder), "--query", "Why do bees dance?")
     done = await cli(*words, "--wait", "--json")
     assert done.code == 0
-    assert done.json.keys() == TASK_KEYS | {"reason"}
+    assert done.json.keys() >= TASK_KEYS | {"reason"}
     assert "photo.jpg is left out" in done.err
     (request,) = cli.node.requests
     assert request.input == _answer_input("bees.md", "Why do bees dance?", request.input)
@@ -203,7 +219,7 @@ async def test_a_receipt_is_verified_offline_and_not_after_one_changed_byte(
     words = ("verify", str(file), "--genesis", str(genesis), "--json")
     good = await call(tmp_path / "none", *words)
     assert good.code == 0
-    assert good.json.keys() == VERDICT_KEYS
+    assert good.json.keys() >= VERDICT_KEYS
     assert good.json["valid"]
     text = file.read_text()
     at = text.index('"state_root": "') + 20

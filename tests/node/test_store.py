@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.store import LevelStore, StagedStore, StoreError, StoreFault
@@ -169,6 +169,7 @@ WRITES = st.lists(st.tuples(KEYS, st.none() | st.binary(max_size=3)), max_size=4
 STEPS = st.lists(st.one_of(WRITES, st.just("flush"), st.just("settle")), max_size=12)
 
 
+@settings(max_examples=40)  # each makes a database
 @given(steps=STEPS)
 def test_staged_reads_equal_those_of_a_store_that_wrote_at_once(
     tmp_path_factory: pytest.TempPathFactory, steps: list[list[tuple[bytes, bytes | None]] | str]
