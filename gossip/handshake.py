@@ -61,12 +61,14 @@ class Handshake:
         return self._gate.introductions.federation() or self._found
 
     def say_hello(self, out: list[MembershipEffect], peer: NodeId, link: Link) -> None:
-        """Introduce ourselves; an invite is shown to its issuer alone."""
-        link.nonce, link.hello_ms, link.hellos = (
-            next(self._nonces),
-            self._gate.now_ms,
-            link.hellos + 1,
-        )
+        """Introduce ourselves; an invite is shown to its issuer alone.
+
+        Said again, it has the same nonce, so that a late answer to the first one counts.
+        """
+        if link.hellos == 0:
+            link.nonce = next(self._nonces)
+        link.hellos += 1
+        link.hello_ms = self._gate.now_ms
         federation = own = None
         if self._home is not None:
             federation, own = self._home.federation, self._home.exchange.own.signed

@@ -64,6 +64,7 @@ from gossip.messages import (
     Ping,
     Pong,
     Records,
+    Standing,
     Welcome,
     federation_of,
 )
@@ -86,7 +87,7 @@ DIAL_TIMER = "membership/dial"
 PULL_TIMER = "membership/pull"
 SPREAD_TIMER = "membership/spread"
 
-_MAX_HELLOS = 5
+_HELLO_DOUBLINGS = 4
 _MAX_PINGS = 8
 _ASKED_AFTER_ADMISSION = 3
 _FETCH_ANSWERS = 4
@@ -460,9 +461,10 @@ class Membership:
             self._home.exchange.table.forgive(gap_ms)
 
     def _tend(self, out: list[MembershipEffect], peer: NodeId, link: Link) -> None:
-        """Say hello again if the first was lost; drop who is frozen, so that it can come back."""
-        unanswered = link.told is None and link.hellos < _MAX_HELLOS
-        if unanswered and self._gate.now_ms - link.hello_ms >= self._timing.hello_ms:
+        """Say hello again, in case it or its answer was lost; drop who is frozen."""
+        patience_ms = self._timing.hello_ms << min(link.hellos - 1, _HELLO_DOUBLINGS)
+        is_settled = link.told is Standing.MEMBER or (link.told is not None and self._home is None)
+        if not is_settled and self._gate.now_ms - link.hello_ms >= patience_ms:
             self._handshake.say_hello(out, peer, link)
         if self._home is None:
             return

@@ -413,6 +413,18 @@ def test_who_is_removed_is_told_and_loses_its_rights() -> None:
     assert not town.residents[node(1)].core.is_member(node(3))
 
 
+def test_an_applicant_asks_again_in_case_its_admission_was_told_in_vain() -> None:
+    town = founded(1)
+    newcomer = town.settle(9, role=None, ledger={}, bootstrap=(address(1),))
+    town.run(500)
+    town.residents[node(1)].silent = True
+    admit(town, 9)
+    town.run(500)
+    town.residents[node(1)].silent = False
+    town.run(40_000)
+    assert newcomer.told(StandingChanged)[-1].standing is Standing.MEMBER
+
+
 def test_a_searching_core_only_asks() -> None:
     town = founded(1)
     seeker = town.settle(9, role=None, genesis=None, ledger={}, bootstrap=(address(1),))
