@@ -179,26 +179,25 @@ async def test_standard_input_is_a_document(cli: Running) -> None:
     assert request.input.texts == ("Grüße",)  # type: ignore[union-attr] # it is an embedding
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "told"),
-    [
-        (("submit", "paint", "--input", "-"), 2, "there is no task kind 'paint'"),
-        (("submit", "rank", "--input", "-"), 2, "rank needs a question"),
-        (("submit", "embed"), 2, "embed needs something to work on"),
-        (("submit", "summarize", "--query", "x", "--input", "-"), 2, "--query is not for"),
-        (("submit", "embed", "--sentences", "3", "--input", "-"), 2, "--sentences is for"),
-        (("submit", "embed", "--input", "/nowhere/at/all"), 1, "/nowhere/at/all does not exist"),
-        (("submit", "embed", "--input", sys.executable), 1, "larger than|binary|not text"),
-        (("show", "0000"), 1, "no known task id begins with 0000"),
-        (("show", "xyz"), 1, "is no task id"),
-    ],
-)
-async def test_a_wrong_task_is_told(
-    cli: Running, words: tuple[str, ...], code: int, told: str
-) -> None:
-    ended = await cli("task", *words, given=b"text")
-    assert ended.code == code
-    assert any(part in ended.err for part in told.split("|")), ended.err
+WRONG_TASKS: list[tuple[tuple[str, ...], int, str]] = [
+    (("submit", "paint", "--input", "-"), 2, "there is no task kind 'paint'"),
+    (("submit", "rank", "--input", "-"), 2, "rank needs a question"),
+    (("submit", "embed"), 2, "embed needs something to work on"),
+    (("submit", "summarize", "--query", "x", "--input", "-"), 2, "--query is not for"),
+    (("submit", "embed", "--sentences", "3", "--input", "-"), 2, "--sentences is for"),
+    (("submit", "embed", "--input", "/nowhere/at/all"), 1, "/nowhere/at/all does not exist"),
+    (("submit", "embed", "--input", sys.executable), 1, "larger than|binary|not text"),
+    (("show", "0000"), 1, "no known task id begins with 0000"),
+    (("show", "xyz"), 1, "is no task id"),
+]
+
+
+async def test_a_wrong_task_is_told(cli: Running, subtests: pytest.Subtests) -> None:
+    for words, code, told in WRONG_TASKS:
+        with subtests.test(words=words):
+            ended = await cli("task", *words, given=b"text")
+            assert ended.code == code
+            assert any(part in ended.err for part in told.split("|")), ended.err
     assert cli.node.requests == []
 
 
@@ -269,32 +268,40 @@ async def unused_port() -> int:
     return port
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("nonsense",),
-        ("tx", "transfer", "abcd"),
-        ("tx", "transfer", "abcd", "five"),
-        ("tx", "transfer", "abcd", "0"),
-        ("tx", "transfer", "abcd", "-5"),
-        ("status", "--loud"),
-        ("block", "list", "--limit", "0"),
-        ("run", "--api", "7440"),
-        ("run", "--listen", "0.0.0.0:7430"),
-        ("run", "--bootstrap", "bizra1-aaaa"),
-        ("run", "--bootstrap", "nowhere"),
-        ("run", "--found", "Town", "--bootstrap", "/ip4/127.0.0.1/tcp/1"),
-        ("init", "--name", ""),
-    ],
-)
+WRONG_USAGE: list[tuple[str, ...]] = [
+    ("nonsense",),
+    ("tx", "transfer", "abcd"),
+    ("tx", "transfer", "abcd", "five"),
+    ("tx", "transfer", "abcd", "0"),
+    ("tx", "transfer", "abcd", "-5"),
+    ("status", "--loud"),
+    ("block", "list", "--limit", "0"),
+    ("run", "--api", "7440"),
+    ("run", "--listen", "0.0.0.0:7430"),
+    ("run", "--bootstrap", "bizra1-aaaa"),
+    ("run", "--bootstrap", "nowhere"),
+    ("run", "--found", "Town", "--bootstrap", "/ip4/127.0.0.1/tcp/1"),
+    ("init", "--name", ""),
+]
+
+
 async def test_wrong_usage_ends_with_2_and_says_what_is_wrong(
-    tmp_path: Path, words: tuple[str, ...]
+    tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
-    ended = await call(tmp_path / "home", *words)
-    assert ended.code == 2
-    assert "Error: " in ended.err
-    assert "Traceback" not in ended.err
-    assert ended.out == ""
+    ended: dict[tuple[str, ...], Ended] = {}
+
+    async def run(words: tuple[str, ...]) -> None:
+        ended[words] = await call(tmp_path / "home", *words)
+
+    async with trio.open_nursery() as nursery:
+        for words in WRONG_USAGE:
+            nursery.start_soon(run, words)
+    for words, one in ended.items():
+        with subtests.test(words=words):
+            assert one.code == 2
+            assert "Error: " in one.err
+            assert "Traceback" not in one.err
+            assert one.out == ""
 
 
 async def test_help_and_status_load_nothing_heavy(home_path: Path) -> None:

@@ -151,55 +151,59 @@ async def test_a_transaction_that_waits_already_is_answered_alike(caller: Caller
     assert again.json() == first.json()
 
 
-@pytest.mark.parametrize(
-    ("change", "status", "code"),
-    [
-        ({"amount": str(10**18)}, 422, "bad_signature"),
-        ({"to": "00" * 32}, 422, "bad_signature"),
-        ({"from": "00" * 32}, 422, "bad_signature"),
-        ({"expiry_height": 5}, 422, "bad_signature"),
-        ({"amount": "-5"}, 400, "bad_field"),
-        ({"amount": "0"}, 400, "bad_field"),
-        ({"amount": "5.0"}, 400, "bad_field"),
-        ({"amount": "\u0665"}, 400, "bad_field"),
-        ({"amount": str(2**63)}, 400, "bad_field"),
-        ({"amount": 5}, 400, "bad_field"),
-        ({"nonce": -1}, 400, "bad_field"),
-        ({"nonce": 2**64}, 400, "bad_field"),
-        ({"nonce": True}, 400, "bad_field"),
-        ({"nonce": 1.5}, 400, "bad_field"),
-        ({"to": "AB" * 32}, 400, "bad_field"),
-        ({"to": "ab"}, 400, "bad_field"),
-        ({"to": None}, 400, "bad_field"),
-        ({"signature": "00"}, 400, "bad_field"),
-        ({"memo": "hi"}, 400, "unknown_field"),
-        ({"raw": "00"}, 400, "bad_transaction"),
-        ({"raw": "0"}, 400, "bad_field"),
-    ],
-)
-async def test_a_wrong_field_is_told_with_a_code(
-    caller: Caller, change: dict[str, Any], status: int, code: str
-) -> None:
-    response = await caller.post("/api/v2/transactions", {**caller.signed(), **change}, owner=False)
-    assert (response.status_code, code_of(response)) == (status, code)
+WRONG_FIELDS: list[tuple[dict[str, Any], int, str]] = [
+    ({"amount": str(10**18)}, 422, "bad_signature"),
+    ({"to": "00" * 32}, 422, "bad_signature"),
+    ({"from": "00" * 32}, 422, "bad_signature"),
+    ({"expiry_height": 5}, 422, "bad_signature"),
+    ({"amount": "-5"}, 400, "bad_field"),
+    ({"amount": "0"}, 400, "bad_field"),
+    ({"amount": "5.0"}, 400, "bad_field"),
+    ({"amount": "\u0665"}, 400, "bad_field"),
+    ({"amount": str(2**63)}, 400, "bad_field"),
+    ({"amount": 5}, 400, "bad_field"),
+    ({"nonce": -1}, 400, "bad_field"),
+    ({"nonce": 2**64}, 400, "bad_field"),
+    ({"nonce": True}, 400, "bad_field"),
+    ({"nonce": 1.5}, 400, "bad_field"),
+    ({"to": "AB" * 32}, 400, "bad_field"),
+    ({"to": "ab"}, 400, "bad_field"),
+    ({"to": None}, 400, "bad_field"),
+    ({"signature": "00"}, 400, "bad_field"),
+    ({"memo": "hi"}, 400, "unknown_field"),
+    ({"raw": "00"}, 400, "bad_transaction"),
+    ({"raw": "0"}, 400, "bad_field"),
+]
+
+
+async def test_a_wrong_field_is_told_with_a_code(caller: Caller, subtests: pytest.Subtests) -> None:
+    for change, status, code in WRONG_FIELDS:
+        with subtests.test(change=change):
+            response = await caller.post(
+                "/api/v2/transactions", {**caller.signed(), **change}, owner=False
+            )
+            assert (response.status_code, code_of(response)) == (status, code)
     assert caller.node.engine.height == 0
 
 
-@pytest.mark.parametrize("name", ["from", "to", "amount", "nonce", "signature"])
-async def test_a_missing_field_is_named(caller: Caller, name: str) -> None:
-    fields = caller.signed()
-    del fields[name]
-    response = await caller.post("/api/v2/transactions", fields, owner=False)
-    assert code_of(response) == "missing_field"
-    assert response.json()["detail"].startswith(f"{name}:")
+async def test_a_missing_field_is_named(caller: Caller, subtests: pytest.Subtests) -> None:
+    for name in ("from", "to", "amount", "nonce", "signature"):
+        with subtests.test(name=name):
+            fields = caller.signed()
+            del fields[name]
+            response = await caller.post("/api/v2/transactions", fields, owner=False)
+            assert code_of(response) == "missing_field"
+            assert response.json()["detail"].startswith(f"{name}:")
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"null", b"7", b"\xff\xfe", b'{"a": "\\ud800"}', b"[" * 100_000]
-)
-async def test_rubbish_is_no_json_object(caller: Caller, body: bytes) -> None:
-    response = await caller.post("/api/v2/transactions", body, owner=False)
-    assert (response.status_code, code_of(response)) == (400, "bad_json")
+RUBBISH = (b"", b"{", b"[]", b"null", b"7", b"\xff\xfe", b'{"a": "\\ud800"}', b"[" * 100_000)
+
+
+async def test_rubbish_is_no_json_object(caller: Caller, subtests: pytest.Subtests) -> None:
+    for body in RUBBISH:
+        with subtests.test(body=body[:20]):
+            response = await caller.post("/api/v2/transactions", body, owner=False)
+            assert (response.status_code, code_of(response)) == (400, "bad_json")
 
 
 async def test_an_overdraft_and_a_replay_are_refused_with_the_mempool_s_words(
@@ -302,33 +306,34 @@ async def test_a_body_is_bounded_announced_or_not(caller: Caller) -> None:
         assert (response.status_code, code_of(response)) == (413, "body_too_large")
 
 
-@pytest.mark.parametrize(
-    ("path", "status", "code"),
-    [
-        ("/", 404, "unknown_path"),
-        ("/api/v2/status/", 404, "unknown_path"),
-        ("/api/v2/blocks/7", 404, "unknown_block"),
-        ("/api/v2/blocks/0", 404, "unknown_block"),
-        (f"/api/v2/blocks/{'ab' * 32}", 404, "unknown_block"),
-        ("/api/v2/blocks/-1", 400, "bad_id"),
-        ("/api/v2/blocks?limit=0", 400, "bad_parameter"),
-        ("/api/v2/blocks?limit=101", 400, "bad_parameter"),
-        ("/api/v2/blocks?limit=x", 400, "bad_parameter"),
-        ("/api/v2/blocks?before=0", 400, "bad_parameter"),
-        ("/api/v2/peers?applicants=yes", 400, "bad_parameter"),
-        ("/api/v2/accounts/xyz", 400, "bad_id"),
-        ("/api/v2/accounts/abc", 400, "bad_id"),
-        ("/api/v2/accounts/%00%ff", 400, "bad_id"),
-        (f"/api/v2/accounts/{'ab' * 32}", 404, "unknown_account"),
-        (f"/api/v2/transactions/{'ab' * 32}", 404, "unknown_transaction"),
-        (f"/api/v2/transactions/{'ab' * 32}/receipt", 404, "unknown_transaction"),
-        (f"/api/v2/tasks/{'ab' * 32}", 404, "unknown_task"),
-        (f"/api/v2/tasks/{'ab' * 33}", 400, "bad_id"),
-    ],
-)
-async def test_what_is_not_there_is_told(caller: Caller, path: str, status: int, code: str) -> None:
-    response = await caller.get(path)
-    assert (response.status_code, code_of(response)) == (status, code)
+NOT_THERE = [
+    ("/", 404, "unknown_path"),
+    ("/api/v2/status/", 404, "unknown_path"),
+    ("/api/v2/blocks/7", 404, "unknown_block"),
+    ("/api/v2/blocks/0", 404, "unknown_block"),
+    (f"/api/v2/blocks/{'ab' * 32}", 404, "unknown_block"),
+    ("/api/v2/blocks/-1", 400, "bad_id"),
+    ("/api/v2/blocks?limit=0", 400, "bad_parameter"),
+    ("/api/v2/blocks?limit=101", 400, "bad_parameter"),
+    ("/api/v2/blocks?limit=x", 400, "bad_parameter"),
+    ("/api/v2/blocks?before=0", 400, "bad_parameter"),
+    ("/api/v2/peers?applicants=yes", 400, "bad_parameter"),
+    ("/api/v2/accounts/xyz", 400, "bad_id"),
+    ("/api/v2/accounts/abc", 400, "bad_id"),
+    ("/api/v2/accounts/%00%ff", 400, "bad_id"),
+    (f"/api/v2/accounts/{'ab' * 32}", 404, "unknown_account"),
+    (f"/api/v2/transactions/{'ab' * 32}", 404, "unknown_transaction"),
+    (f"/api/v2/transactions/{'ab' * 32}/receipt", 404, "unknown_transaction"),
+    (f"/api/v2/tasks/{'ab' * 32}", 404, "unknown_task"),
+    (f"/api/v2/tasks/{'ab' * 33}", 400, "bad_id"),
+]
+
+
+async def test_what_is_not_there_is_told(caller: Caller, subtests: pytest.Subtests) -> None:
+    for path, status, code in NOT_THERE:
+        with subtests.test(path=path):
+            response = await caller.get(path)
+            assert (response.status_code, code_of(response)) == (status, code)
 
 
 async def test_a_wrong_method_is_told_with_those_that_are_allowed(caller: Caller) -> None:
@@ -377,25 +382,24 @@ async def test_a_task_comes_to_the_node_typed_and_checked(caller: Caller) -> Non
     assert [task["task_id"] for task in listed] == [response.json()["task_id"]]
 
 
-@pytest.mark.parametrize(
-    ("request_", "status", "code"),
-    [
-        ({"kind": "paint", "input": {}}, 422, "unknown_kind"),
-        ({"kind": "embed", "input": {}}, 422, "bad_input"),
-        ({"kind": "embed", "input": {"texts": []}}, 422, "bad_input"),
-        ({"kind": "embed", "input": {"texts": ["a"], "x": 1}}, 422, "bad_input"),
-        ({"kind": "embed", "input": []}, 400, "bad_field"),
-        ({"kind": 7, "input": {}}, 400, "bad_field"),
-        ({"input": {}}, 400, "missing_field"),
-        ({"kind": "embed", "input": {"texts": ["a"]}, "reward": "0"}, 400, "bad_field"),
-        ({"kind": "embed", "input": {"texts": ["a"]}, "executor": "0000"}, 404, "unknown_node"),
-    ],
-)
-async def test_a_wrong_task_is_told(
-    caller: Caller, request_: dict[str, Any], status: int, code: str
-) -> None:
-    response = await caller.post("/api/v2/tasks", request_)
-    assert (response.status_code, code_of(response)) == (status, code)
+WRONG_TASKS: list[tuple[dict[str, Any], int, str]] = [
+    ({"kind": "paint", "input": {}}, 422, "unknown_kind"),
+    ({"kind": "embed", "input": {}}, 422, "bad_input"),
+    ({"kind": "embed", "input": {"texts": []}}, 422, "bad_input"),
+    ({"kind": "embed", "input": {"texts": ["a"], "x": 1}}, 422, "bad_input"),
+    ({"kind": "embed", "input": []}, 400, "bad_field"),
+    ({"kind": 7, "input": {}}, 400, "bad_field"),
+    ({"input": {}}, 400, "missing_field"),
+    ({"kind": "embed", "input": {"texts": ["a"]}, "reward": "0"}, 400, "bad_field"),
+    ({"kind": "embed", "input": {"texts": ["a"]}, "executor": "0000"}, 404, "unknown_node"),
+]
+
+
+async def test_a_wrong_task_is_told(caller: Caller, subtests: pytest.Subtests) -> None:
+    for wanted, status, code in WRONG_TASKS:
+        with subtests.test(wanted=wanted):
+            response = await caller.post("/api/v2/tasks", wanted)
+            assert (response.status_code, code_of(response)) == (status, code)
     assert caller.node.requests == []
 
 
