@@ -1,8 +1,8 @@
-"""Drives one pure core: events in, one synced write for all that a turn promises, then the effects.
+"""Drives one pure core: events in, one synced write for all that was promised, then the other effects.
 
-All that waits is handed to the core in one turn; what the turn wants on disk is written in one batch per database, in
-a thread, so that the loop goes on; only then is anything sent or told. A failed write ends the daemon: what was
-promised can't be taken back.
+All events that wait are handled in one round. After each event the core sees its own writes and timers; what a round
+wants on disk is written in one batch per database, in a thread, so that the loop goes on; only then is anything sent or
+told. A failed write ends the daemon: what was promised can't be taken back.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import trio
@@ -20,7 +20,7 @@ from node.store import StagedStore
 
 Event = TypeVar("Event")
 
-_TURN_EVENTS = 512
+_ROUND_EVENTS = 512
 
 
 class CoreDriver(Generic[Event]):
@@ -64,18 +64,20 @@ class CoreDriver(Generic[Event]):
         """Serve until cancelled. Raises `StoreError` when a write fails."""
         while True:
             await self._sleep()
-            effects: list[object] = []
-            reached: list[trio.Event] = []
-            for event in self._take_turn():
+            touched: set[Store] = set()
+            to_tell: list[object] = []
+            for event in self._round():
                 if isinstance(event, trio.Event):
-                    reached.append(event)
+                    to_tell.append(event)
+                    continue
+                for effect in self._handle(now_ms(), event):
+                    self._take_in(effect, touched, to_tell)
+            await self._write(touched)
+            for one in to_tell:
+                if isinstance(one, trio.Event):
+                    one.set()
                 else:
-                    effects += self._handle(now_ms(), event)
-            await self._write(effects)
-            for effect in effects:
-                self._apply(effect)
-            for one in reached:
-                one.set()
+                    self._carry_out(one)
             await trio.lowlevel.checkpoint()
 
     async def _sleep(self) -> None:
@@ -85,24 +87,35 @@ class CoreDriver(Generic[Event]):
         with trio.move_on_at(min(self._deadlines.values(), default=math.inf)):
             await self._wake.wait()
 
-    def _take_turn(self) -> list[Event | trio.Event]:
-        """Timers that are due, then what waits; a timer can't be cancelled by an event behind it."""
-        now = trio.current_time()
-        due = [name for name, at in self._deadlines.items() if at <= now]
-        events: list[Event | trio.Event] = []
-        for name in due:
-            del self._deadlines[name]
-            events.append(self._timer_event(name))
-        while self._queue and len(events) < _TURN_EVENTS:
-            events.append(self._queue.popleft())
-        return events
+    def _round(self) -> Iterator[Event | trio.Event]:
+        """Timers that are due, earliest first, then what waits.
 
-    async def _write(self, effects: list[object]) -> None:
-        touched = set()
-        for effect in effects:
-            if isinstance(effect, Persist):
+        An event that waits behind a due timer can't cancel it, but a timer before it can. Every name fires at most once
+        in a round, so that a core that sets a timer to zero doesn't hold up the rest.
+        """
+        now = trio.current_time()
+        due = sorted((at, name) for name, at in self._deadlines.items() if at <= now)
+        for _, name in due:
+            if self._deadlines.get(name, math.inf) <= now:
+                del self._deadlines[name]
+                yield self._timer_event(name)
+        for _ in range(min(len(self._queue), _ROUND_EVENTS)):
+            yield self._queue.popleft()
+
+    def _take_in(self, effect: object, touched: set[Store], to_tell: list[object]) -> None:
+        """Writes and timers are seen by the next event; everything else waits for the disk."""
+        match effect:
+            case Persist():
                 self._stores[effect.store].stage(effect.writes)
                 touched.add(effect.store)
+            case SetTimer():
+                self._deadlines[effect.name] = trio.current_time() + effect.delay_ms / 1000
+            case CancelTimer():
+                self._deadlines.pop(effect.name, None)
+            case _:
+                to_tell.append(effect)
+
+    async def _write(self, touched: set[Store]) -> None:
         stores = [store for name, store in self._stores.items() if name in touched]
         if not stores:
             return
@@ -110,17 +123,6 @@ class CoreDriver(Generic[Event]):
         await trio.to_thread.run_sync(_flush, stores)
         for store in stores:
             store.settle()
-
-    def _apply(self, effect: object) -> None:
-        match effect:
-            case Persist():
-                pass
-            case SetTimer():
-                self._deadlines[effect.name] = trio.current_time() + effect.delay_ms / 1000
-            case CancelTimer():
-                self._deadlines.pop(effect.name, None)
-            case _:
-                self._carry_out(effect)
 
 
 def _flush(stores: list[StagedStore]) -> None:
