@@ -19,6 +19,7 @@ from consensus.genesis import Genesis
 from consensus.ledger import BlockResult, Ledger
 from consensus.mempool import Added, Mempool, Refused
 from consensus.messages import (
+    MAX_GOSSIP_TRANSACTIONS,
     MAX_SYNC_BLOCKS,
     Blocks,
     Body,
@@ -63,6 +64,7 @@ BEAT_TIMER = "beat"
 _IDLE_BEATS = 4
 _RESENT_TRANSACTIONS = 500
 _ANSWER_BYTES = 1024 * 1024
+_ENDORSEMENT_BYTES = 101
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,8 +344,8 @@ class Engine:
         out: list[Effect] = [Notify(Submitted(one, answer)) for one, answer in answers]
         added = tuple(one for one, answer in answers if isinstance(answer, Added))
         others = tuple(node for node in self.validators.nodes if node in self._peers)
-        if added and others:
-            out.append(Broadcast(others, Transactions(tuple(one.raw for one in added))))
+        if others:
+            out += (Broadcast(others, message) for message in _in_messages(added))
         return out
 
     def _on_transactions(self, peer: NodeId, message: Transactions) -> list[Effect]:
@@ -368,15 +370,12 @@ class Engine:
 
         Otherwise one replica alone suspects a leader that is silent, and nobody joins it.
         """
-        waiting = self.mempool.waiting(_RESENT_TRANSACTIONS)
-        if not waiting:
-            return []
+        ready = self.mempool.select(_RESENT_TRANSACTIONS, _ANSWER_BYTES)
         leader = NodeId(self.replica.leader.node)
         only_leader = self.replica.is_validator and not self.replica.is_impatient
         targets = (leader,) if only_leader else self.validators.nodes
         reachable = tuple(node for node in targets if node in self._peers)
-        message = Transactions(tuple(one.raw for one in waiting))
-        return [Broadcast(reachable, message)] if reachable else []
+        return [Broadcast(reachable, message) for message in _in_messages(ready) if reachable]
 
     # Catching up
 
@@ -403,6 +402,7 @@ class Engine:
             if item is None or (found and size > _ANSWER_BYTES):
                 break
             size += sum(map(len, item.block.raw_transactions))
+            size += 2 * _ENDORSEMENT_BYTES * len(item.certificate.endorsements)
             found.append(item)
         return [Send(peer, Blocks(tuple(found)))]
 
@@ -472,3 +472,19 @@ class Engine:
         self._finality.check_invariants()
         assert self.ledger.height == self.height
         assert self.ledger.validators == self.replica.members
+
+
+def _in_messages(transactions: tuple[Transaction, ...]) -> list[Transactions]:
+    """As few messages as hold them, none much above `_ANSWER_BYTES`: what fits no frame is never sent."""
+    messages: list[Transactions] = []
+    batch: list[bytes] = []
+    size = 0
+    for one in transactions:
+        if batch and (size + len(one.raw) > _ANSWER_BYTES or len(batch) == MAX_GOSSIP_TRANSACTIONS):
+            messages.append(Transactions(tuple(batch)))
+            batch, size = [], 0
+        batch.append(one.raw)
+        size += len(one.raw)
+    if batch:
+        messages.append(Transactions(tuple(batch)))
+    return messages
