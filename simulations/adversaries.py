@@ -389,7 +389,7 @@ class Mutator(Liar):
             case 0:
                 prepared = None
             case 3 if prepared is not None:
-                prepared = self._forged(prepared)
+                prepared = forged(prepared, prepared.certificate.ballot.view)
             case 1:
                 committed = prepared = None
             case _:
@@ -397,15 +397,35 @@ class Mutator(Liar):
         signed = view_change_bytes(self.chain, epoch, view, committed, prepared)
         return ViewChange(epoch, view, committed, prepared, change.voter, self.signer.sign(signed))
 
-    @staticmethod
-    def _forged(prepared: PreparedProof) -> PreparedProof:
-        """Another block in the place of the prepared one, under signatures that are not for it."""
-        header = msgspec.structs.replace(
-            prepared.header, timestamp_ms=prepared.header.timestamp_ms + 1
-        )
-        ballot = msgspec.structs.replace(prepared.certificate.ballot, digest=header.digest)
-        certificate = msgspec.structs.replace(prepared.certificate, ballot=ballot)
-        return PreparedProof(header, certificate)
+
+def forged(prepared: PreparedProof, view: int) -> PreparedProof:
+    """Another block in the place of the prepared one, under signatures that are not for it."""
+    header = msgspec.structs.replace(prepared.header, timestamp_ms=prepared.header.timestamp_ms + 1)
+    ballot = msgspec.structs.replace(prepared.certificate.ballot, digest=header.digest, view=view)
+    certificate = msgspec.structs.replace(prepared.certificate, ballot=ballot)
+    return PreparedProof(header, certificate)
+
+
+class Forger(Liar):
+    """As leader proposes nothing; shows a certificate of its own making for the latest view in each VIEW-CHANGE."""
+
+    kind = "forger"
+
+    def cast(self, to: tuple[NodeId, ...], message: Wire) -> Twisted:
+        match message:
+            case Proposal() if message.view == 0:
+                return []
+            case ViewChange() if message.prepared is not None:
+                return [
+                    Broadcast(to, self._with(message, forged(message.prepared, message.view - 1)))
+                ]
+            case _:
+                return [Broadcast(to, message)]
+
+    def _with(self, change: ViewChange, prepared: PreparedProof) -> ViewChange:
+        lie = msgspec.structs.replace(change, prepared=prepared)
+        signature = self.signer.sign(lie.signing_bytes(self.chain))
+        return msgspec.structs.replace(lie, signature=signature)
 
 
 class LyingServer(Liar):
@@ -483,6 +503,7 @@ KINDS: dict[ActorKind, type[Liar]] = {
     "double_voter": DoubleVoter,
     "spammer": Spammer,
     "mutator": Mutator,
+    "forger": Forger,
     "lying_server": LyingServer,
     "withholder": Withholder,
     "twin": Liar,

@@ -45,9 +45,7 @@ def expand(seed: int) -> Scenario:
             burst=draws.between(1, 3, "burst"),
             only=(draws.below(size, "asker"),) if draws.below(4, "askers") == 0 else (),
         ),
-        delays=Delays(
-            progress_ms=draws.between(400, 1_200, "progress"), progress_cap_ms=6_000, status_ms=400
-        ),
+        delays=_delays(draws),
         network=_network(draws),
         skews_ms=tuple(draws.between(-1_500, 1_500, "skew", node) for node in range(nodes))
         if draws.below(3, "skewed") == 0
@@ -73,6 +71,14 @@ def _joiners(draws: Draws, size: int) -> tuple[int, ...]:
         return ()
     count = draws.between(1, 3 if size < _LEAST_TOLERANT else 2, "joiners")
     return tuple(draws.between(100, 2_500, "joins", place) for place in range(count))
+
+
+def _delays(draws: Draws) -> Delays:
+    """A third of the seeds is so impatient that views change while votes are under way."""
+    low, high = ((400, 1_200), (400, 1_200), (60, 300))[draws.below(3, "patience")]
+    return Delays(
+        progress_ms=draws.between(low, high, "progress"), progress_cap_ms=6_000, status_ms=400
+    )
 
 
 def _network(draws: Draws) -> Network:

@@ -82,6 +82,7 @@ ActorKind = Literal[
     "double_voter",
     "spammer",
     "mutator",
+    "forger",
     "lying_server",
     "withholder",
     "twin",

@@ -54,6 +54,8 @@ from simulations.signatures import Keyring
 from simulations.trace import Trace
 
 CREATED_MS = 1_700_000_000_000
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""What a transport carries in one frame."""
 _TICK_US = 500_000
 _TWIN_PERIOD_US = 1_500_000
 _FOUNDER_AMOUNT = 1_000_000_000
@@ -460,6 +462,8 @@ class World:
         raw = self._draws.raw
         name = raw(b"message", data)
         now_us, source, size = self.now_us, process.node, len(data)
+        if size > MAX_MESSAGE_BYTES and process.is_honest:
+            raise ViolationError("bounds", f"{process.name} sends a message of {size} bytes")
         for node_id in to:
             for target in self._by_id[node_id]:
                 if (process.twin is not None or target.twin is not None) and not self._is_linked(
