@@ -8,6 +8,12 @@ In reading order:
    pure functions, every word of the result quoted from the documents given.
 3. `inference/backend.py` says what any backend offers and how it may fail;
    `inference/embedded/` is the one that every node has, in a child process.
+4. `inference/placement.py` chooses the node that does a task; `inference/handoff.py` is how input
+   and output travel between the two nodes.
+5. `inference/lifecycle.py` tells the life of a task and holds `TaskDesk`, the pure core of both its
+   sides: `inference/asker.py` and `inference/executor.py`. What it is told and what it asks for
+   stands in `inference/desk_events.py`. `node/task_service.py` gives it a real backend, real
+   streams and the node's account.
 
 Nothing is imported here, so that a daemon that only passes tasks on stays small.
 """

@@ -7,7 +7,8 @@
       |                                         |
 
 Nothing of the content stands on the chain, and no third node sees it. Whoever offers is whom the transport has proven;
-what is offered must hash to what the ledger says.
+what is offered must hash to what the ledger says. Whatever the other side sends, the only error raised here is
+`HandoffError`; a stream's own errors, when it is cut, pass through.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from gossip.codec import Bytes32, DecodeError, Name, Sentence, Wire, decode, enc
 
 PROTOCOL: Final = "/bizra/task/1"
 MAX_CONTENT_BYTES: Final = 64 * 2**20
+"""Above the largest input and output that `inference/kinds.py` allows."""
+
 CHUNK_BYTES: Final = 2**20
 
 T = TypeVar("T")
@@ -97,8 +100,12 @@ async def send_reply(stream: ContentStream, reply: Reply, content: bytes = b"") 
 
 async def receive_replies(stream: ContentStream) -> AsyncIterator[tuple[Reply, bytes]]:
     """The executor's answers up to the last one, with the output of `Finished`. Raises `HandoffError`."""
+    has_accepted = False
     while True:
         reply: Reply = _decoded(await stream.receive(), Reply)  # type: ignore[arg-type]  # a union
+        if isinstance(reply, Accepted) and has_accepted:
+            raise HandoffError("the executor accepted twice")
+        has_accepted = True
         content = b""
         if isinstance(reply, Finished):
             content = await _receive_content(stream, reply.size_bytes)

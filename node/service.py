@@ -28,8 +28,8 @@ from gossip.identity import NodeId, Signer
 from gossip.invites import issue_invite
 from gossip.json_form import to_json
 from gossip.notices import PeerEntry
+from inference.asker import AskedTask
 from inference.kinds import EmbedOutput, decode_output, encode_input, kind_of
-from inference.lifecycle import AskedTask
 from inference.placement import NoPlaceError
 from node.chain_service import ChainService
 from node.driver import now_ms
@@ -309,7 +309,7 @@ class NodeService:
         asked = self._tasks.desk.find(task_id)
         if asked is None:
             raise Problem(404, "unknown_task", "this node did not ask for that task")
-        if known is None or known.state is not TaskState.QUEUED:
+        if known is not None and known.state is not TaskState.QUEUED:
             raise Problem(
                 409, "too_late", "the task is being worked on, or it has ended: see `task show`"
             )

@@ -11,7 +11,7 @@ import trio
 
 from consensus.engine import BlockExecuted
 from consensus.events import TaskChanged
-from consensus.records import TaskState
+from consensus.records import Task
 from consensus.transactions import (
     CompleteTask,
     FailTask,
@@ -25,10 +25,29 @@ from gossip.codec import Digest
 from gossip.effects import Notify, Store
 from gossip.identity import NodeId, Signer, Verifier
 from gossip.transport import Stream, Transport, TransportError
+from inference.asker import AskedTask
 from inference.backend import Backend, BackendError
+from inference.desk_events import (
+    Answer,
+    Asked,
+    Cancelled,
+    ExchangeLost,
+    LedgerChanged,
+    OfferReceived,
+    OfferTo,
+    ReplyReceived,
+    Started,
+    SubmitRefused,
+    TaskEvent,
+    TimerFired,
+    Transact,
+    TransactRefused,
+    Work,
+    WorkDone,
+    WorkFailed,
+)
 from inference.handoff import (
     PROTOCOL,
-    Declined,
     HandoffError,
     Reply,
     is_last,
@@ -38,26 +57,7 @@ from inference.handoff import (
     send_reply,
 )
 from inference.kinds import BadInput, UnknownKind
-from inference.lifecycle import (
-    Answer,
-    Asked,
-    AskedTask,
-    Cancelled,
-    ExchangeLost,
-    LedgerChanged,
-    OfferReceived,
-    OfferTo,
-    ReplyReceived,
-    Started,
-    SubmitRefused,
-    TaskDesk,
-    TaskEvent,
-    TimerFired,
-    Transact,
-    Work,
-    WorkDone,
-    WorkFailed,
-)
+from inference.lifecycle import TaskDesk
 from inference.placement import choose_place
 from node.chain_service import ChainService
 from node.driver import CoreDriver, now_ms
@@ -75,8 +75,9 @@ _OFFER_TIMEOUT_S = 120.0
 
 @dataclass(slots=True)
 class _OpenOffer:
-    """A stream on which an offer waits for its answers."""
+    """A stream on which an offer waits for its answers; `scope` ends when the asker offers again."""
 
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     replies: deque[tuple[Reply, bytes]] = field(default_factory=deque)
     wake: trio.Event = field(default_factory=trio.Event)
 
@@ -107,13 +108,13 @@ class TaskService:
             verifier=verifier,
             serves=lambda kind: kind in kinds,
             ledger_task=ledger.task,
-            own_claims=self._own_claims,
+            own_tasks=self._own_tasks,
             reader=store,
         )
         self._driver: CoreDriver[TaskEvent] = CoreDriver(
             self.desk.handle, TimerFired, self._carry_out, {Store.TASKS: store}
         )
-        self._offers: dict[Digest, _OpenOffer] = {}
+        self._offers: dict[tuple[NodeId, Digest], _OpenOffer] = {}
         chain.listen(self._on_report)
 
     @property
@@ -127,9 +128,12 @@ class TaskService:
         self._driver.post(Started())
         await self._driver.run()
 
-    def _own_claims(self) -> list[Digest]:
-        tasks = self._chain.engine.ledger.tasks(state=TaskState.ASSIGNED)
-        return [Digest(name) for name, task in tasks if task.executor == self._own]
+    def _own_tasks(self) -> list[tuple[Digest, Task]]:
+        return [
+            (Digest(name), task)
+            for name, task in self._chain.engine.ledger.tasks()
+            if task.is_open and self._own in (task.submitter, task.executor)
+        ]
 
     # As asker
 
@@ -195,16 +199,18 @@ class TaskService:
         except (HandoffError, trio.TooSlowError) as error:
             log.warning("offer broken off", peer=peer.hex(), reason=str(error))
             return
-        name = Digest(offer.task)
-        if name in self._offers:
-            await send_reply(stream, Declined("the task is being offered on another stream"))
-            return
-        opened = self._offers[name] = _OpenOffer()
+        name = (peer, Digest(offer.task))
+        opened = _OpenOffer()
+        older, self._offers[name] = self._offers.get(name), opened
+        if older is not None:
+            older.scope.cancel()
         self._driver.post(OfferReceived(peer, offer, content))
         try:
-            await _answer(stream, opened)
+            with opened.scope:
+                await _answer(stream, opened)
         finally:
-            del self._offers[name]
+            if self._offers.get(name) is opened:
+                del self._offers[name]
 
     # Effects
 
@@ -213,9 +219,7 @@ class TaskService:
             for event in what.result.events:
                 if isinstance(event, TaskChanged):
                     self._driver.post(
-                        LedgerChanged(
-                            Digest(event.task_id), event.now, event.transaction, what.block.height
-                        )
+                        LedgerChanged(Digest(event.task_id), event.transaction, what.block.height)
                     )
 
     def _carry_out(self, effect: object) -> None:
@@ -227,7 +231,7 @@ class TaskService:
             case Work():
                 self._nursery.start_soon(self._work, effect)
             case Answer():
-                opened = self._offers.get(effect.task)
+                opened = self._offers.get((effect.peer, effect.task))
                 if opened is not None:
                     opened.replies.append((effect.reply, effect.content))
                     opened.wake.set()
@@ -252,13 +256,14 @@ class TaskService:
                 await send_offer(stream, effect.offer, effect.content)
                 async for reply, content in receive_replies(stream):
                     self._driver.post(ReplyReceived(name, reply, content))
+            self._driver.post(TransactRefused(operation, str(error)))
         except (TransportError, HandoffError) as error:
             reason = f"the executor {effect.executor.hex()[:12]} was lost: {error}"
             self._driver.post(ExchangeLost(name, reason))
 
     async def _work(self, effect: Work) -> None:
         try:
-            result = await self._backend.run(effect.kind, effect.content, timeout_s=WORK_TIMEOUT_S)
+            result = await self._backend.run(effect.kind, effect.content, timeout_s=timeout_s)
         except (BackendError, BadInput, UnknownKind) as error:
             self._driver.post(WorkFailed(effect.task, str(error)))
             return
@@ -266,6 +271,7 @@ class TaskService:
         model = bytes.fromhex(result.model_hash)
         self._driver.post(
             WorkDone(effect.task, result.output, model, usage, secrets.token_bytes(32))
+        timeout_s = effect.timeout_ms / 1000
         )
 
 

@@ -1,0 +1,333 @@
+"""The executor's side of a task: an offer is checked against the ledger, claimed, worked on, handed back and settled.
+
+Work begins while the claim is on its way, but the output leaves the node only once the ledger shows the claim, so an
+asker can't take the output and withdraw the task. From then on output and receipt are on disk: an asker whose stream
+broke offers again and gets the same output, and after a restart the receipt is still settled. A claim of this node's
+behind which there is neither work nor output is given back, whenever it is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from consensus.records import Task, TaskState
+from consensus.transactions import (
+    ClaimTask,
+    CompleteTask,
+    FailTask,
+    SignedReceipt,
+    TaskReceipt,
+    content_hash,
+    sign_receipt,
+)
+from gossip.codec import Bytes32, Digest, Natural, Wire, decode, encode
+from gossip.effects import CancelTimer, KeyValueReader, Persist, SetTimer, Store, Write
+from gossip.identity import NodeId, Signer
+from inference.desk_events import (
+    Answer,
+    OfferReceived,
+    TaskEffect,
+    Transact,
+    Work,
+    WorkDone,
+    WorkFailed,
+)
+from inference.handoff import MAX_CONTENT_BYTES, Accepted, Declined, Failed, Finished
+
+CAPACITY = 8
+"""Tasks of others in hand at once; what comes above is declined."""
+
+MAX_WAITING = 8
+"""Offers that wait for the ledger to show their task, two from one peer."""
+
+KEPT_OUTPUTS = 1_000
+KEPT_BYTES = 256 * 2**20
+KEEP_MS = 60 * 60 * 1000
+"""How many finished outputs of others' tasks are kept for an asker that offers again, and for how long."""
+
+RETRY_MS = 10_000
+REASON_CHARS = 500
+
+_CONFIRM_MS = 10_000
+_WAITING_PER_PEER = 2
+_KEPT, _RESULT = b"kept/", b"result/"
+
+
+class Kept(Wire, frozen=True):
+    """A finished task: for whom, the receipt that settles it, and the size of the output on disk."""
+
+    asker: Bytes32
+    signed: SignedReceipt
+    size_bytes: Natural
+    finished_at_ms: Natural
+
+
+@dataclass(slots=True)
+class _Job:
+    """A task in hand. `outcome` is the output and its receipt, or why there is none, until the claim is final."""
+
+    asker: NodeId
+    kind: str
+    input_hash: Digest
+    outcome: tuple[SignedReceipt, bytes] | str | None = None
+
+
+class Executor:
+    """The tasks that this node works on."""
+
+    TIMERS = frozenset({"unconfirmed", "claim", "work", "kept"})
+
+    def __init__(
+        self,
+        *,
+        chain: Digest,
+        signer: Signer,
+        serves: Callable[[str], bool],
+        ledger_task: Callable[[bytes], Task | None],
+        reader: KeyValueReader,
+    ) -> None:
+        self._chain, self._signer = chain, signer
+        self._own = NodeId(signer.public)
+        self._serves, self._ledger_task, self._reader = serves, ledger_task, reader
+        self._waiting: dict[tuple[Digest, NodeId], OfferReceived] = {}
+        self._jobs: dict[Digest, _Job] = {}
+        kept = [(Digest(key[len(_KEPT) :]), decode(raw, Kept)) for key, raw in reader.scan(_KEPT)]
+        kept.sort(key=lambda pair: (pair[1].finished_at_ms, pair[0]))
+        self._kept: dict[Digest, Kept] = dict(kept)
+        self._kept_bytes = sum(one.size_bytes for one in self._kept.values())
+
+    @property
+    def in_hand(self) -> int:
+        """How many tasks this node works on."""
+        return len(self._jobs)
+
+    def on_started(self, now_ms: int, own_tasks: list[tuple[Digest, Task]]) -> list[TaskEffect]:
+        """Settle what was finished, give back what was claimed and is forgotten."""
+        out: list[TaskEffect] = [
+            SetTimer(f"kept/{task.hex()}", max(0, one.finished_at_ms + KEEP_MS - now_ms))
+            for task, one in self._kept.items()
+        ]
+        for task, known in own_tasks:
+            out += self.on_ledger(now_ms, task, known)
+        return out
+
+    def on_offer(self, now_ms: int, offered: OfferReceived) -> list[TaskEffect]:
+        """Take an offer, or go on with the exchange of one that was taken before."""
+        peer, task = offered.peer, Digest(offered.offer.task)
+        known, job = self._ledger_task(task), self._jobs.get(task)
+        if job is not None and job.asker == peer:
+            return [Answer(peer, task, Accepted())]
+        if known is not None:
+            return self._judge(now_ms, offered, known)
+        if not self._serves(offered.offer.kind):
+            return [_declined(offered, _unserved(offered.offer.kind))]
+        others = [one for _, one in self._waiting if one == peer]
+        if len(self._waiting) >= MAX_WAITING or len(others) >= _WAITING_PER_PEER:
+            return [_declined(offered, "too many tasks wait for this node's ledger; ask again")]
+        self._waiting[task, peer] = offered
+        return [SetTimer(_unconfirmed(offered), _CONFIRM_MS)]
+
+    def _judge(self, now_ms: int, offered: OfferReceived, known: Task) -> list[TaskEffect]:
+        """Compare an offer with the task that the ledger knows."""
+        peer, offer, task = offered.peer, offered.offer, Digest(offered.offer.task)
+        if known.submitter != peer:
+            return [_declined(offered, "the task was asked for by somebody else")]
+        if known.executor == self._own:
+            return [self._hand_over_again(task, peer)]
+        others = sum(job.asker != self._own for job in self._jobs.values())
+        fault = None
+        if known.kind != offer.kind or known.input_hash != content_hash(offered.content):
+            fault = "kind or input are not those on the ledger"
+        elif known.reserved_for not in (None, self._own):
+            fault = "the task is reserved for another node"
+        elif known.state is not TaskState.QUEUED:
+            fault = f"the task is {known.state.value} already"
+        elif now_ms >= known.deadline_ms:
+            fault = "the task's deadline has passed"
+        elif not self._serves(offer.kind):
+            fault = _unserved(offer.kind)
+        elif peer != self._own and others >= CAPACITY:
+            fault = f"this node has {CAPACITY} tasks in hand; ask again later or elsewhere"
+        if fault is not None:
+            return [_declined(offered, fault)]
+        self._jobs[task] = _Job(peer, offer.kind, Digest(known.input_hash))
+        left_ms = known.deadline_ms - now_ms
+        return [
+            Answer(peer, task, Accepted()),
+            Transact(ClaimTask(task)),
+            SetTimer(f"work/{task.hex()}", left_ms),
+            Work(task, offer.kind, offered.content, left_ms),
+        ]
+
+    def _hand_over_again(self, task: Digest, peer: NodeId) -> TaskEffect:
+        kept = self._kept.get(task)
+        output = None if kept is None else self._reader.get(_RESULT + task)
+        if kept is None or output is None:
+            return Answer(peer, task, Failed("the executor no longer has the work or its output"))
+        return Answer(peer, task, Finished(kept.signed, len(output)), output)
+
+    def on_ledger(self, now_ms: int, task: Digest, now: Task) -> list[TaskEffect]:
+        """The ledger's word on any task."""
+        out: list[TaskEffect] = []
+        for key in sorted(key for key in self._waiting if key[0] == task):
+            offered = self._waiting.pop(key)
+            out.append(CancelTimer(_unconfirmed(offered)))
+            out += self._judge(now_ms, offered, now)
+        if now.state is TaskState.ASSIGNED and now.executor == self._own:
+            return out + self._go_on(now_ms, task)
+        if now.state is not TaskState.QUEUED:
+            out += self._drop_job(task, f"the task is {now.state.value} on the ledger")
+        if now.state in (TaskState.FAILED, TaskState.CANCELLED):
+            out += self._forget(task)
+        return out
+
+    def _go_on(
+        self, now_ms: int, task: Digest, lack: str = "the executor lost the task in a restart"
+    ) -> list[TaskEffect]:
+        """A claim of this node's is on the ledger: settle it, wait for the work, or give it back for `lack` of both."""
+        job, kept = self._jobs.get(task), self._kept.get(task)
+        if kept is not None:
+            return [Transact(CompleteTask(kept.signed))]
+        if job is None:
+            return [Transact(FailTask(task, lack))]
+        if job.outcome is None:
+            return []
+        del self._jobs[task]
+        if isinstance(job.outcome, str):
+            return [CancelTimer(f"work/{task.hex()}"), Transact(FailTask(task, job.outcome))]
+        return self._hand_over(now_ms, task, job.asker, *job.outcome)
+
+    def _hand_over(
+        self, now_ms: int, task: Digest, asker: NodeId, signed: SignedReceipt, output: bytes
+    ) -> list[TaskEffect]:
+        """Keep output and receipt, then let them go. An own task's output is kept by its asker's side."""
+        own = asker == self._own
+        kept = self._kept[task] = Kept(asker, signed, 0 if own else len(output), now_ms)
+        self._kept_bytes += kept.size_bytes
+        writes: tuple[Write, ...] = ((_KEPT + task, encode(kept)),)
+        return [
+            CancelTimer(f"work/{task.hex()}"),
+            Persist(Store.TASKS, writes if own else (*writes, (_RESULT + task, output))),
+            *self._trim(),
+            SetTimer(f"kept/{task.hex()}", KEEP_MS),
+            Answer(asker, task, Finished(signed, len(output)), output),
+            Transact(CompleteTask(signed)),
+        ]
+
+    def _trim(self) -> list[TaskEffect]:
+        """Forget the oldest outputs; the newest stays whatever its size."""
+        out: list[TaskEffect] = []
+        while len(self._kept) > 1 and (
+            len(self._kept) > KEPT_OUTPUTS or self._kept_bytes > KEPT_BYTES
+        ):
+            out += self._forget(next(iter(self._kept)))
+        return out
+
+    def _forget(self, task: Digest) -> list[TaskEffect]:
+        kept = self._kept.pop(task, None)
+        if kept is None:
+            return []
+        self._kept_bytes -= kept.size_bytes
+        writes = ((_KEPT + task, None), (_RESULT + task, None))
+        return [Persist(Store.TASKS, writes), CancelTimer(f"kept/{task.hex()}")]
+
+    def _drop_job(self, task: Digest, reason: str) -> list[TaskEffect]:
+        """Work on a task that has ended otherwise is worth nothing; its result will be ignored."""
+        job = self._jobs.pop(task, None)
+        if job is None:
+            return []
+        return [CancelTimer(f"work/{task.hex()}"), Answer(job.asker, task, Failed(reason))]
+
+    def on_work_done(self, now_ms: int, event: WorkDone) -> list[TaskEffect]:
+        """Sign for the output; it leaves once the claim is final."""
+        job = self._jobs.get(event.task)
+        if job is None or job.outcome is not None:
+            return []
+        if len(event.output) > MAX_CONTENT_BYTES:
+            return self._on_failure(now_ms, event.task, job, "the output is too large to be sent")
+        receipt = TaskReceipt(
+            chain=self._chain,
+            task=event.task,
+            kind=job.kind,
+            asker=job.asker,
+            executor=self._own,
+            input_hash=job.input_hash,
+            output_hash=content_hash(event.output),
+            model_hash=event.model_hash,
+            usage=event.usage,
+            finished_at_ms=now_ms,
+            nonce=event.nonce,
+        )
+        job.outcome = (sign_receipt(self._signer, receipt), event.output)
+        return self._go_on(now_ms, event.task) if self._has_claimed(event.task) else []
+
+    def on_work_failed(self, now_ms: int, event: WorkFailed) -> list[TaskEffect]:
+        """Tell the asker at once; the claim is given back when it is final."""
+        job = self._jobs.get(event.task)
+        if job is None or job.outcome is not None:
+            return []
+        return self._on_failure(now_ms, event.task, job, event.reason[:REASON_CHARS])
+
+    def _on_failure(self, now_ms: int, task: Digest, job: _Job, reason: str) -> list[TaskEffect]:
+        job.outcome = reason
+        out: list[TaskEffect] = [Answer(job.asker, task, Failed(reason))]
+        return out + self._go_on(now_ms, task) if self._has_claimed(task) else out
+
+    def on_refused(
+        self, operation: ClaimTask | CompleteTask | FailTask, reason: str
+    ) -> list[TaskEffect]:
+        """A transaction failed: end a job that could not be claimed, look again later at any other claim."""
+        named = operation.signed.receipt if isinstance(operation, CompleteTask) else operation
+        task = Digest(named.task)
+        if self._has_claimed(task):
+            return [SetTimer(f"claim/{task.hex()}", RETRY_MS)]
+        if isinstance(operation, ClaimTask):
+            return self._drop_job(task, f"the claim was refused: {reason}"[:REASON_CHARS])
+        return []
+
+    def on_timer(self, now_ms: int, name: str) -> list[TaskEffect]:
+        """One of `TIMERS`, with the task's id after the slash."""
+        what, text, *peer = name.split("/")
+        task = Digest(bytes.fromhex(text))
+        known = self._ledger_task(task)
+        if what == "unconfirmed":
+            offered = self._waiting.pop((task, NodeId(bytes.fromhex(peer[0]))), None)
+            reason = "the task is not on this node's ledger"
+            return [] if offered is None else [_declined(offered, reason)]
+        if what == "claim":
+            return self._go_on(now_ms, task) if self._has_claimed(task) else []
+        if what == "kept":
+            if known is not None and known.is_open:
+                return [SetTimer(name, KEEP_MS)]
+            return self._forget(task)
+        reason = "the deadline passed before the work was done"
+        out = self._drop_job(task, reason)
+        return out + self._go_on(now_ms, task, reason) if out and self._has_claimed(task) else out
+
+    def _has_claimed(self, task: Digest) -> bool:
+        known = self._ledger_task(task)
+        return (
+            known is not None and known.state is TaskState.ASSIGNED and known.executor == self._own
+        )
+
+    def check_invariants(self) -> None:
+        """What must hold after every event."""
+        others = [job for job in self._jobs.values() if job.asker != self._own]
+        assert len(others) <= CAPACITY
+        assert len(self._waiting) <= MAX_WAITING
+        assert len(self._kept) <= KEPT_OUTPUTS
+        assert self._kept_bytes == sum(one.size_bytes for one in self._kept.values())
+        assert not self._jobs.keys() & self._kept.keys()
+
+
+def _unserved(kind: str) -> str:
+    return f"this node does not do tasks of kind {kind!r}"
+
+
+def _declined(offered: OfferReceived, reason: str) -> TaskEffect:
+    return Answer(offered.peer, Digest(offered.offer.task), Declined(reason))
+
+
+def _unconfirmed(offered: OfferReceived) -> str:
+    return f"unconfirmed/{bytes(offered.offer.task).hex()}/{offered.peer.hex()}"
