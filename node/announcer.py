@@ -7,8 +7,8 @@ from typing import TextIO
 
 from consensus.genesis import Genesis
 from consensus.quorum import ValidatorSet
-from gossip.messages import Standing
-from gossip.notices import (
+from gossip.membership.messages import Standing
+from gossip.membership.notices import (
     ApplicantArrived,
     BootstrapRefused,
     FederationFound,
@@ -26,6 +26,7 @@ class Announcer:
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
+        self._in_vain: set[tuple[str, str]] = set()
 
     def _say(self, *lines: str) -> None:
         for line in lines:
@@ -43,6 +44,20 @@ class Announcer:
         """The node asks others for their federation."""
         shown = ", ".join(text if text.startswith("/") else "the invite" for text in bootstrap)
         self._say(f"Looking for a federation at {shown} ...")
+
+    def dial_in_vain(self, address: str, reason: str) -> None:
+        """Nobody answers where the node was told to join; said once for each address and reason."""
+        if (address, reason) not in self._in_vain:
+            self._in_vain.add((address, reason))
+            self._say(
+                f"In vain so far: {reason}.",
+                f"  Check that the node at {address} runs, and that no firewall is in between.",
+                "  Trying again; Ctrl-C ends.",
+            )
+
+    def wrong_clock(self, sentence: str) -> None:
+        """A peer's clock and ours disagree, or do so no more."""
+        self._say(sentence)
 
     def federation_found(self, genesis: Genesis, answer: FederationFound) -> None:
         """Somebody answered; from now on this home belongs to that federation."""

@@ -191,7 +191,7 @@ def _listen(value: object) -> tuple[str, ...]:
 
 
 def _bootstrap(value: object) -> tuple[str, ...]:
-    from gossip.invites import is_invite, parse_invite  # noqa: PLC0415 - slow to import
+    from gossip.membership.invites import is_invite, parse_invite  # noqa: PLC0415 - slow to import
     from gossip.transport.address import Address  # noqa: PLC0415 - slow to import
 
     for text in _texts(value):

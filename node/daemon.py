@@ -24,11 +24,11 @@ from consensus.events import EpochChanged, MemberChanged
 from consensus.genesis import Genesis
 from consensus.transactions import AdmitObserver
 from gossip.codec import DecodeError, decode_canonical, encode
-from gossip.events import AddBootstrap, AdmissionChanged, Leaving
 from gossip.identity import Ed25519Verifier, NodeId
-from gossip.invites import InviteError, is_invite, parse_invite
 from gossip.membership import Membership, Profile
-from gossip.notices import (
+from gossip.membership.events import AddBootstrap, AdmissionChanged, Leaving
+from gossip.membership.invites import InviteError, is_invite, parse_invite
+from gossip.membership.notices import (
     ApplicantArrived,
     BootstrapRefused,
     FederationFound,
@@ -37,7 +37,7 @@ from gossip.notices import (
     StatusChanged,
     WrongFederation,
 )
-from gossip.records import Capability
+from gossip.membership.records import Capability
 from gossip.transport import ListenError
 from gossip.transport.libp2p import Libp2pTransport
 from inference.embedded.backend import EmbeddedBackend
@@ -48,7 +48,7 @@ from node.clocks import ClockWatch
 from node.config import ConfigError, RunOptions
 from node.driver import now_ms
 from node.errors import NodeError
-from node.founding import NodeKeys, begin_chain, found, load_genesis, prepare, resume
+from node.founding import NodeKeys, begin_chain, check_chain, found, load_genesis, prepare, resume
 from node.gateway.app import make_app, open_listener, serve
 from node.home import ApiFile, Home
 from node.logs import start_log
@@ -253,6 +253,7 @@ async def _run_node(parts: _Parts, genesis: Genesis) -> None:
         EmbeddedBackend(idle_s=options.config.model_idle_s) as backend,
         trio.open_nursery() as nursery,
     ):
+        check_chain(home, genesis, stores["chain"])
         engine = Engine(
             genesis=genesis,
             voting_key=keys.voting,

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 import trio
 
 from consensus.messages import ConsensusMessage
-from gossip import events, transport
+from gossip import transport
 from gossip.codec import DecodeError, Wire, decode, encode
 from gossip.effects import Broadcast, Notify, Rejected, Send, Store
 from gossip.identity import NodeId
-from gossip.membership import Membership
-from gossip.messages import MembershipMessage
+from gossip.membership import Membership, events
+from gossip.membership.messages import MembershipMessage
 from gossip.transport import MEMBER_LIMITS, STRANGER_LIMITS, PeerLimits, Transport
 from node.driver import CoreDriver
 from node.store import StagedStore
@@ -30,6 +31,14 @@ MEMBERSHIP_CHANNEL = 1
 CONSENSUS_CHANNEL = 2
 
 _MAX_WAITING = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class DialInVain:
+    """Nobody of use was reached at an address; it will be tried again."""
+
+    address: str
+    reason: str
 
 
 class PeerService:
@@ -163,6 +172,7 @@ class PeerService:
             peer = await self.link.dial(address)
         except transport.DialError as error:
             self._driver.post(events.DialFailed(address, str(error)))
+            self._on_notice(DialInVain(address, str(error)))
         else:
             self._driver.post(events.Dialed(address, peer))
 

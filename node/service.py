@@ -25,9 +25,9 @@ from consensus.transactions import (
 )
 from gossip.codec import Digest
 from gossip.identity import NodeId, Signer
-from gossip.invites import issue_invite
 from gossip.json_form import to_json
-from gossip.notices import PeerEntry
+from gossip.membership.invites import issue_invite
+from gossip.membership.notices import PeerEntry
 from inference.asker import AskedTask
 from inference.kinds import EmbedOutput, decode_output, encode_input, kind_of
 from inference.placement import NoPlaceError
@@ -296,6 +296,7 @@ class NodeService:
                 encode_input(request.input),
                 executor=request.executor,
                 reward=request.reward,
+                deadline_s=request.deadline_s,
             )
         except NoPlaceError as error:
             raise Problem(409, "no_executor", str(error)) from None
@@ -357,6 +358,7 @@ def _peer_view(entry: PeerEntry) -> PeerView:
         role=entry.role or "applicant",
         last_seen_ms=entry.last_seen_ms or 0,
         rtt_ms=entry.rtt_ms,
+        clock_offset_ms=entry.clock_offset_ms,
     )
 
 

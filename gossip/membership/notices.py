@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from gossip.codec import Digest
 from gossip.identity import NodeId
-from gossip.messages import Standing
-from gossip.records import Capability, SignedRecord
+from gossip.membership.messages import Standing
+from gossip.membership.records import Capability, SignedRecord
 
 
 class Liveness(enum.StrEnum):

@@ -12,21 +12,21 @@ from dataclasses import dataclass
 
 from gossip.codec import Digest
 from gossip.effects import Notify, Persist, Rejected, Send, Store
-from gossip.events import Disconnect, MembershipEffect
-from gossip.gate import Gate
 from gossip.identity import NodeId, Verifier
-from gossip.invites import Invite, invite_fault
-from gossip.links import Link
-from gossip.messages import Hello, Standing, Welcome, federation_of
-from gossip.notices import (
+from gossip.membership.events import Disconnect, MembershipEffect
+from gossip.membership.gate import Gate
+from gossip.membership.invites import Invite, invite_fault
+from gossip.membership.links import Link
+from gossip.membership.messages import Hello, Standing, Welcome, federation_of
+from gossip.membership.notices import (
     ApplicantArrived,
     FederationFound,
     InvitePresented,
     StandingChanged,
     WrongFederation,
 )
-from gossip.peer_table import News
-from gossip.record_exchange import RecordExchange
+from gossip.membership.peer_table import News
+from gossip.membership.record_exchange import RecordExchange
 
 _WAITING = "the node waits to be let in: a member does that with `bizra-node admit`"
 _REMOVED = "the node is not a member any more"

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gossip.applicants import Applicants
-from gossip.dialer import Dialer
 from gossip.effects import KeyValueReader
 from gossip.identity import NodeId
-from gossip.introductions import Introductions
-from gossip.links import Links
-from gossip.used_invites import UsedInvites
+from gossip.membership.applicants import Applicants
+from gossip.membership.dialer import Dialer
+from gossip.membership.introductions import Introductions
+from gossip.membership.links import Links
+from gossip.membership.used_invites import UsedInvites
 
 Admitted = Callable[[NodeId], str | None]
 """The ledger's word on a node: its role, or None. Asked often, so it must be a look-up."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from gossip.codec import Bytes32, Natural, Wire, decode_canonical, encode
 from gossip.effects import KeyValueReader, Write
 from gossip.identity import NodeId
-from gossip.invites import Invite
+from gossip.membership.invites import Invite
 
 MAX_USED_INVITES = 4096
 _PREFIX = b"invite/"

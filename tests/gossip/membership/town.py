@@ -14,7 +14,9 @@ from typing import Any, TypeVar, cast
 
 from gossip.codec import decode_canonical, encode
 from gossip.effects import Broadcast, Notify, Persist, Rejected, Send, SetTimer, Store, Write
-from gossip.events import (
+from gossip.identity import Ed25519Signer, Ed25519Verifier, NodeId
+from gossip.membership import Membership, Profile, Timing
+from gossip.membership.events import (
     AddBootstrap,
     Dial,
     Dialed,
@@ -28,12 +30,10 @@ from gossip.events import (
     Started,
     TimerFired,
 )
-from gossip.identity import Ed25519Signer, Ed25519Verifier, NodeId
-from gossip.invites import Invite, issue_invite
-from gossip.membership import Membership, Profile, Timing
-from gossip.messages import Hello, MembershipMessage, Records, Welcome, federation_of
-from gossip.notices import Liveness, PeerEntry
-from gossip.records import Capability, PeerRecord, SignedRecord, sign_record
+from gossip.membership.invites import Invite, issue_invite
+from gossip.membership.messages import Hello, MembershipMessage, Records, Welcome, federation_of
+from gossip.membership.notices import Liveness, PeerEntry
+from gossip.membership.records import Capability, PeerRecord, SignedRecord, sign_record
 
 N = TypeVar("N")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from gossip.codec import Digest, Natural, decode_canonical, encode
 from gossip.effects import KeyValueReader, Persist, Store
 from gossip.identity import NodeId, Signer
-from gossip.records import Capability, PeerRecord, SignedRecord, sign_record
+from gossip.membership.records import Capability, PeerRecord, SignedRecord, sign_record
 
 _SEQ_KEY = b"own/seq"
 _LAST_SEQ = 2**62

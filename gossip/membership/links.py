@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gossip.identity import NodeId
-from gossip.messages import Standing
-from gossip.records import SignedRecord
+from gossip.membership.messages import Standing
+from gossip.membership.records import SignedRecord
 
 ANSWERS_A_BEAT = 8
 CHECKS_A_BEAT = 1024

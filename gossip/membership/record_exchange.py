@@ -12,14 +12,14 @@ from collections.abc import Iterator
 
 from gossip.codec import Digest
 from gossip.effects import Broadcast, Rejected, Send
-from gossip.events import MembershipEffect
-from gossip.gate import Gate
 from gossip.identity import NodeId, Verifier
-from gossip.links import Link
-from gossip.messages import MAX_RECORDS, FetchRecords, Known, Records, Standing
-from gossip.own_record import OwnRecord
-from gossip.peer_table import News, PeerTable
-from gossip.records import SignedRecord, record_fault
+from gossip.membership.events import MembershipEffect
+from gossip.membership.gate import Gate
+from gossip.membership.links import Link
+from gossip.membership.messages import MAX_RECORDS, FetchRecords, Known, Records, Standing
+from gossip.membership.own_record import OwnRecord
+from gossip.membership.peer_table import News, PeerTable
+from gossip.membership.records import SignedRecord, record_fault
 
 
 class RecordExchange:

@@ -13,8 +13,8 @@ from typing import Annotated
 import msgspec
 
 from gossip.codec import Bytes32, Digest, Natural, Sentence, Wire, digest
-from gossip.invites import Invite
-from gossip.records import SignedRecord
+from gossip.membership.invites import Invite
+from gossip.membership.records import SignedRecord
 
 MAX_GENESIS_BYTES = 256 * 1024
 MAX_RECORDS = 256

@@ -8,13 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gossip.events import AdmissionChanged, CapabilitiesChanged, PeerUp, Received, TimerFired
-from gossip.membership import BEAT_TIMER, PULL_TIMER, SPREAD_TIMER
-from gossip.messages import MembershipMessage
-from gossip.notices import Liveness
-from gossip.records import Capability
-from tests.gossip.strategies import messages
-from tests.gossip.town import EMBED, GENESIS, Town, address, node
+from gossip.membership.core import BEAT_TIMER, PULL_TIMER, SPREAD_TIMER
+from gossip.membership.events import (
+    AdmissionChanged,
+    CapabilitiesChanged,
+    PeerUp,
+    Received,
+    TimerFired,
+)
+from gossip.membership.messages import MembershipMessage
+from gossip.membership.notices import Liveness
+from gossip.membership.records import Capability
+from tests.gossip.membership.strategies import messages
+from tests.gossip.membership.town import EMBED, GENESIS, Town, address, node
 
 NODES = 5
 

@@ -7,11 +7,11 @@ from typing import Annotated
 import msgspec
 
 from gossip.codec import Digest, Wire, decode_canonical, encode
-from gossip.dialer import MAX_BOOTSTRAPS
 from gossip.effects import KeyValueReader, Write
 from gossip.identity import NodeId
-from gossip.invites import Invite
-from gossip.records import Multiaddr
+from gossip.membership.dialer import MAX_BOOTSTRAPS
+from gossip.membership.invites import Invite
+from gossip.membership.records import Multiaddr
 
 MAX_INVITES = 8
 _KEY = b"own/introductions"

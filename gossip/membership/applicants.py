@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gossip.identity import NodeId
-from gossip.notices import Applicant
-from gossip.records import PeerRecord, SignedRecord
+from gossip.membership.notices import Applicant
+from gossip.membership.records import PeerRecord, SignedRecord
 
 MAX_APPLICANTS = 256
 

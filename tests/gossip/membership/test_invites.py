@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gossip.codec import Digest
-from gossip.invites import (
+from gossip.membership.invites import (
     Invite,
     InviteError,
     InviteFault,
@@ -19,8 +19,16 @@ from gossip.invites import (
     issue_invite,
     parse_invite,
 )
-from tests.gossip.strategies import invites
-from tests.gossip.town import FEDERATION, START_MS, VERIFIER, address, invite_from, node, signer
+from tests.gossip.membership.strategies import invites
+from tests.gossip.membership.town import (
+    FEDERATION,
+    START_MS,
+    VERIFIER,
+    address,
+    invite_from,
+    node,
+    signer,
+)
 
 TEXT = str(invite_from(1))
 

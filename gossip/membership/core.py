@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from itertools import count
 from typing import assert_never
 
-from gossip.candidates import candidates
 from gossip.codec import Digest
 from gossip.effects import (
     Broadcast,
@@ -34,7 +33,9 @@ from gossip.effects import (
     Store,
     Write,
 )
-from gossip.events import (
+from gossip.identity import NodeId, Signer, Verifier
+from gossip.membership.candidates import candidates
+from gossip.membership.events import (
     AddBootstrap,
     AddressesChanged,
     AdmissionChanged,
@@ -51,12 +52,11 @@ from gossip.events import (
     Started,
     TimerFired,
 )
-from gossip.gate import Admitted, Gate
-from gossip.handshake import Handshake, Home
-from gossip.identity import NodeId, Signer, Verifier
-from gossip.invites import InviteFault, invite_fault
-from gossip.links import ANSWERS_A_BEAT, CHECKS_A_BEAT, Link
-from gossip.messages import (
+from gossip.membership.gate import Admitted, Gate
+from gossip.membership.handshake import Handshake, Home
+from gossip.membership.invites import InviteFault, invite_fault
+from gossip.membership.links import ANSWERS_A_BEAT, CHECKS_A_BEAT, Link
+from gossip.membership.messages import (
     FetchRecords,
     Hello,
     Leave,
@@ -68,17 +68,17 @@ from gossip.messages import (
     Welcome,
     federation_of,
 )
-from gossip.notices import (
+from gossip.membership.notices import (
     Applicant,
     BootstrapRefused,
     Liveness,
     PeerEntry,
     StatusChanged,
 )
-from gossip.own_record import OwnRecord, Profile
-from gossip.peer_table import Patience, Peer, PeerTable
-from gossip.record_exchange import RecordExchange
-from gossip.records import PeerRecord, SignedRecord
+from gossip.membership.own_record import OwnRecord, Profile
+from gossip.membership.peer_table import Patience, Peer, PeerTable
+from gossip.membership.record_exchange import RecordExchange
+from gossip.membership.records import PeerRecord, SignedRecord
 
 __all__ = ["Membership", "Profile", "Timing"]
 

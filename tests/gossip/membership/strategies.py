@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from gossip.invites import Invite
-from gossip.messages import (
+from gossip.membership.invites import Invite
+from gossip.membership.messages import (
     FetchRecords,
     Hello,
     Known,
@@ -17,7 +17,7 @@ from gossip.messages import (
     Standing,
     Welcome,
 )
-from gossip.records import Capability, PeerRecord, SignedRecord
+from gossip.membership.records import Capability, PeerRecord, SignedRecord
 
 ids = st.binary(min_size=32, max_size=32)
 signatures = st.binary(min_size=64, max_size=64)

@@ -30,7 +30,7 @@ from gossip.codec import (
     encode,
 )
 from gossip.identity import Signer, Verifier, signing_bytes
-from gossip.records import MAX_ADDRESSES, Multiaddr
+from gossip.membership.records import MAX_ADDRESSES, Multiaddr
 
 PREFIX = "bizra1-"
 _LENGTH_BYTES = 2

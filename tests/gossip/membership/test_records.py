@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from consensus.genesis import found_alone
 from gossip.codec import DecodeError, Digest, decode_canonical, encode
 from gossip.identity import PublicKey
-from gossip.messages import Hello, MembershipMessage, federation_of
-from gossip.records import (
+from gossip.membership.messages import Hello, MembershipMessage, federation_of
+from gossip.membership.records import (
     MAX_ADDRESSES,
     MAX_CAPABILITIES,
     Capability,
@@ -24,8 +24,16 @@ from gossip.records import (
     sign_record,
 )
 from gossip.transport import STRANGER_LIMITS
-from tests.gossip.strategies import messages, signed_records
-from tests.gossip.town import EMBED, FEDERATION, VERIFIER, invite_from, node, signed_record, signer
+from tests.gossip.membership.strategies import messages, signed_records
+from tests.gossip.membership.town import (
+    EMBED,
+    FEDERATION,
+    VERIFIER,
+    invite_from,
+    node,
+    signed_record,
+    signer,
+)
 
 
 @given(messages)

@@ -15,9 +15,9 @@ import msgspec
 from gossip.codec import Digest, Natural, Wire, decode_canonical, encode
 from gossip.effects import KeyValueReader, Write
 from gossip.identity import NodeId
-from gossip.messages import MAX_KNOWN, Known
-from gossip.notices import Liveness
-from gossip.records import MAX_ADDRESSES, Multiaddr, PeerRecord, SignedRecord
+from gossip.membership.messages import MAX_KNOWN, Known
+from gossip.membership.notices import Liveness
+from gossip.membership.records import MAX_ADDRESSES, Multiaddr, PeerRecord, SignedRecord
 
 MAX_PEERS = MAX_KNOWN - 1
 _PREFIX = b"peer/"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gossip.notices import Liveness, PeerEntry
+from gossip.membership.notices import Liveness, PeerEntry
 
 
 def candidates(entries: Iterable[PeerEntry], capability: str) -> tuple[PeerEntry, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gossip.dialer import MAX_BOOTSTRAPS, Dialer
 from gossip.identity import NodeId
-from tests.gossip.town import Town, address, node
+from gossip.membership.dialer import MAX_BOOTSTRAPS, Dialer
+from tests.gossip.membership.town import Town, address, node
 
 SMALL, OWN, LARGE = (NodeId(bytes([byte]) * 32) for byte in (1, 5, 9))
 HERE = ("/here", "/there")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gossip.events import (
+from gossip.identity import NodeId
+from gossip.membership.events import (
     AddressesChanged,
     AdmissionChanged,
     CapabilitiesChanged,
@@ -13,13 +14,21 @@ from gossip.events import (
     Received,
     Started,
 )
-from gossip.identity import NodeId
-from gossip.links import CHECKS_A_BEAT
-from gossip.messages import MAX_RECORDS, FetchRecords, Hello, Known, Ping, Pong, Records, Welcome
-from gossip.notices import Liveness, StatusChanged
-from gossip.peer_table import MAX_PEERS
-from gossip.records import Capability, RecordError, SignedRecord
-from tests.gossip.town import (
+from gossip.membership.links import CHECKS_A_BEAT
+from gossip.membership.messages import (
+    MAX_RECORDS,
+    FetchRecords,
+    Hello,
+    Known,
+    Ping,
+    Pong,
+    Records,
+    Welcome,
+)
+from gossip.membership.notices import Liveness, StatusChanged
+from gossip.membership.peer_table import MAX_PEERS
+from gossip.membership.records import Capability, RecordError, SignedRecord
+from tests.gossip.membership.town import (
     EMBED,
     FEDERATION,
     LATENCY_MS,

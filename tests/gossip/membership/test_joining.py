@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from gossip.applicants import MAX_APPLICANTS
-from gossip.events import AddBootstrap, AdmissionChanged, Disconnect, PeerUp, Received
 from gossip.identity import NodeId
-from gossip.invites import InviteFault, issue_invite
-from gossip.messages import (
+from gossip.membership.applicants import MAX_APPLICANTS
+from gossip.membership.events import AddBootstrap, AdmissionChanged, Disconnect, PeerUp, Received
+from gossip.membership.invites import InviteFault, issue_invite
+from gossip.membership.messages import (
     FetchRecords,
     Hello,
     Leave,
@@ -19,7 +19,7 @@ from gossip.messages import (
     Welcome,
     federation_of,
 )
-from gossip.notices import (
+from gossip.membership.notices import (
     ApplicantArrived,
     BootstrapRefused,
     FederationFound,
@@ -28,7 +28,7 @@ from gossip.notices import (
     StandingChanged,
     WrongFederation,
 )
-from tests.gossip.town import (
+from tests.gossip.membership.town import (
     FEDERATION,
     GENESIS,
     LATENCY_MS,

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from gossip.effects import Effect
 from gossip.identity import NodeId
-from gossip.invites import Invite
-from gossip.messages import MembershipMessage
-from gossip.records import Capability
+from gossip.membership.invites import Invite
+from gossip.membership.messages import MembershipMessage
+from gossip.membership.records import Capability
 
 
 @dataclass(frozen=True, slots=True)
