@@ -9,7 +9,7 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -20,17 +20,18 @@ from gossip.codec import DecodeError
 from gossip.transport.address import Address
 from memory.model_files import MODEL_NAME, ModelDamaged, find_model_files
 from node.client import Client, NotReachableError, RefusedError
+from node.clocks import DRIFT_MS, REMEDY, disagreement
 from node.config import Config, load_config
 from node.errors import NodeError
-from node.founding import load_genesis
+from node.founding import load_genesis, load_keys
 from node.gateway.app import open_listener
+from node.gateway.views import PeerView
 from node.home import Home
 from node.keyfile import Purpose, load_key
 from node.store import LevelStore
 
 _EARLIEST_MS = 1_750_000_000_000
 """June 2025: a clock before this program was written is wrong."""
-_DRIFT_MS = 5_000
 _LOW_BYTES = 1024 * 1024 * 1024
 
 
@@ -61,6 +62,7 @@ def check_up(home: Home) -> Iterator[Finding]:
     yield _home(home)
     yield _looked("identity key", lambda: _key(home.identity_key, Purpose.IDENTITY))
     yield _looked("voting key", lambda: _key(home.voting_key, Purpose.VOTING))
+    yield _looked("keys", lambda: _keys(home))
     yield _looked("token", lambda: (home.read_token(), f"{home.token} is the owner's alone")[1])
     yield _looked("settings", lambda: _settings(home))
     yield _looked("federation", lambda: _federation(home))
@@ -102,6 +104,11 @@ def _key(path: Path, purpose: Purpose) -> str:
     return f"{path}, public {load_key(path, purpose).public.hex()}"
 
 
+def _keys(home: Home) -> str:
+    load_keys(home)
+    return f"both are those of {home.public_keys}"
+
+
 def _settings(home: Home) -> str:
     load_config(home.config)
     return str(home.config) if home.config.exists() else "no config.toml; the defaults hold"
@@ -128,6 +135,7 @@ def _running(client: Client) -> Iterator[Finding]:
         view = client.status()
         waits_for = client.not_ready()
         newest = client.blocks(1).blocks
+        peers = client.peers().peers
     except RefusedError as error:
         yield Finding("daemon", Grade.FAILED, str(error))
         return
@@ -135,6 +143,17 @@ def _running(client: Client) -> Iterator[Finding]:
     if waits_for is not None:
         yield Finding("readiness", Grade.WARNING, waits_for)
     yield _clock(newest[0].timestamp_ms if newest else 0)
+    yield from _clocks_of(peers)
+
+
+def _clocks_of(peers: Sequence[PeerView]) -> Iterator[Finding]:
+    """How the clocks of others stand to this machine's."""
+    alive = [one for one in peers if one.status == "alive"]
+    offsets = [one.clock_offset_ms for one in alive]
+    for peer in alive:
+        if peer.clock_offset_ms is not None and abs(peer.clock_offset_ms) > DRIFT_MS:
+            sentence = disagreement(peer.name, peer.clock_offset_ms, offsets)
+            yield Finding("clocks of peers", Grade.FAILED, sentence)
 
 
 def _stopped(home: Home) -> Iterator[Finding]:
@@ -173,15 +192,14 @@ def _last_block_ms(home: Home) -> int:
 
 def _clock(last_block_ms: int) -> Finding:
     now_ms = time.time_ns() // 1_000_000
-    remedy = "set the clock, by NTP best: a validator with a wrong clock holds the others up"
     if now_ms < _EARLIEST_MS:
-        return Finding("clock", Grade.FAILED, f"this machine's clock is years behind; {remedy}")
-    if last_block_ms > now_ms + _DRIFT_MS:
+        return Finding("clock", Grade.FAILED, f"this machine's clock is years behind; {REMEDY}")
+    if last_block_ms > now_ms + DRIFT_MS:
         ahead_s = (last_block_ms - now_ms) // 1000
         return Finding(
             "clock",
             Grade.FAILED,
-            f"the last block is {ahead_s} s ahead of this machine's clock; {remedy}",
+            f"the last block is {ahead_s} s ahead of this machine's clock; {REMEDY}",
         )
     return Finding("clock", Grade.FINE, "not behind the last block")
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from consensus.chain import ChainReader
 from consensus.engine import initial_writes
 from consensus.genesis import Genesis, GenesisError, found_alone
-from gossip.codec import encode
+from gossip.codec import DecodeError, decode_canonical, encode
+from gossip.effects import KeyValueReader
 from gossip.identity import Ed25519Signer, Ed25519Verifier
 from node.durable import PUBLIC, create_file
 from node.errors import NodeError
 from node.home import Home
-from node.keyfile import Purpose, create_key, load_key
+from node.keyfile import KeyFileError, Purpose, create_key, load_key
 from node.store import LevelStore, StoreError, StoreFault
 
 FOUNDER_AMOUNT = 100_000_000
@@ -46,9 +47,51 @@ def prepare(home: Home) -> NodeKeys:
         create_key(home.identity_key, Purpose.IDENTITY)
     if not home.voting_key.exists() and not home.genesis.exists():
         create_key(home.voting_key, Purpose.VOTING)
-    return NodeKeys(
+    keys = load_keys(home)
+    if not home.public_keys.exists():
+        text = f"identity {keys.identity.public.hex()}\nvoting {keys.voting.public.hex()}\n"
+        create_file(home.public_keys, text.encode(), PUBLIC)
+    return keys
+
+
+def load_keys(home: Home) -> NodeKeys:
+    """Both keys, if they are those that this home began with.
+
+    With another node's keys its votes and its peers would be somebody else's. Raises `KeyFileError`.
+    """
+    keys = NodeKeys(
         load_key(home.identity_key, Purpose.IDENTITY), load_key(home.voting_key, Purpose.VOTING)
     )
+    try:
+        noted = dict(line.split() for line in home.public_keys.read_text("ascii").splitlines())
+    except FileNotFoundError:
+        return keys
+    except (OSError, ValueError) as error:
+        raise FoundingError(
+            f"{home.public_keys} can't be used ({error}); delete it if you are sure that the keys "
+            f"in {home.path} belong there"
+        ) from None
+    for path, name, signer in (
+        (home.identity_key, "identity", keys.identity),
+        (home.voting_key, "voting", keys.voting),
+    ):
+        if noted.get(name) != signer.public.hex():
+            raise KeyFileError(
+                f"{path} is another node's key: this home began with {noted.get(name)}, which "
+                f"{home.public_keys} names; put back your copy of it"
+            )
+    return keys
+
+
+def check_chain(home: Home, genesis: Genesis, chain: KeyValueReader) -> None:
+    """Raises `StoreError` if the database holds another federation's chain."""
+    if ChainReader(chain).genesis() != encode(genesis):
+        raise StoreError(
+            StoreFault.FAILED,
+            f"the database {home.chain} holds the chain of another federation than "
+            f"{home.genesis} says; put back the genesis file that belongs to it, or delete that "
+            "file, and the right one is written from the chain",
+        )
 
 
 def found(home: Home, keys: NodeKeys, name: str, created_ms: int) -> Genesis:
@@ -87,6 +130,27 @@ def begin_chain(home: Home, genesis: Genesis) -> None:
         LevelStore(path, create=True).close()
     if not home.genesis.exists():
         create_file(home.genesis, genesis.to_json().encode(), PUBLIC)
+
+
+def resume(home: Home) -> Genesis | None:
+    """Write the genesis file again for a chain that is here without it; None if there is no chain.
+
+    So ends a beginning that was interrupted just before the file appeared, and so is one that was deleted made good.
+    Raises `StoreError`, and `FoundingError` if what the database holds is no genesis.
+    """
+    if not home.chain.exists():
+        return None
+    with LevelStore(home.chain, create=True) as chain:
+        present = ChainReader(chain).genesis()
+    if present is None:
+        return None
+    try:
+        genesis = decode_canonical(present, Genesis)
+    except DecodeError as error:
+        raise FoundingError(f"the database {home.chain} holds no genesis ({error})") from None
+    LevelStore(home.votes).close()
+    create_file(home.genesis, genesis.to_json().encode(), PUBLIC)
+    return genesis
 
 
 def load_genesis(home: Home) -> Genesis | None:

@@ -1,6 +1,7 @@
 """One node's folder: what lies where, who may open it, and how the command line finds the daemon.
 
 identity.key  voting.key   private keys, mode 0600
+public-keys                whose home this is
 token                      the owner's token for the HTTP interface, mode 0600
 config.toml                what the owner chose
 genesis.json               the federation that this node belongs to
@@ -66,6 +67,10 @@ class Home:
     @property
     def voting_key(self) -> Path:
         return self.path / "voting.key"
+
+    @property
+    def public_keys(self) -> Path:
+        return self.path / "public-keys"
 
     @property
     def config(self) -> Path:

@@ -41,7 +41,10 @@ class StatusView(View, frozen=True):
 
 
 class PeerView(View, frozen=True):
-    """A known node. `status` is alive, suspect, dead or left; times are Unix time."""
+    """A known node. `status` is alive, suspect, dead or left; times are Unix time.
+
+    `clock_offset_ms` is its clock minus this machine's, as it last answered a ping.
+    """
 
     node_id: str
     name: str
@@ -51,6 +54,7 @@ class PeerView(View, frozen=True):
     role: str
     last_seen_ms: int
     rtt_ms: float | None
+    clock_offset_ms: int | None = None
 
 
 class PeersView(View, frozen=True):
