@@ -100,6 +100,15 @@ class Daemon:
         self.listen = "/ip4/127.0.0.1/tcp/0"
         self._settle()
 
+    @classmethod
+    def of(cls, path: Path) -> Daemon:
+        """The node of a home that is there already."""
+        daemon = cls.__new__(cls)
+        daemon.name, daemon.home = path.name, Home(path)
+        daemon._kinds, daemon._process, daemon._client = ALL_KINDS, None, None
+        daemon.listen = ""
+        return daemon
+
     def _settle(self) -> None:
         self.home.config.write_text(
             f'name = "{self.name}"\nlisten = ["{self.listen}"]\napi = "127.0.0.1:0"\n'

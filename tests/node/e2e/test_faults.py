@@ -200,4 +200,3 @@ def test_a_node_that_was_away_through_an_epoch_change_catches_up(
     assert (view.epoch, view.quorum, view.faults_tolerated) == (4, 4, 1)
     away.pay(fifth)
     await_peace([*four, fifth])
-
