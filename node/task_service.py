@@ -67,8 +67,8 @@ from node.store import StagedStore
 
 log = structlog.get_logger(__name__)
 
-DEADLINE_MS = 120_000
-WORK_TIMEOUT_S = 100.0
+DEADLINE_S = 120
+"""How long an executor has if the asker says nothing; `bizra-node task submit --help` names it."""
 DEFAULT_REWARD = 100
 _OFFER_TIMEOUT_S = 120.0
 
@@ -138,7 +138,13 @@ class TaskService:
     # As asker
 
     async def submit(
-        self, kind: str, content: bytes, *, executor: NodeId | None, reward: int | None
+        self,
+        kind: str,
+        content: bytes,
+        *,
+        executor: NodeId | None,
+        reward: int | None,
+        deadline_s: int | None,
     ) -> AskedTask:
         """Place a task and put it on the ledger; returns when it has its id.
 
@@ -152,7 +158,7 @@ class TaskService:
             candidates=candidates,
             wanted=executor,
         )
-        deadline_ms = now_ms() + DEADLINE_MS
+        deadline_ms = now_ms() + 1000 * (DEADLINE_S if deadline_s is None else deadline_s)
         operation = SubmitTask(
             kind,
             content_hash(content),
@@ -192,7 +198,10 @@ class TaskService:
     # As executor
 
     async def _serve_offer(self, peer: NodeId, stream: Stream) -> None:
-        """One stream: the offer, then the desk's answers as they come."""
+        """One stream of a member: the offer, then the desk's answers as they come."""
+        if not self._peers.membership.is_member(peer):
+            log.warning("offer of a stranger refused", peer=peer.hex())
+            return
         try:
             with trio.fail_after(_OFFER_TIMEOUT_S):
                 offer, content = await receive_offer(stream)
@@ -247,6 +256,7 @@ class TaskService:
         except NotTakenError as error:
             level = log.warning if isinstance(operation, CompleteTask | FailTask) else log.info
             level("own transaction failed", operation=type(operation).__name__, reason=str(error))
+            self._driver.post(TransactRefused(operation, str(error)))
 
     async def _offer(self, effect: OfferTo) -> None:
         name = Digest(effect.offer.task)
@@ -256,12 +266,12 @@ class TaskService:
                 await send_offer(stream, effect.offer, effect.content)
                 async for reply, content in receive_replies(stream):
                     self._driver.post(ReplyReceived(name, reply, content))
-            self._driver.post(TransactRefused(operation, str(error)))
         except (TransportError, HandoffError) as error:
             reason = f"the executor {effect.executor.hex()[:12]} was lost: {error}"
             self._driver.post(ExchangeLost(name, reason))
 
     async def _work(self, effect: Work) -> None:
+        timeout_s = effect.timeout_ms / 1000
         try:
             result = await self._backend.run(effect.kind, effect.content, timeout_s=timeout_s)
         except (BackendError, BadInput, UnknownKind) as error:
@@ -271,7 +281,6 @@ class TaskService:
         model = bytes.fromhex(result.model_hash)
         self._driver.post(
             WorkDone(effect.task, result.output, model, usage, secrets.token_bytes(32))
-        timeout_s = effect.timeout_ms / 1000
         )
 
 

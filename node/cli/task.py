@@ -10,10 +10,11 @@ from inference.kinds import BadInput, UnknownKind, parse_input
 from memory.documents import DocumentError
 from node.cli.results import output_text
 from node.cli.session import Session, end_unless, with_session
-from node.cli.shapes import pairs, short, table
+from node.cli.shapes import pairs, plural, short, table
 from node.cli.work import Work, read_work
 from node.client import FINAL_TASK
 from node.errors import NodeError
+from node.gateway.facade import MAX_DEADLINE_S, MIN_DEADLINE_S
 from node.gateway.views import TasksView, TaskView
 
 
@@ -33,6 +34,12 @@ def task() -> None:
 @click.option("--sentences", type=click.IntRange(1), metavar="N", help="For summarize: how many.")
 @click.option("--executor", metavar="ID", help="The only node that may do it.")
 @click.option("--reward", type=click.IntRange(1, 2**63 - 1), help="What it pays.")
+@click.option(
+    "--deadline",
+    type=click.IntRange(MIN_DEADLINE_S, MAX_DEADLINE_S),
+    metavar="SECONDS",
+    help="When to take the reward back from an executor that never finished (default: 120).",
+)
 @click.option("--wait", is_flag=True, help="Wait for the result.")
 @click.option(
     "--timeout", type=click.FloatRange(0.1), default=300, show_default=True, help="Seconds to wait."
@@ -47,13 +54,14 @@ def submit(
     sentences: int | None,
     executor: str | None,
     reward: int | None,
+    deadline: int | None,
     wait: bool,
     timeout: float,
 ) -> None:
     """Hand in a task of a KIND: embed, rank, summarize, answer."""
     work = _checked_work(session, kind, source, query, sentences)
     with session.client() as client:
-        view = client.submit_task(kind, work.fields, executor, reward)
+        view = client.submit_task(kind, work.fields, executor, reward, deadline)
         if wait and view.status not in FINAL_TASK:
             view = client.await_task(view.task_id, timeout)
     session.tell(view, _text(view))
@@ -114,7 +122,8 @@ def _text(view: TaskView) -> str:
         rows.append(("executor", view.executor))
     if view.usage is not None:
         used = view.usage
-        rows.append(("usage", f"{used.items} items, {used.tokens} tokens, {used.duration_ms} ms"))
+        counts = f"{plural(used.items, 'item')}, {plural(used.tokens, 'token')}"
+        rows.append(("usage", f"{counts}, {used.duration_ms} ms"))
     if view.tx_hash:
         rows.append(("transaction", f"{view.tx_hash} at height {view.height or '-'}"))
     text = pairs(rows)

@@ -32,6 +32,9 @@ from node.gateway.views import (
     ValidatorsView,
 )
 
+MIN_DEADLINE_S, MAX_DEADLINE_S = 2, 24 * 60 * 60
+"""What a task's `deadline_s` may be."""
+
 
 class Problem(NodeError):  # noqa: N818 - the word of RFC 9457
     """A request can't be done; told to the caller as problem+json.
@@ -67,11 +70,15 @@ class Named(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TaskRequest:
-    """A task to hand in. None leaves the choice to the node."""
+    """A task to hand in. None leaves the choice to the node.
+
+    `deadline_s` is after how many seconds its asker may take back the reward of an executor that never finished.
+    """
 
     input: TaskInput
     executor: NodeId | None = None
     reward: int | None = None
+    deadline_s: int | None = None
 
 
 class Facade(Protocol):

@@ -15,7 +15,14 @@ from consensus.transactions import (
 from gossip.codec import DecodeError
 from gossip.identity import Ed25519Verifier, NodeId, Verifier
 from inference.kinds import BadInput, UnknownKind, parse_input
-from node.gateway.facade import Facade, Named, Problem, TaskRequest
+from node.gateway.facade import (
+    MAX_DEADLINE_S,
+    MIN_DEADLINE_S,
+    Facade,
+    Named,
+    Problem,
+    TaskRequest,
+)
 from node.gateway.fields import (
     MAX_BODY_BYTES,
     MAX_TASK_BODY_BYTES,
@@ -113,8 +120,13 @@ class Writes:
             raise Problem(422, "bad_input", str(error)) from None
         executor = NodeId(fields.id("executor", Named.NODE)) if fields.has("executor") else None
         reward = fields.amount("reward") if fields.has("reward") else None
+        deadline_s = fields.natural("deadline_s") if fields.has("deadline_s") else None
         fields.done()
-        task = await self._facade.submit_task(TaskRequest(given, executor, reward))
+        if deadline_s is not None and not MIN_DEADLINE_S <= deadline_s <= MAX_DEADLINE_S:
+            raise Problem(
+                400, "bad_field", f"deadline_s: must be from {MIN_DEADLINE_S} to {MAX_DEADLINE_S}"
+            )
+        task = await self._facade.submit_task(TaskRequest(given, executor, reward, deadline_s))
         return json_response(task, 202)
 
     async def cancel_task(self, request: Request) -> Response:
