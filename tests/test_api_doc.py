@@ -1,0 +1,61 @@
+"""The test vector of docs/API.md is true, and another MessagePack library reads it the same way."""
+
+import json
+import re
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import msgpack
+from nacl.signing import SigningKey
+
+from consensus.transactions import (
+    TransactionBody,
+    Transfer,
+    decode_transaction,
+    sign_transaction,
+)
+from gossip.codec import Digest
+from gossip.identity import Ed25519Signer, Ed25519Verifier
+
+DOC = Path(__file__).parent.parent / "docs" / "API.md"
+
+
+def vector() -> dict[str, Any]:
+    block = re.search(r"```json\n(.*?)```", DOC.read_text(), re.DOTALL)
+    assert block is not None
+    found: dict[str, Any] = json.loads(block[1])
+    return found
+
+
+def test_our_own_signer_makes_the_published_transaction() -> None:
+    given = vector()
+    signer = Ed25519Signer(bytes.fromhex(given["seed"]))
+    chain = Digest(bytes.fromhex(given["chain"]))
+    transfer = Transfer(bytes.fromhex(given["to"]), int(given["amount"]))
+    body = TransactionBody(
+        chain, signer.public, given["nonce"], given["expiry_height"], (transfer,)
+    )
+    made = sign_transaction(signer, body)
+    assert made.raw.hex() == given["raw"]
+    assert made.id.hex() == given["txHash"]
+    assert decode_transaction(bytes.fromhex(given["raw"])).is_signed(Ed25519Verifier())
+
+
+def test_the_published_bytes_follow_from_the_words_of_the_document_alone() -> None:
+    given = vector()
+    chain, sender, to = (bytes.fromhex(given[key]) for key in ("chain", "from", "to"))
+    body = [
+        chain,
+        sender,
+        given["nonce"],
+        given["expiry_height"],
+        [["transfer", to, int(given["amount"])]],
+    ]
+    signed = msgpack.packb(["bizra/1", "transaction", chain, [body]], use_bin_type=True)
+    assert signed.hex() == given["signed_bytes"]
+    signature = SigningKey(bytes.fromhex(given["seed"])).sign(signed).signature
+    assert signature.hex() == given["signature"]
+    raw = msgpack.packb([body, signature], use_bin_type=True)
+    assert raw.hex() == given["raw"]
+    assert blake2b(raw, digest_size=32, person=b"transaction").hexdigest() == given["txHash"]
