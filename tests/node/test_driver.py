@@ -1,0 +1,280 @@
+"""What the driver of a core promises, with a real database and a clock that only moves when all wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from gossip.effects import CancelTimer, Notify, Persist, SetTimer, Store, Write
+from node.driver import CoreDriver
+from node.store import LevelStore, StagedStore, StoreError, StoreFault
+
+Core = Callable[[str], list[object]]
+
+
+class Disk(LevelStore):
+    """A database that notes its batches, and fails on demand."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, create=True)
+        self.batches: list[tuple[Write, ...]] = []
+        self.fails = False
+
+    def write(self, writes: Iterable[Write], *, sync: bool = True) -> None:
+        if self.fails:
+            raise StoreError(StoreFault.FAILED, "the disk is full")
+        assert sync
+        batch = tuple(writes)
+        super().write(batch, sync=sync)
+        self.batches.append(batch)
+
+
+class Rig:
+    """A driver around a core that is one function; timers come to it as events `!NAME`."""
+
+    def __init__(self, tmp_path: Path, core: Core) -> None:
+        self.disk = Disk(tmp_path / "tasks")
+        self.store = StagedStore(self.disk)
+        self.told: list[object] = []
+        self.seen: list[tuple[float, str]] = []
+        self._core = core
+        self.driver: CoreDriver[str] = CoreDriver(
+            self.handle, "!{}".format, self.carry_out, {Store.TASKS: self.store}
+        )
+
+    def handle(self, now_ms: int, event: str) -> list[object]:
+        assert now_ms > 0
+        self.seen.append((trio.current_time(), event))
+        return self._core(event)
+
+    def carry_out(self, effect: object) -> None:
+        self.told.append(effect)
+
+
+def persist(key: bytes, value: bytes | None) -> Persist:
+    return Persist(Store.TASKS, ((key, value),))
+
+
+def events_of(rig: Rig) -> list[str]:
+    return [event for _, event in rig.seen]
+
+
+async def test_nothing_is_told_before_it_is_on_disk(tmp_path: Path) -> None:
+    def core(event: str) -> list[object]:
+        return [Notify("before"), persist(b"key", b"value"), Notify("after")]
+
+    rig = Rig(tmp_path, core)
+    on_disk: list[bytes | None] = []
+
+    def carry_out(effect: object) -> None:
+        on_disk.append(rig.disk.get(b"key"))
+        rig.told.append(effect)
+
+    rig.driver = CoreDriver(rig.handle, "!{}".format, carry_out, {Store.TASKS: rig.store})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.driver.run)
+        rig.driver.post("go")
+        await rig.driver.caught_up()
+        nursery.cancel_scope.cancel()
+    assert rig.told == [Notify("before"), Notify("after")]
+    assert on_disk == [b"value", b"value"]
+    rig.disk.close()
+
+
+async def test_all_that_waits_is_written_in_one_batch(tmp_path: Path) -> None:
+    rig = Rig(
+        tmp_path, lambda event: [persist(event.encode(), b"1"), persist(b"last", event.encode())]
+    )
+    for event in ("a", "b", "c"):
+        rig.driver.post(event)
+    assert rig.driver.waiting == 3
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.driver.run)
+        await rig.driver.caught_up()
+        assert rig.driver.waiting == 0
+        nursery.cancel_scope.cancel()
+    assert [dict(batch) for batch in rig.disk.batches] == [
+        {b"a": b"1", b"b": b"1", b"c": b"1", b"last": b"c"}
+    ]
+    assert rig.driver.syncs == 1
+    rig.disk.close()
+
+
+async def test_a_core_sees_its_own_writes_at_its_next_event(tmp_path: Path) -> None:
+    read: list[bytes | None] = []
+
+    def core(event: str) -> list[object]:
+        if event == "write":
+            return [persist(b"key", b"value")]
+        read.append(rig.store.get(b"key"))
+        return []
+
+    rig = Rig(tmp_path, core)
+    rig.driver.post("write")
+    rig.driver.post("read")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.driver.run)
+        await rig.driver.caught_up()
+        nursery.cancel_scope.cancel()
+    assert read == [b"value"]
+    assert len(rig.disk.batches) == 1
+    rig.disk.close()
+
+
+async def test_a_turn_without_writes_costs_no_sync(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, lambda _: [Notify("only words")])
+    rig.driver.post("go")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.driver.run)
+        await rig.driver.caught_up()
+        nursery.cancel_scope.cancel()
+    assert (rig.disk.batches, rig.driver.syncs, rig.told) == ([], 0, [Notify("only words")])
+    rig.disk.close()
+
+
+async def test_caught_up_returns_after_what_was_posted_before_it_and_not_sooner(
+    tmp_path: Path,
+) -> None:
+    rig = Rig(tmp_path, lambda event: [persist(event.encode(), b"1"), Notify(event)])
+    returned = trio.Event()
+
+    async def wait_for_it() -> None:
+        await rig.driver.caught_up()
+        returned.set()
+
+    async with trio.open_nursery() as nursery:
+        rig.driver.post("first")
+        nursery.start_soon(wait_for_it)
+        await wait_all_tasks_blocked()
+        assert not returned.is_set()
+        nursery.start_soon(rig.driver.run)
+        await rig.driver.caught_up()
+        await wait_all_tasks_blocked()
+        assert returned.is_set()
+        assert rig.disk.get(b"first") == b"1"
+        assert rig.told == [Notify("first")]
+        nursery.cancel_scope.cancel()
+    rig.disk.close()
+
+
+async def timed(rig: Rig, clock: MockClock, *until_s: float) -> list[list[tuple[float, str]]]:
+    """Run the driver and let time jump to each moment; the timers that fired in each."""
+    fired: list[list[tuple[float, str]]] = []
+    start = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.driver.run)
+        await rig.driver.caught_up()
+        rig.seen.clear()
+        for moment in until_s:
+            clock.jump(start + moment - trio.current_time())
+            await wait_all_tasks_blocked()
+            await rig.driver.caught_up()
+            fired.append([(round(at - start, 6), event) for at, event in rig.seen])
+            rig.seen.clear()
+        nursery.cancel_scope.cancel()
+    rig.disk.close()
+    return fired
+
+
+async def test_a_timer_fires_once_when_it_is_due(tmp_path: Path, mock_clock: MockClock) -> None:
+    rig = Rig(tmp_path, lambda event: [SetTimer("t", 5_000)] if event == "go" else [])
+    rig.driver.post("go")
+    assert await timed(rig, mock_clock, 4.9, 5, 20) == [[], [(5, "!t")], []]
+
+
+async def test_a_cancelled_timer_does_not_fire(tmp_path: Path, mock_clock: MockClock) -> None:
+    effects = {"go": [SetTimer("t", 5_000), CancelTimer("t"), CancelTimer("unknown")]}
+    rig = Rig(tmp_path, lambda event: list(effects.get(event, [])))
+    rig.driver.post("go")
+    assert await timed(rig, mock_clock, 20) == [[]]
+
+
+async def test_a_timer_that_is_set_again_replaces_itself(
+    tmp_path: Path, mock_clock: MockClock
+) -> None:
+    effects = {"go": [SetTimer("t", 5_000)], "later": [SetTimer("t", 9_000)]}
+    rig = Rig(tmp_path, lambda event: list(effects.get(event, [])))
+    rig.driver.post("go")
+    rig.driver.post("later")
+    assert await timed(rig, mock_clock, 8, 9, 20) == [[], [(9, "!t")], []]
+
+
+@pytest.mark.parametrize("first_does", [CancelTimer("second"), SetTimer("second", 60_000)])
+async def test_a_timer_that_is_due_too_can_still_be_taken_back(
+    tmp_path: Path, mock_clock: MockClock, first_does: object
+) -> None:
+    effects: dict[str, list[object]] = {
+        "go": [SetTimer("second", 3_000), SetTimer("first", 2_000)],
+        "!first": [first_does],
+    }
+    rig = Rig(tmp_path, lambda event: list(effects.get(event, [])))
+    rig.driver.post("go")
+    assert await timed(rig, mock_clock, 10) == [[(10, "!first")]]
+
+
+async def test_timers_fire_in_the_order_in_which_they_were_due(
+    tmp_path: Path, mock_clock: MockClock
+) -> None:
+    rig = Rig(
+        tmp_path,
+        lambda event: [SetTimer("b", 2_000), SetTimer("a", 3_000)] if event == "go" else [],
+    )
+    rig.driver.post("go")
+    assert await timed(rig, mock_clock, 10) == [[(10, "!b"), (10, "!a")]]
+
+
+async def test_a_timer_of_no_time_lets_events_pass(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, lambda _: [SetTimer("now", 0)])
+    rig.driver.post("go")
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(rig.driver.run)
+            for event in ("a", "b"):
+                rig.driver.post(event)
+                await rig.driver.caught_up()
+            nursery.cancel_scope.cancel()
+    assert [event for event in events_of(rig) if event != "!now"] == ["go", "a", "b"]
+    rig.disk.close()
+
+
+async def test_a_failing_write_ends_the_run_and_nothing_is_told(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, lambda event: [Notify(event), persist(b"key", b"1")])
+    rig.disk.fails = True
+    rig.driver.post("go")
+    with pytest.raises(StoreError, match="the disk is full"):
+        await rig.driver.run()
+    assert rig.told == []
+    rig.disk.close()
+
+
+async def test_a_fault_of_the_core_ends_the_run_with_nothing_written_or_told(
+    tmp_path: Path,
+) -> None:
+    def core(event: str) -> list[object]:
+        assert event != "bad", "we have a bug"
+        return [persist(b"key", b"1"), Notify(event)]
+
+    rig = Rig(tmp_path, core)
+    rig.driver.post("good")
+    rig.driver.post("bad")
+    with pytest.raises(AssertionError, match="we have a bug"):
+        await rig.driver.run()
+    assert (rig.told, rig.disk.batches) == ([], [])
+    rig.disk.close()
+
+
+async def test_a_flood_is_taken_in_rounds(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, lambda event: [persist(event.encode(), b"1")])
+    for number in range(1_200):
+        rig.driver.post(f"{number}")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.driver.run)
+        await rig.driver.caught_up()
+        nursery.cancel_scope.cancel()
+    assert events_of(rig) == [f"{number}" for number in range(1_200)]
+    assert len(rig.disk.batches) == 3
+    rig.disk.close()
