@@ -1,7 +1,7 @@
 """Nodes that lie. Each is a sound engine whose outgoing effects are twisted on their way out.
 
 A liar holds its own two keys and nobody else's, so whatever it forges in another's name must fail. Which lie it tells
-is drawn by key from what it was about to say.
+is drawn by key from what it was about to say. `attacks.py` has those that follow a plan.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ from gossip.codec import Digest, Wire, digest, encode
 from gossip.effects import Broadcast, Effect, Send
 from gossip.identity import NodeId, Signer
 from simulations.draws import Draws
-from simulations.scenario import ActorKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +72,15 @@ class Liar:
     heard: deque[Wire] = field(default_factory=lambda: deque(maxlen=64))
     told: dict[bytes, bytes] = field(default_factory=dict)
     """What it said instead, by the digest it should have named."""
+    bodies: dict[bytes, Block] = field(default_factory=dict)
+    planned: dict[int, Block] = field(default_factory=dict)
+    """Blocks of its own making, by digest and by height."""
     kind: ClassVar[str] = "sound"
 
-    def hear(self, message: Wire) -> None:
-        """A message came in."""
+    def hear(self, message: Wire) -> Twisted:
+        """A message came in; what it says to that, before its engine says anything."""
         self.heard.append(message)
+        return []
 
     def twist(self, effects: list[Effect]) -> Twisted:
         """What it does instead of `effects`."""
@@ -131,7 +134,7 @@ def _height_of(message: Wire) -> int:
             return 0
 
 
-def _another(block: Block, transactions: tuple[Transaction, ...], **changes: object) -> Block:
+def another(block: Block, transactions: tuple[Transaction, ...], **changes: object) -> Block:
     """A well-formed block beside `block`, with other transactions or another header."""
     header = block.header
     fields: dict[str, object] = {
@@ -182,7 +185,7 @@ class Equivocator(Liar):
         match message:
             case Proposal() if len(to) > 1:
                 block = message.block
-                other = self.proposal(message, _another(block, block.transactions[:-1]))
+                other = self.proposal(message, another(block, block.transactions[:-1]))
                 self.heard.append(other)
                 out: Twisted = [Broadcast(left, message), Broadcast(right, other)]
                 for phase in Phase:
@@ -231,25 +234,25 @@ class MalformedProposer(Liar):
         forged = tuple(
             msgspec.structs.replace(one, signature=bytes(64)) for one in block.transactions
         )
-        return _another(block, forged)
+        return another(block, forged)
 
     @staticmethod
     def _foreign_parent(block: Block) -> Block:
-        return _another(block, block.transactions, prev_hash=digest(b"lie", block.digest))
+        return another(block, block.transactions, prev_hash=digest(b"lie", block.digest))
 
     @staticmethod
     def _far_ahead(block: Block) -> Block:
         ahead = block.header.timestamp_ms + 10**9
-        return _another(block, block.transactions, timestamp_ms=ahead)
+        return another(block, block.transactions, timestamp_ms=ahead)
 
     @staticmethod
     def _skipping_a_nonce(block: Block) -> Block:
-        return _another(block, block.transactions[1:])
+        return another(block, block.transactions[1:])
 
     def _replaying(self, block: Block) -> Block:
         assert self.engine is not None
         earlier = self.engine.chain.block(block.height - 1)
-        return _another(block, () if earlier is None else earlier.transactions)
+        return another(block, () if earlier is None else earlier.transactions)
 
     @staticmethod
     def _wrong_root(block: Block) -> Block:
@@ -406,28 +409,6 @@ def forged(prepared: PreparedProof, view: int) -> PreparedProof:
     return PreparedProof(header, certificate)
 
 
-class Forger(Liar):
-    """As leader proposes nothing; shows a certificate of its own making for the latest view in each VIEW-CHANGE."""
-
-    kind = "forger"
-
-    def cast(self, to: tuple[NodeId, ...], message: Wire) -> Twisted:
-        match message:
-            case Proposal() if message.view == 0:
-                return []
-            case ViewChange() if message.prepared is not None:
-                return [
-                    Broadcast(to, self._with(message, forged(message.prepared, message.view - 1)))
-                ]
-            case _:
-                return [Broadcast(to, message)]
-
-    def _with(self, change: ViewChange, prepared: PreparedProof) -> ViewChange:
-        lie = msgspec.structs.replace(change, prepared=prepared)
-        signature = self.signer.sign(lie.signing_bytes(self.chain))
-        return msgspec.structs.replace(lie, signature=signature)
-
-
 class LyingServer(Liar):
     """Claims heights that don't exist, and serves blocks with certificates that belong to others."""
 
@@ -492,19 +473,3 @@ class Withholder(Liar):
         return [
             Broadcast((node,), message) for node in to if self.luck(3, "withhold", message, node)
         ]
-
-
-KINDS: dict[ActorKind, type[Liar]] = {
-    "silent": Silent,
-    "silent_leader": SilentLeader,
-    "slow": Slow,
-    "equivocator": Equivocator,
-    "malformed_proposer": MalformedProposer,
-    "double_voter": DoubleVoter,
-    "spammer": Spammer,
-    "mutator": Mutator,
-    "forger": Forger,
-    "lying_server": LyingServer,
-    "withholder": Withholder,
-    "twin": Liar,
-}

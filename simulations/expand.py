@@ -21,6 +21,8 @@ from simulations.scenario import (
 
 _SIZES = (1, 2, 3, 4, 4, 4, 4, 4, 5, 6, 7, 7, 8, 10)
 _LEAST_TOLERANT = 4
+_DIVISIBLE = (4, 5, 6)
+"""Sizes at which a leader and one more are missed by any quorum."""
 
 
 def expand(seed: int) -> Scenario:
@@ -31,6 +33,10 @@ def expand(seed: int) -> Scenario:
     joiners = _joiners(draws, size)
     nodes = size + len(joiners)
     heal_ms = draws.between(3_000, 12_000, "heal")
+    actors, faults = _actors(draws, weights, joiners), _faults(draws, nodes, weights, heal_ms)
+    if size in _DIVISIBLE and draws.below(6, "divided") == 0:
+        weights, joiners, nodes = (1,) * size, (), size
+        actors, faults = _divided(draws, heal_ms)
     return Scenario(
         name=f"seed {seed}",
         why="expanded from a seed",
@@ -50,8 +56,8 @@ def expand(seed: int) -> Scenario:
         skews_ms=tuple(draws.between(-1_500, 1_500, "skew", node) for node in range(nodes))
         if draws.below(3, "skewed") == 0
         else (),
-        actors=_actors(draws, weights, joiners),
-        faults=_faults(draws, nodes, weights, heal_ms),
+        actors=actors,
+        faults=faults,
         heal_ms=heal_ms,
     )
 
@@ -147,6 +153,14 @@ def _crash(draws: Draws, node: int, begin: int, length: int, place: int) -> Cras
     if draws.below(2, "short", place):
         down = min(down, draws.between(5, 80, "fault-down", place))
     return Crash(node=node, at_ms=begin, down_ms=down, in_turn=in_turn)
+
+
+def _divided(draws: Draws, heal_ms: int) -> tuple[tuple[Actor, ...], tuple[Fault, ...]]:
+    """The first leader divides, and the one node that it lets commit can't tell anybody for a while."""
+    begin = draws.between(0, 400, "divided-begin")
+    end = draws.between(begin + 1_000, heal_ms, "divided-end")
+    unheard = Partition(at_ms=begin, until_ms=end, side=(1,), direction="out")
+    return (Actor(node=0, kind="divider"),), (unheard,)
 
 
 def _partition(draws: Draws, nodes: int, begin: int, end: int, place: int) -> Partition:

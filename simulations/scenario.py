@@ -83,6 +83,7 @@ ActorKind = Literal[
     "spammer",
     "mutator",
     "forger",
+    "divider",
     "lying_server",
     "withholder",
     "twin",

@@ -43,7 +43,8 @@ from gossip.effects import (
     Store,
 )
 from gossip.identity import NodeId
-from simulations.adversaries import KINDS, Garbage, Late
+from simulations.adversaries import Garbage, Late
+from simulations.attacks import KINDS
 from simulations.clients import Client, Joiner
 from simulations.draws import Draws
 from simulations.network import Wires
@@ -505,7 +506,7 @@ class World:
         if type(message) is Blocks and message.blocks:
             self.marks["blocks fetched"] += 1
         if target.liar is not None:
-            target.liar.hear(message)
+            self._carry(target, target.liar.hear(message))
         self._turn(target, target.life, Received(peer, message))
 
     # What is noted
