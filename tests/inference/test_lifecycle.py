@@ -20,10 +20,11 @@ from inference.desk_events import (
     ReplyReceived,
     SubmitRefused,
     TimerFired,
+    TransactRefused,
     WorkDone,
     WorkFailed,
 )
-from inference.executor import CAPACITY, KEEP_MS, MAX_WAITING
+from inference.executor import CAPACITY, KEEP_MS, MAX_WAITING, RETRY_MS
 from inference.handoff import Accepted, Declined, Failed, Finished, Offer, Reply
 from tests.inference.desks import INPUT, KIND, LEAD_MS, OUTPUT, REWARD, Exchange, Node, Village
 
@@ -612,6 +613,45 @@ def test_a_deadline_that_the_blocks_have_not_reached_is_waited_for(village: Vill
     assert village.task(task).state is TaskState.ASSIGNED
     village.wait(2 * LEAD_MS)
     assert_refunded(village, asker, task, Stage.FAILED, "deadline")
+
+
+def refuse(node: Node) -> None:
+    """The node's mempool is full: what it has just handed in is dropped."""
+    waiting, node.mempool = node.mempool, []
+    for operation, _ in waiting:
+        node.tell(TransactRefused(operation, "the node is busy"))
+
+
+def test_a_reward_that_could_not_be_taken_back_is_taken_back_later(village: Village) -> None:
+    _, executor, asker = village.nodes
+    executor.crash()
+    task = asker.ask(executor)
+    village.block()
+    village.talk()
+    refuse(asker)
+    assert village.task(task).state is TaskState.QUEUED
+    village.wait(RETRY_MS + 1_000)
+    assert_refunded(village, asker, task, Stage.FAILED, "no route")
+
+
+def test_a_receipt_that_could_not_be_handed_in_is_handed_in_later(village: Village) -> None:
+    _, executor, asker = village.nodes
+    task = claimed(village, asker, executor)
+    executor.finish(task)
+    refuse(executor)
+    village.wait(RETRY_MS + 1_000)
+    assert_settled(village, asker, task)
+
+
+def test_a_claim_that_could_not_be_handed_in_fails_the_task(village: Village) -> None:
+    _, executor, asker = village.nodes
+    task = asker.ask(executor)
+    village.block()
+    village.talk()
+    refuse(executor)
+    village.settle()
+    assert_refunded(village, asker, task, Stage.FAILED, "the claim was refused")
+    assert executor.desk.in_hand == 0
 
 
 def test_a_submission_that_fails_is_told(village: Village) -> None:
