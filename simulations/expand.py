@@ -34,6 +34,9 @@ def expand(seed: int) -> Scenario:
     nodes = size + len(joiners)
     heal_ms = draws.between(3_000, 12_000, "heal")
     actors, faults = _actors(draws, weights, joiners), _faults(draws, nodes, weights, heal_ms)
+    if joiners and draws.below(2, "parted growth") == 0:
+        apart = (draws.below(nodes, "apart"),)
+        faults = (*faults, Partition(at_ms=joiners[0], until_ms=heal_ms - 500, side=apart))
     if size in _DIVISIBLE and draws.below(6, "divided") == 0:
         weights, joiners, nodes = (1,) * size, (), size
         actors, faults = _divided(draws, heal_ms)
