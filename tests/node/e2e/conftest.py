@@ -30,7 +30,11 @@ def shared_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         daemons.stop()
 
 
-@pytest.fixture(scope="module")
-def four(shared_fleet: Fleet) -> list[Daemon]:
-    """Four equal validators; the first does no tasks itself."""
-    return shared_fleet.federation(4, {0: ()})
+@pytest.fixture(scope="session")
+def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Daemon]]:
+    """Four equal validators; the first does no tasks itself. Every test leaves them in peace."""
+    daemons = Fleet(tmp_path_factory.mktemp("four"))
+    try:
+        yield daemons.federation(4, {0: ()})
+    finally:
+        daemons.stop()
