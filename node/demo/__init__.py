@@ -9,7 +9,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from node.demo.cluster import Cluster
+from memory.documents import DocumentError, read_documents
+from node.demo.cluster import Cluster, DemoError
 from node.demo.story import tell
 
 SAMPLE = Path(__file__).parent.parent / "sample"
@@ -24,13 +25,19 @@ def main(
 ) -> int:
     """Run the demo; the exit code. With `keep` the federation is left running and its homes are left there.
 
-    Raises `NodeError` when a step fails; the daemons are stopped and their logs are left to be read.
+    Raises `NodeError` when the input can't be read, before anything is made; and when a step fails: then the daemons
+    are stopped and their logs are left to be read.
     """
+    source = given or SAMPLE
+    try:
+        reading = read_documents(source)
+    except DocumentError as error:
+        raise DemoError(str(error)) from None
     folder = Path(tempfile.mkdtemp(prefix="bizra-demo-"))
     cluster = Cluster(folder)
     finished = False
     try:
-        tell(cluster, nodes, given or SAMPLE, question, keep=keep)
+        tell(cluster, nodes, source, reading, question, keep=keep)
         finished = True
     finally:
         if not (finished and keep):

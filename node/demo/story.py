@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from memory.documents import Reading, read_documents
+from memory.documents import Reading
 from memory.messages import Document
 from node.client import Client, RefusedError
 from node.demo.checking import check_offline, with_another_output, with_one_byte_changed
@@ -43,10 +43,12 @@ class _Voice:
         click.echo(f"          {line if len(line) <= _WIDTH else line[: _WIDTH - 3] + '...'}")
 
 
-def tell(cluster: Cluster, nodes: int, given: Path, question: str, *, keep: bool) -> None:
-    """The whole story. Raises `NodeError`."""
+def tell(
+    cluster: Cluster, nodes: int, given: Path, reading: Reading, question: str, *, keep: bool
+) -> None:
+    """The whole story; `reading` is what was read from `given`. Raises `NodeError`."""
     voice = _Voice()
-    documents = _read(voice, given)
+    documents = _show_input(voice, given, reading)
     voice.step("A federation is founded, and grows by address and admission")
     grow(cluster, nodes, voice.say)
     _show_peers(voice, cluster.members[-1])
@@ -60,9 +62,8 @@ def tell(cluster: Cluster, nodes: int, given: Path, question: str, *, keep: bool
     _farewell(voice, cluster, receipt, keep=keep)
 
 
-def _read(voice: _Voice, given: Path) -> tuple[Document, ...]:
+def _show_input(voice: _Voice, given: Path, reading: Reading) -> tuple[Document, ...]:
     voice.step(f"Reading {given}")
-    reading: Reading = read_documents(given)
     for document in reading.documents:
         voice.say(f"{document.name}: {len(document.text):,} characters")
     for left_out in reading.left_out:
