@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from typing import Final, Self, cast
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from tokenizers import Encoding, Tokenizer
@@ -26,6 +25,7 @@ from memory.model_files import (
     ModelFiles,
     find_model_files,
 )
+from memory.quiet_onnx import ort
 
 SPECIAL_TOKENS: Final = 2
 """[CLS] before each text and [SEP] after it."""
