@@ -62,10 +62,6 @@ class Writes:
                 "the signature is not the sender's over exactly these fields in this federation",
             )
         (answer,) = await self._facade.submit((transaction,))
-        done = self._facade.transaction(transaction.id)
-        if done is not None and done.height is not None:
-            # Handed in again by somebody who did not hear the first answer.
-            return json_response(done, 202)
         if isinstance(answer, Refused) and answer.code is not RefusalCode.DUPLICATE:
             raise refusal_problem(answer)
         return json_response(TransactionView(tx_hash=transaction.id.hex(), status="pending"), 202)

@@ -53,8 +53,7 @@ def test_a_transaction_is_taken_once_and_its_nonce_is_used_up(four: list[Daemon]
     replayed = _refusal(payer, _signed(payer, signer, nonce, 20))
     assert "nonce" in str(replayed)
     assert str(nonce) in str(replayed)
-    # The very same one again is no error, and has no effect.
-    assert other.client.submit(encode(first)).status == "finalized"
+    assert "nonce" in str(_refusal(other, first))
     other.pay(payer, 3)
     await_agreement(four)
     assert payer.balance() == balance + 3
