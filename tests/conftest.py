@@ -17,6 +17,7 @@ NEEDS_MORE = {
     "browser": "needs Chromium",
     "server": "needs a real server program",
     "namespace": "needs network namespaces",
+    "slow": "takes minutes",
 }
 
 
@@ -24,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--all",
         action="store_true",
-        help="run the tests that need a browser, a server or a network namespace too",
+        help="run the tests that need a browser, a server or a network namespace, and the slow ones, too",
     )
 
 
