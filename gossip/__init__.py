@@ -6,5 +6,8 @@ signatures), `effects` (what a pure core asks its shell for) and `json_form` (th
 **Membership**, who is in the federation and whether it is there, is one pure core; see
 `gossip.membership`.
 
+**Discovery** hears of nodes on the local network by mDNS; `gossip.sightings` decides what a node
+without a federation does then.
+
 **Transport** carries frames between nodes whose identity is proven; see `gossip.transport`.
 """

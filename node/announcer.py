@@ -16,9 +16,11 @@ from gossip.membership.notices import (
     StatusChanged,
     WrongFederation,
 )
+from gossip.sightings import ApplyTo
 from node.gateway.views import StatusView
 
 _SHORT = 12
+_SHOWN = 3
 
 
 class Announcer:
@@ -44,6 +46,18 @@ class Announcer:
         """The node asks others for their federation."""
         shown = ", ".join(text if text.startswith("/") else "the invite" for text in bootstrap)
         self._say(f"Looking for a federation at {shown} ...")
+
+    def listening(self) -> None:
+        """The node hears whether there is a federation on the local network."""
+        self._say("Listening for a federation on this network ... (--found NAME founds at once)")
+
+    def heard(self, near: ApplyTo) -> None:
+        """There is one."""
+        names = ", ".join(member.name for member in near.members[:_SHOWN])
+        self._say(
+            f"Heard {names} on this network, of the federation {near.federation.hex()}.",
+            "  Asking to be let in there; to found another one instead: --found NAME",
+        )
 
     def dial_in_vain(self, address: str, reason: str) -> None:
         """Nobody answers where the node was told to join; said once for each address and reason."""

@@ -23,7 +23,7 @@ from consensus.engine import BlockExecuted, Engine, PeerConnected, PeerDisconnec
 from consensus.events import EpochChanged, MemberChanged
 from consensus.genesis import Genesis
 from consensus.transactions import AdmitObserver
-from gossip.codec import DecodeError, decode_canonical, encode
+from gossip.codec import DecodeError, Digest, decode_canonical, encode
 from gossip.identity import Ed25519Verifier, NodeId
 from gossip.membership import Membership, Profile
 from gossip.membership.events import AddBootstrap, AdmissionChanged, Leaving
@@ -38,6 +38,7 @@ from gossip.membership.notices import (
     WrongFederation,
 )
 from gossip.membership.records import Capability
+from gossip.sightings import ApplyTo, Choose, FoundOne, decide
 from gossip.transport import ListenError
 from gossip.transport.libp2p import Libp2pTransport
 from inference.embedded.backend import EmbeddedBackend
@@ -52,6 +53,7 @@ from node.founding import NodeKeys, begin_chain, check_chain, found, load_genesi
 from node.gateway.app import make_app, open_listener, serve
 from node.home import ApiFile, Home
 from node.logs import start_log
+from node.neighbours import Neighbours, by_sighting, look_around, several_federations
 from node.own_account import NotTakenError, OwnAccount
 from node.peer_service import DialInVain, Limits, PeerService
 from node.service import VERSION, NodeService
@@ -135,18 +137,32 @@ async def _watch_signals(stop: trio.Event, scope: trio.CancelScope) -> None:
 
 
 async def _first_genesis(parts: _Parts) -> Genesis | None:
-    """Found a federation, or ask the given addresses for theirs; None if told to stop first."""
+    """Join by the given addresses or what is near, else found; None if told to stop first."""
     options = parts.options
-    if options.found is not None or not options.config.bootstrap:
-        name = options.found or f"{options.config.name}'s federation"
-        genesis = found(options.home, parts.keys, name, now_ms())
-        parts.announcer.founded(genesis)
-        return genesis
-    parts.announcer.looking(options.config.bootstrap)
-    return await _ask_for_genesis(parts)
+    if options.found is None and options.config.bootstrap:
+        parts.announcer.looking(options.config.bootstrap)
+        return await _ask_for_genesis(parts, _bootstrap_event(parts))
+    if options.found is None and options.config.mdns:
+        parts.announcer.listening()
+        match decide(await look_around(parts.link.addresses(), parts.stop)):
+            case ApplyTo() as near:
+                parts.announcer.heard(near)
+                return await _ask_for_genesis(parts, by_sighting(near), near.federation)
+            case Choose() as choice:
+                raise NodeError(several_federations(choice))
+            case FoundOne():
+                pass
+    if parts.stop.is_set():
+        return None
+    name = options.found or f"{options.config.name}'s federation"
+    genesis = found(options.home, parts.keys, name, now_ms())
+    parts.announcer.founded(genesis)
+    return genesis
 
 
-async def _ask_for_genesis(parts: _Parts) -> Genesis | None:
+async def _ask_for_genesis(
+    parts: _Parts, told: AddBootstrap, expected: Digest | None = None
+) -> Genesis | None:
     found_there: list[FederationFound] = []
     with LevelStore(parts.home.peers, create=True) as disk:
         async with trio.open_nursery() as nursery:
@@ -172,13 +188,19 @@ async def _ask_for_genesis(parts: _Parts) -> Genesis | None:
                         pass
 
             peers.connect(on_notice=on_notice)
-            peers.post(_bootstrap_event(parts))
+            peers.post(told)
             nursery.start_soon(peers.run)
             await parts.stop.wait()
             nursery.cancel_scope.cancel()
     if not found_there:
         return None
     answer = found_there[0]
+    if expected not in (None, answer.federation):
+        raise NodeError(
+            f"the node {answer.peer.hex()} was heard on this network as one of the federation "
+            f"{expected.hex()}, and is of {answer.federation.hex()}; name a node that you trust: "
+            "--bootstrap MULTIADDR"
+        )
     genesis = decode_canonical(answer.genesis, Genesis)
     begin_chain(parts.home, genesis)
     parts.announcer.federation_found(genesis, answer)
@@ -304,6 +326,8 @@ async def _run_node(parts: _Parts, genesis: Genesis) -> None:
         nursery.start_soon(tasks.run)
         nursery.start_soon(peers.run)
         nursery.start_soon(serve, app, listener)
+        if options.config.mdns:
+            nursery.start_soon(Neighbours(peers, parts.link, options.config.name).run)
         nursery.start_soon(ClockWatch(peers.membership.table, parts.announcer).run)
         home.write_api(ApiFile(os.getpid(), host, port, parts.link.addresses()))
         parts.announcer.running(service.status(), parts.link.addresses(), f"http://{host}:{port}")

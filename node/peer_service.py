@@ -85,6 +85,16 @@ class PeerService:
         """Tell the membership core something that this node knows by itself."""
         self._driver.post(event)
 
+    async def dial(self, address: str) -> bool:
+        """Connect to a peer that was heard of otherwise, and tell membership how it went."""
+        try:
+            peer = await self.link.dial(address)
+        except transport.DialError as error:
+            log.info("dialed in vain", address=address, reason=str(error))
+            return False
+        self._driver.post(events.Dialed(address, peer))
+        return True
+
     async def caught_up(self) -> None:
         """Return when the membership core has taken all that was posted before."""
         await self._driver.caught_up()
