@@ -130,7 +130,8 @@ def test_a_wrong_key_file_is_named_and_kept(
     _refused(ended, str(key), says)
     assert (key.read_bytes() if key.exists() else None) == spoilt
     assert secret not in ended.out + ended.err
-    assert command(copied, "doctor").code == 1
+    if spoil in (_another_key, _mix_up):
+        assert command(copied, "doctor").code == 1
 
 
 @pytest.mark.parametrize("name", ["chain", "votes", "tasks"])

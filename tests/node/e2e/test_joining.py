@@ -15,8 +15,7 @@ def founder(shared_fleet: Fleet) -> Daemon:
 
 
 def _powers(one: Daemon) -> list[int]:
-    view = one.command("validators", "list", "--json").json
-    return [seat["power"] for seat in view["validators"]]
+    return [seat.power for seat in one.client.validators().validators]
 
 
 def test_an_empty_home_founds_a_federation_and_prints_the_line_to_join_it(founder: Daemon) -> None:
@@ -60,6 +59,8 @@ def test_from_one_to_four_validators_with_no_restart(founder: Daemon, shared_fle
         assert f"{tolerated} may fail" in newcomer.says("This node is now validator")
         founder.pay(newcomer)
     await_peace(members)
+    listed = founder.command("validators", "list", "--json").json["validators"]
+    assert [seat["power"] for seat in listed] == [1, 1, 1, 1]
     shown = founder.command("peers", "--json").json["peers"]
     assert {one["node_id"] for one in shown} == {one.id for one in members[1:]}
     assert {(one["status"], one["role"]) for one in shown} == {("alive", "validator")}

@@ -133,7 +133,7 @@ def test_a_finished_task_is_there_after_a_restart(four: list[Daemon]) -> None:
 def test_an_executor_that_vanishes_is_told_and_the_reward_comes_back(four: list[Daemon]) -> None:
     asker, executor = four[0], four[2]
     before = asker.balance()
-    task = _running(four, executor, reward=5_000, deadline_s=8)
+    task = _running(four, executor, reward=5_000, deadline_s=5)
     assert asker.balance() == before - 5_000
     executor.kill()
     reason = until(lambda: asker.client.task(task.task_id).reason, "the loss to be told")
