@@ -129,6 +129,14 @@ def test_a_mutant_that_does_not_exist_is_refused_with_those_that_do() -> None:
     assert "prepared_dropped" in result.output
 
 
+def test_mutants_are_counted_beside_the_sound_protocol() -> None:
+    result = sim("mutants", "--only", "short_certificates", "--seeds", "3", "--json")
+    told = json.loads(result.output)
+    assert result.exit_code == 0
+    assert told["false_alarms"] == []
+    assert told["mutants"][0]["detected"]
+
+
 def test_the_simulator_needs_no_network_library() -> None:
     code = "import sys, simulations.cli; print([name for name in ('libp2p', 'trio', 'plyvel') if name in sys.modules])"
     told = subprocess.run(
