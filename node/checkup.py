@@ -60,9 +60,11 @@ def check_up(home: Home) -> Iterator[Finding]:
         )
         return
     yield _home(home)
-    yield _looked("identity key", lambda: _key(home.identity_key, Purpose.IDENTITY))
-    yield _looked("voting key", lambda: _key(home.voting_key, Purpose.VOTING))
-    yield _looked("keys", lambda: _keys(home))
+    identity = _looked("identity key", lambda: _key(home.identity_key, Purpose.IDENTITY))
+    voting = _looked("voting key", lambda: _key(home.voting_key, Purpose.VOTING))
+    yield from (identity, voting)
+    if identity.grade is voting.grade is Grade.FINE:
+        yield _looked("keys", lambda: _keys(home))
     yield _looked("token", lambda: (home.read_token(), f"{home.token} is the owner's alone")[1])
     yield _looked("settings", lambda: _settings(home))
     yield _looked("federation", lambda: _federation(home))
