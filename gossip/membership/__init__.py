@@ -6,7 +6,8 @@ do, how busy it is. `core` is where to start reading; it is told the
 
 - `gate`: is this node a member? The ledger says so, or an invite, or we are just joining.
 - `handshake`: the first words on a connection; federations are told apart here.
-- `record_exchange`: how records get to everybody; `peer_table` keeps them, and judges who is alive.
+- `record_exchange`: how records get to everybody; `peer_table` keeps them.
+- `detector`: who is there, by probes and signed `suspicions`; `roster` tells it who there is.
 - `own_record`: the sequence number that may never go back.
 - `dialer`: whom to dial, where and when; `introductions` is by what we were told to join.
 - `invites` are strings that let one node in; `used_invites` makes them single use; `applicants`

@@ -3,27 +3,24 @@
 On each new connection both sides say `Hello` and answer with `Welcome`, which tells the other what
 it is here: a member or an applicant. Two that are members to each other fetch what each lacks of
 the other's table, so that who joins knows everybody after one round trip. From then on
-`record_exchange` passes on what is new and fetches what was missed. Every second all connected
-members are pinged; silence makes a peer suspect, then dead. Who is known and not connected is
-dialed (`dialer`).
+`record_exchange` passes on what is new and fetches what was missed. Who is there is for the
+`detector` to find out. Who is known and not connected is dialed (`dialer`).
 
 Without a genesis the core only looks for a federation: it asks where it was told to, and tells what
 it found.
-
-Failure detection is a timeout on what this node itself hears. Suspicions that members share and
-refute will take the place of `_on_beat`, and a mesh of fewer connections that of `_dial`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import assert_never
 
 from gossip.codec import Digest
 from gossip.effects import (
     Broadcast,
+    Effect,
     KeyValueReader,
     Notify,
     Persist,
@@ -35,6 +32,7 @@ from gossip.effects import (
 )
 from gossip.identity import NodeId, Signer, Verifier
 from gossip.membership.candidates import candidates
+from gossip.membership.detector import Detector, Pace
 from gossip.membership.events import (
     AddBootstrap,
     AddressesChanged,
@@ -57,13 +55,20 @@ from gossip.membership.handshake import Handshake, Home
 from gossip.membership.invites import InviteFault, invite_fault
 from gossip.membership.links import ANSWERS_A_BEAT, CHECKS_A_BEAT, Link
 from gossip.membership.messages import (
+    Challenge,
+    DetectionMessage,
     FetchRecords,
+    FetchVoices,
+    Heeded,
     Hello,
     Leave,
     MembershipMessage,
     Ping,
     Pong,
+    ProbeFor,
+    Proof,
     Records,
+    Rumours,
     Standing,
     Welcome,
     federation_of,
@@ -76,19 +81,22 @@ from gossip.membership.notices import (
     StatusChanged,
 )
 from gossip.membership.own_record import OwnRecord, Profile
-from gossip.membership.peer_table import Patience, Peer, PeerTable
+from gossip.membership.peer_table import Peer, PeerTable
 from gossip.membership.record_exchange import RecordExchange
 from gossip.membership.records import PeerRecord, SignedRecord
+from gossip.membership.roster import FederationRoster
+from gossip.membership.suspicions import Statements
 
 __all__ = ["Membership", "Profile", "Timing"]
 
 BEAT_TIMER = "membership/beat"
 DIAL_TIMER = "membership/dial"
+PROBE_TIMER = "membership/probe"
 PULL_TIMER = "membership/pull"
 SPREAD_TIMER = "membership/spread"
 
 _HELLO_DOUBLINGS = 4
-_MAX_PINGS = 8
+_MAX_PINGS = 64
 _ASKED_AFTER_ADMISSION = 3
 _FETCH_ANSWERS = 4
 _NONCES = 2**62
@@ -100,13 +108,13 @@ class Timing:
 
     beat_ms: int = 1_000
     hello_ms: int = 2_000
-    suspect_ms: int = 2_500
-    dead_ms: int = 5_000
+    asleep_ms: int = 2_500
     drop_ms: int = 15_000
     refresh_ms: int = 30_000
     pull_ms: int = 10_000
     spread_ms: int = 50
     forget_ms: int = 60_000
+    pace: Pace = field(default_factory=Pace)
 
 
 class Membership:
@@ -133,7 +141,8 @@ class Membership:
     ) -> None:
         self._verifier = verifier
         self._timing = timing or Timing()
-        self._beat_ms: int | None = None
+        self._turn_ms: int | None = None
+        self._probe_due_ms: int | None = None
         self._kept_ms = 0
         self._pings: dict[int, int] = {}
         self._is_spreading = False
@@ -143,23 +152,30 @@ class Membership:
         node, has_home = NodeId(signer.public), genesis is not None
         self._gate = Gate(node, admitted, store, jitter, has_home=has_home)
         self._links, self._dialer = self._gate.links, self._gate.dialer
-        self._home = None if genesis is None else self._settle_down(genesis, profile, signer, store)
         self._nonces = count(nonce % _NONCES)
+        self._home = None if genesis is None else self._settle_down(genesis, profile, signer, store)
+        self._detector = (
+            None if self._home is None else self._watch_over(self._home, signer, jitter)
+        )
         self._handshake = Handshake(self._gate, self._home, verifier, self._nonces)
 
     def _settle_down(
         self, genesis: bytes, profile: Profile, signer: Signer, store: KeyValueReader
     ) -> Home:
         federation = federation_of(genesis)
-        patience = Patience(self._timing.suspect_ms, self._timing.dead_ms)
         exchange = RecordExchange(
             OwnRecord(profile, signer, federation, store),
-            PeerTable.load(store, federation, patience),
+            PeerTable.load(store, federation),
             self._gate,
             federation=federation,
             verifier=self._verifier,
         )
         return Home(genesis, federation, exchange)
+
+    def _watch_over(self, home: Home, signer: Signer, jitter: Callable[[], float]) -> Detector:
+        statements = Statements(home.federation, signer, self._verifier)
+        roster = FederationRoster(self._gate, home.exchange)
+        return Detector(statements, roster, jitter, self._nonces, self._timing.pace)
 
     # What it is asked
 
@@ -186,7 +202,7 @@ class Membership:
             return ()
         table = self._home.exchange.table
         return tuple(
-            self._entry(node, peer, table.liveness(self._gate.now_ms, peer))
+            self._entry(node, peer, self._liveness(node, peer))
             for node, peer in table.rows()
             if self._gate.counts(node)
         )
@@ -208,6 +224,8 @@ class Membership:
         """Assert what must always hold; a failure is a bug."""
         self._gate.check_invariants()
         assert len(self._pings) <= _MAX_PINGS
+        if self._detector is not None:
+            self._detector.check_invariants()
         if self._home is not None:
             own, table = self._home.exchange.own, self._home.exchange.table
             table.check_invariants()
@@ -222,6 +240,7 @@ class Membership:
         Raises `RecordError` for `CapabilitiesChanged` and `AddressesChanged` that break a bound.
         """
         self._gate.now_ms = now_ms
+        self._wake_up()
         out: list[MembershipEffect] = []
         match event:
             case Started():
@@ -230,6 +249,7 @@ class Membership:
                 self._on_up(out, event.peer, event.address, outbound=event.outbound)
             case PeerDown():
                 self._on_down(event.peer)
+                self._watch(out, event.peer)
             case Received():
                 self._on_received(out, event.peer, event.message)
             case TimerFired():
@@ -254,6 +274,12 @@ class Membership:
 
     def _go_on(self, out: list[MembershipEffect]) -> None:
         """After every event: what is new is to be passed on, who is missing to be dialed."""
+        if self._home is not None and self._detector is not None:
+            self._refute(out, self._home.exchange, self._detector)
+            due_ms = self._detector.due_ms
+            if due_ms != self._probe_due_ms:
+                self._probe_due_ms = due_ms
+                out.append(SetTimer(PROBE_TIMER, max(0, due_ms - self._gate.now_ms)))
         if self._home is not None and self._home.exchange.has_news and not self._is_spreading:
             self._is_spreading = True
             out.append(SetTimer(SPREAD_TIMER, self._timing.spread_ms))
@@ -301,7 +327,7 @@ class Membership:
     def _on_up(
         self, out: list[MembershipEffect], peer: NodeId, address: str, *, outbound: bool
     ) -> None:
-        link = Link(address, outbound, self._gate.now_ms)
+        link = Link(address, outbound, self._gate.now_ms, self._gate.now_ms)
         self._links[peer] = link
         self._handshake.say_hello(out, peer, link)
 
@@ -309,6 +335,8 @@ class Membership:
         if self._links.pop(peer) is not None:
             self._gate.applicants.leave(peer)
             self._dialer.on_down(self._gate.now_ms, peer)
+            if self._detector is not None:
+                self._detector.lost(self._gate.now_ms, peer)
             self._is_restless = True
 
     def _on_dialed(self, out: list[MembershipEffect], address: str, peer: NodeId) -> None:
@@ -369,6 +397,8 @@ class Membership:
         link.heard_ms = self._gate.now_ms
         if self._home is not None:
             self._home.exchange.table.heard(self._gate.now_ms, peer)
+        if self._detector is not None:
+            self._detector.heard(peer)
         match message:
             case Hello():
                 self._handshake.on_hello(out, peer, link, message)
@@ -380,6 +410,8 @@ class Membership:
                 self._on_pong(peer, message)
             case Records() | FetchRecords() | Leave():
                 self._on_members_message(out, peer, link, message)
+            case ProbeFor() | Heeded() | Challenge() | Proof() | Rumours() | FetchVoices():
+                self._on_members_message(out, peer, link, message)
             case _:
                 assert_never(message)
         self._watch(out, peer)
@@ -389,9 +421,9 @@ class Membership:
         out: list[MembershipEffect],
         peer: NodeId,
         link: Link,
-        message: Records | FetchRecords | Leave,
+        message: Records | FetchRecords | Leave | DetectionMessage,
     ) -> None:
-        if self._home is None:
+        if self._home is None or self._detector is None:
             out.append(Rejected(peer, "this node belongs to no federation yet"))
             return
         if not self._gate.is_member(peer):
@@ -410,6 +442,9 @@ class Membership:
                 out.append(Rejected(peer, "it fetches too often"))
             case Leave():
                 exchange.table.left(peer, message.seq)
+            case ProbeFor() | Heeded() | Challenge() | Proof() | Rumours() | FetchVoices():
+                now_ms = self._gate.now_ms
+                out.extend(self._detector.on_message(now_ms, peer, message, link.may_check))
             case _:
                 assert_never(message)
 
@@ -434,31 +469,54 @@ class Membership:
         elif name == SPREAD_TIMER:
             self._is_spreading = False
             out.extend(self._home.exchange.spread(self._gate.now_ms))
+        elif name == PROBE_TIMER:
+            self._probe(out)
         elif name == PULL_TIMER:
             self._forget_outsiders(self._home.exchange.table)
             out.extend(self._home.exchange.pull(1))
             out.append(SetTimer(PULL_TIMER, self._timing.pull_ms))
 
     def _on_beat(self, out: list[MembershipEffect]) -> None:
-        last_ms, self._beat_ms = self._beat_ms, self._gate.now_ms
-        if last_ms is not None and self._gate.now_ms - last_ms > self._timing.suspect_ms:
-            self._forgive(self._gate.now_ms - last_ms - self._timing.beat_ms)
         for peer, link in self._links.open():
             link.answers, link.checks = ANSWERS_A_BEAT, CHECKS_A_BEAT
             self._tend(out, peer, link)
         if self._home is not None:
-            self._ping(out)
             self._keep(out, self._home.exchange)
             for node, _ in self._home.exchange.table.rows():
                 self._watch(out, node)
         self._is_restless = True
 
-    def _forgive(self, gap_ms: int) -> None:
-        """The node itself was asleep, so the silence of others says nothing."""
-        for _, link in self._links.open():
-            link.heard_ms += gap_ms
+    def _wake_up(self) -> None:
+        """If the node itself was asleep, the silence of others says nothing."""
+        last_ms, self._turn_ms = self._turn_ms, self._gate.now_ms
+        gap_ms = 0 if last_ms is None else self._gate.now_ms - last_ms
+        if gap_ms > self._timing.asleep_ms and self._detector is not None:
+            self._detector.forgive(self._gate.now_ms, gap_ms)
+
+    def _probe(self, out: list[MembershipEffect]) -> None:
+        if self._detector is None:
+            return
+        self._probe_due_ms = None
+        effects: list[Effect] = self._detector.tick(self._gate.now_ms)
+        for effect in effects:
+            if isinstance(effect, Send) and isinstance(effect.message, Ping):
+                self._pings[effect.message.nonce] = self._gate.now_ms
+        while len(self._pings) > _MAX_PINGS:
+            del self._pings[next(iter(self._pings))]
+        out.extend(effects)
         if self._home is not None:
-            self._home.exchange.table.forgive(gap_ms)
+            for node, _ in self._home.exchange.table.rows():
+                self._watch(out, node)
+
+    def _refute(
+        self, out: list[MembershipEffect], exchange: RecordExchange, detector: Detector
+    ) -> None:
+        """Somebody suspects us: raise our number, and say that we are there."""
+        challenge = detector.challenge(self._gate.now_ms)
+        if challenge is not None:
+            exchange.own.go_above(challenge)
+            out.append(exchange.own.renew(self._gate.now_ms))
+            detector.refuted(self._gate.now_ms, exchange.own.signed.record.seq)
 
     def _tend(self, out: list[MembershipEffect], peer: NodeId, link: Link) -> None:
         """Say hello again, in case it or its answer was lost; drop who is frozen."""
@@ -468,23 +526,14 @@ class Membership:
             self._handshake.say_hello(out, peer, link)
         if self._home is None:
             return
-        silence_ms = self._gate.now_ms - link.heard_ms
-        if self._gate.is_member(peer) and silence_ms >= self._timing.drop_ms:
-            self._handshake.part(
-                out, peer, link, f"nothing was heard of it for {silence_ms // 1000} s"
-            )
-            return
+        case = None if self._detector is None else self._detector.case(peer)
+        if case is not None and case.own_ms is not None:
+            silence_ms = self._gate.now_ms - max(case.own_ms, link.up_ms)
+            if silence_ms >= self._timing.drop_ms:
+                reason = f"nothing was heard of it for {silence_ms // 1000} s"
+                self._handshake.part(out, peer, link, reason)
+                return
         self._handshake.review(out, peer, link)
-
-    def _ping(self, out: list[MembershipEffect]) -> None:
-        members = tuple(peer for peer, _ in self._links.open() if self._gate.is_member(peer))
-        if not members:
-            return
-        nonce = next(self._nonces)
-        self._pings[nonce] = self._gate.now_ms
-        if len(self._pings) > _MAX_PINGS:
-            del self._pings[next(iter(self._pings))]
-        out.append(Broadcast(members, Ping(nonce)))
 
     def _keep(self, out: list[MembershipEffect], exchange: RecordExchange) -> None:
         """Write down what has changed, and now and then all times and a fresh record of ours."""
@@ -522,7 +571,9 @@ class Membership:
         peer = table.get(node)
         if peer is None or not self._gate.counts(node):
             return
-        before, peer.shown = peer.shown, table.liveness(self._gate.now_ms, peer)
+        if self._detector is not None:
+            self._detector.renewed(node, peer.record.seq)
+        before, peer.shown = peer.shown, self._liveness(node, peer)
         if before is not peer.shown:
             out.append(Notify(StatusChanged(node, peer.record.name, before, peer.shown)))
 
@@ -544,6 +595,15 @@ class Membership:
         out.extend(Dial(address) for address in chosen)
 
     # Small things
+
+    def _liveness(self, node: NodeId, peer: Peer) -> Liveness:
+        """Nobody is alive by hearsay: who was never heard is suspect at best."""
+        if peer.left_seq is not None:
+            return Liveness.LEFT
+        if self._detector is not None and self._detector.is_dead(node):
+            return Liveness.DEAD
+        is_suspect = self._detector is not None and self._detector.is_suspect(node)
+        return Liveness.SUSPECT if is_suspect or not peer.is_heard else Liveness.ALIVE
 
     def _entry(self, node: NodeId, peer: Peer, status: Liveness) -> PeerEntry:
         return PeerEntry(

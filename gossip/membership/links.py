@@ -27,6 +27,7 @@ class Link:
     address: str
     outbound: bool
     heard_ms: int
+    up_ms: int
     nonce: int = -1
     hello_ms: int = 0
     hellos: int = 0
@@ -47,6 +48,13 @@ class Link:
         if self.answers < answers:
             return False
         self.answers -= answers
+        return True
+
+    def may_check(self) -> bool:
+        """Whether it may cost one more signature in this beat; if so it has."""
+        if self.checks == 0:
+            return False
+        self.checks -= 1
         return True
 
 

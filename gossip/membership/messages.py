@@ -12,13 +12,15 @@ from typing import Annotated
 
 import msgspec
 
-from gossip.codec import Bytes32, Digest, Natural, Sentence, Wire, digest
+from gossip.codec import Bytes32, Bytes64, Digest, Natural, Sentence, Wire, digest
 from gossip.membership.invites import Invite
 from gossip.membership.records import SignedRecord
+from gossip.membership.suspicions import Life, Suspicion
 
 MAX_GENESIS_BYTES = 256 * 1024
 MAX_RECORDS = 256
 MAX_KNOWN = 2048
+MAX_RUMOURS = 1024
 
 GenesisBytes = Annotated[bytes, msgspec.Meta(min_length=1, max_length=MAX_GENESIS_BYTES)]
 
@@ -96,7 +98,54 @@ class Leave(Wire, frozen=True, tag="leave"):
     seq: Natural
 
 
-MembershipMessage = Hello | Welcome | Records | FetchRecords | Ping | Pong | Leave
+class ProbeFor(Wire, frozen=True, tag="probe_for"):
+    """A wish that the receiver asks `node`, which does not answer the sender."""
+
+    node: Bytes32
+    nonce: Natural
+
+
+class Heeded(Wire, frozen=True, tag="heeded"):
+    """The receiver's `ProbeFor` has come: whoever gets none of these is ill itself."""
+
+    nonce: Natural
+
+
+class Challenge(Wire, frozen=True, tag="challenge"):
+    """A question for `asker` whether the receiver is there."""
+
+    asker: Bytes32
+    nonce: Natural
+
+
+class Proof(Wire, frozen=True, tag="proof"):
+    """The answer of `node` to a `Challenge`, passed on to `asker` by who brought the question."""
+
+    node: Bytes32
+    asker: Bytes32
+    nonce: Natural
+    signature: Bytes64
+
+
+class Rumours(Wire, frozen=True, tag="rumours"):
+    """Who is suspected by whom, and who has answered that."""
+
+    suspicions: Annotated[tuple[Suspicion, ...], msgspec.Meta(max_length=MAX_RUMOURS)]
+    lives: Annotated[tuple[Life, ...], msgspec.Meta(max_length=MAX_RUMOURS)]
+
+
+class FetchVoices(Wire, frozen=True, tag="fetch_voices"):
+    """A wish for the suspicions against `node` in this incarnation."""
+
+    node: Bytes32
+    incarnation: Natural
+
+
+DetectionMessage = ProbeFor | Heeded | Challenge | Proof | Rumours | FetchVoices
+
+MembershipMessage = (
+    Hello | Welcome | Records | FetchRecords | Ping | Pong | Leave | DetectionMessage
+)
 
 
 def federation_of(genesis: bytes) -> Digest:

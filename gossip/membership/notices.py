@@ -12,7 +12,7 @@ from gossip.membership.records import Capability, SignedRecord
 
 
 class Liveness(enum.StrEnum):
-    """How a peer is, judged by when it was last heard of."""
+    """How a peer is, as the detector sees it."""
 
     ALIVE = "alive"
     SUSPECT = "suspect"

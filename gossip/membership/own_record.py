@@ -83,6 +83,10 @@ class OwnRecord:
         """Others hold this record of ours: `renew` goes on above it."""
         self._seq = max(self._seq, signed.record.seq)
 
+    def go_above(self, seq: int) -> None:
+        """`renew` goes on above this number, which we have signed before."""
+        self._seq = max(self._seq, min(seq, _LAST_SEQ))
+
     def _sign(self, profile: Profile, now_ms: int) -> SignedRecord:
         record = PeerRecord(
             node=self.node,

@@ -1,6 +1,6 @@
 """What is known of other nodes: the newest record of each, where it was reached, when it was heard.
 
-Liveness is judged by silence alone. Kept on disk: everything but the judgement.
+Who is alive is for the `detector` to say. Kept on disk: all but that.
 """
 
 from __future__ import annotations
@@ -36,17 +36,16 @@ class _Stored(Wire, frozen=True):
 class Peer:
     """One node.
 
-    `reached` are addresses where it was found, the last one first. Silence is counted from
-    `counted_ms`: the time when it was last heard in this run, later by as much as this node itself
-    has slept since. `left_seq` is the number of its last record if it said good-bye. `shown` is the
-    status last told.
+    `reached` are addresses where it was found, the last one first. `is_heard` is whether it has
+    spoken to us in this run. `left_seq` is the number of its last record if it said good-bye.
+    `shown` is the status last told.
     """
 
     signed: SignedRecord
     first_seen_ms: int
     reached: tuple[str, ...] = ()
     last_seen_ms: int | None = None
-    counted_ms: int | None = None
+    is_heard: bool = False
     rtt_ms: int | None = None
     clock_offset_ms: int | None = None
     left_seq: int | None = None
@@ -73,26 +72,17 @@ class News(Enum):
     CONTRADICTION = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How much silence makes a peer suspect, and dead, in milliseconds."""
-
-    suspect_ms: int
-    dead_ms: int
-
-
 @dataclass(slots=True)
 class PeerTable:
     """All that is known of others; only who passed the signature check gets in."""
 
-    patience: Patience
     _peers: dict[NodeId, Peer] = field(default_factory=dict)
     _unsaved: set[NodeId] = field(default_factory=set)
 
     @classmethod
-    def load(cls, store: KeyValueReader, federation: Digest, patience: Patience) -> PeerTable:
+    def load(cls, store: KeyValueReader, federation: Digest) -> PeerTable:
         """Read what was kept. Raises `DecodeError` when it is damaged."""
-        table = cls(patience)
+        table = cls()
         for key, value in store.scan(_PREFIX):
             kept = decode_canonical(value, _Stored)
             if kept.signed.record.federation == federation:
@@ -150,7 +140,7 @@ class PeerTable:
         """The node itself has spoken."""
         peer = self._peers.get(node)
         if peer is not None:
-            peer.last_seen_ms = peer.counted_ms = now_ms
+            peer.last_seen_ms, peer.is_heard = now_ms, True
 
     def measured(self, node: NodeId, rtt_ms: int, clock_offset_ms: int) -> None:
         """A ping was answered. The round-trip time is smoothed as TCP does: 7/8 old, 1/8 new."""
@@ -181,23 +171,6 @@ class PeerTable:
         if peer is not None and peer.left_seq is not None:
             peer.left_seq = None
             self._unsaved.add(node)
-
-    def liveness(self, now_ms: int, peer: Peer) -> Liveness:
-        """Nobody is alive by hearsay: who was never heard is suspect at best."""
-        silence = now_ms - (peer.first_seen_ms if peer.counted_ms is None else peer.counted_ms)
-        if peer.left_seq is not None:
-            return Liveness.LEFT
-        if silence >= self.patience.dead_ms:
-            return Liveness.DEAD
-        if peer.counted_ms is None or silence >= self.patience.suspect_ms:
-            return Liveness.SUSPECT
-        return Liveness.ALIVE
-
-    def forgive(self, gap_ms: int) -> None:
-        """The node itself was asleep for so long, and could not hear anybody."""
-        for peer in self._peers.values():
-            if peer.counted_ms is not None and peer.shown in (Liveness.ALIVE, Liveness.SUSPECT):
-                peer.counted_ms += gap_ms
 
     def known(self) -> tuple[Known, ...]:
         """The newest number of each record."""

@@ -6,18 +6,25 @@ from hypothesis import strategies as st
 
 from gossip.membership.invites import Invite
 from gossip.membership.messages import (
+    Challenge,
     FetchRecords,
+    FetchVoices,
+    Heeded,
     Hello,
     Known,
     Leave,
     MembershipMessage,
     Ping,
     Pong,
+    ProbeFor,
+    Proof,
     Records,
+    Rumours,
     Standing,
     Welcome,
 )
 from gossip.membership.records import Capability, PeerRecord, SignedRecord
+from gossip.membership.suspicions import Life, Suspicion
 
 ids = st.binary(min_size=32, max_size=32)
 signatures = st.binary(min_size=64, max_size=64)
@@ -76,4 +83,14 @@ messages: st.SearchStrategy[MembershipMessage] = st.one_of(
     st.builds(Ping, naturals),
     st.builds(Pong, naturals, naturals),
     st.builds(Leave, naturals),
+    st.builds(ProbeFor, ids, naturals),
+    st.builds(Heeded, naturals),
+    st.builds(Challenge, ids, naturals),
+    st.builds(Proof, ids, ids, naturals, signatures),
+    st.builds(
+        Rumours,
+        st.lists(st.builds(Suspicion, ids, ids, naturals, signatures), max_size=3).map(tuple),
+        st.lists(st.builds(Life, ids, naturals, signatures), max_size=3).map(tuple),
+    ),
+    st.builds(FetchVoices, ids, naturals),
 )

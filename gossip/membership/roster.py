@@ -1,0 +1,57 @@
+"""Who there is, for the detector: the ledger's word, the table's rows and the open connections."""
+
+from __future__ import annotations
+
+from gossip.identity import NodeId
+from gossip.membership.gate import Gate
+from gossip.membership.record_exchange import RecordExchange
+
+
+class FederationRoster:
+    """See `detector.Roster`. While joining our ledger can't tell, and everybody counts."""
+
+    def __init__(self, gate: Gate, exchange: RecordExchange) -> None:
+        self._gate, self._exchange = gate, exchange
+
+    @property
+    def tolerated(self) -> int:
+        """See `detector.Roster`."""
+        others = sum(self.has_voice(node) for node, _ in self._exchange.table.rows())
+        return others // 3
+
+    @property
+    def own_incarnation(self) -> int:
+        """See `detector.Roster`."""
+        return self._exchange.own.signed.record.seq
+
+    def members(self) -> list[NodeId]:
+        """See `detector.Roster`."""
+        return [
+            node
+            for node, peer in self._exchange.table.rows()
+            if peer.left_seq is None and self._gate.counts(node)
+        ]
+
+    def connected(self) -> list[NodeId]:
+        """See `detector.Roster`."""
+        table = self._exchange.table
+        return [
+            peer
+            for peer, _ in self._gate.links.open()
+            if self._gate.is_member(peer) and table.get(peer) is not None
+        ]
+
+    def friends(self) -> list[NodeId]:
+        """See `detector.Roster`."""
+        return [peer for peer, _ in self._exchange.friends()]
+
+    def has_voice(self, node: NodeId) -> bool:
+        """See `detector.Roster`."""
+        return self._gate.is_joining or self._gate.admitted(node) is not None
+
+    def incarnation(self, node: NodeId) -> int | None:
+        """See `detector.Roster`."""
+        peer = self._exchange.table.get(node)
+        if peer is None or peer.left_seq is not None or not self._gate.counts(node):
+            return None
+        return peer.record.seq

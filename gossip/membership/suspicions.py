@@ -1,0 +1,113 @@
+"""What members say of a member that does not answer, and what it answers to that.
+
+A `Suspicion` is signed by who could not reach the node, a `Life` by the node itself. Both are tied
+to an incarnation: the number of the node's newest record, which only the node can raise and which
+never goes back, not even when all restart at once. A suspicion of an older incarnation says
+nothing any more; one of an incarnation that its owner never signed says nothing yet.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from gossip.codec import Bytes32, Bytes64, Digest, Natural, Wire
+from gossip.identity import NodeId, Signer, Verifier, signing_bytes
+
+_CONFIRMATIONS = 2
+_MULTIPLE = 4
+_LONGEST = 6
+
+
+class Suspicion(Wire, frozen=True):
+    """`accuser` could not reach `node`, neither by itself nor through others."""
+
+    accuser: Bytes32
+    node: Bytes32
+    incarnation: Natural
+    signature: Bytes64
+
+
+class Life(Wire, frozen=True):
+    """`node` is there, whatever was said of it up to this incarnation."""
+
+    node: Bytes32
+    incarnation: Natural
+    signature: Bytes64
+
+
+class Statements:
+    """Signs and checks for one node in one federation."""
+
+    def __init__(self, federation: Digest, signer: Signer, verifier: Verifier) -> None:
+        self._federation, self._signer, self._verifier = federation, signer, verifier
+        self.node = NodeId(signer.public)
+
+    def suspect(self, node: NodeId, incarnation: int) -> Suspicion:
+        """Our own suspicion."""
+        said = self._bytes("suspicion", self.node, node, incarnation)
+        return Suspicion(self.node, node, incarnation, self._signer.sign(said))
+
+    def live(self, incarnation: int) -> Life:
+        """Our own sign of life."""
+        said = self._bytes("life", self.node, incarnation)
+        return Life(self.node, incarnation, self._signer.sign(said))
+
+    def prove(self, asker: NodeId, nonce: int) -> bytes:
+        """The answer to a challenge that came through somebody else."""
+        return self._signer.sign(self._bytes("proof", self.node, asker, nonce))
+
+    def is_suspicion(self, one: Suspicion) -> bool:
+        """Whether its accuser signed it."""
+        said = self._bytes("suspicion", one.accuser, one.node, one.incarnation)
+        return self._verifier.verify(one.accuser, said, one.signature)
+
+    def is_life(self, one: Life) -> bool:
+        """Whether its node signed it."""
+        said = self._bytes("life", one.node, one.incarnation)
+        return self._verifier.verify(one.node, said, one.signature)
+
+    def is_proof(self, node: bytes, nonce: int, signature: bytes) -> bool:
+        """Whether `node` answered this challenge of ours."""
+        return self._verifier.verify(node, self._bytes("proof", node, self.node, nonce), signature)
+
+    def _bytes(self, kind: str, *fields: object) -> bytes:
+        return signing_bytes(kind, self._federation, *fields)
+
+
+@dataclass(slots=True)
+class Case:
+    """What speaks against one node in one incarnation.
+
+    `own_ms` is since when this node itself can't reach it, None while it can or has not tried;
+    `check_ms` is when to try. Only who is unreachable for us, and for more than f members in all,
+    is `dead` in the end.
+    """
+
+    incarnation: int
+    opened_ms: int
+    voices: dict[NodeId, Suspicion] = field(default_factory=dict)
+    own_ms: int | None = None
+    check_ms: int | None = None
+    asked_ms: int = 0
+    dead: bool = False
+
+    def deadline_ms(self, members: int, period_ms: int) -> int:
+        """When the time to refute is over.
+
+        Dadgar, Phillips, Currey 2018 (Lifeguard), with the parameters of memberlist for a LAN:
+        confirmations shorten it from `_LONGEST` times the least to the least.
+        """
+        least = _MULTIPLE * max(1.0, math.log10(max(1, members))) * period_ms
+        wanted = _CONFIRMATIONS if members - 2 >= _CONFIRMATIONS else 0
+        if not wanted:
+            return self.opened_ms + int(least)
+        confirmed = min(max(0, len(self.voices) - 1), wanted)
+        share = math.log(confirmed + 1) / math.log(wanted + 1)
+        longest = _LONGEST * least
+        return self.opened_ms + int(longest - (longest - least) * share)
+
+
+def retransmissions(members: int) -> int:
+    """How often one node passes one thing on: memberlist's bound."""
+    return _MULTIPLE * math.ceil(math.log10(members + 1))

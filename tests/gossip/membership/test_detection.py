@@ -1,0 +1,326 @@
+"""Who is gone is found out by all together, and nobody is talked to death."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+
+from gossip.effects import Effect, Send
+from gossip.identity import NodeId
+from gossip.membership.detector import Detector
+from gossip.membership.messages import (
+    Hello,
+    MembershipMessage,
+    Ping,
+    Pong,
+    ProbeFor,
+    Proof,
+    Rumours,
+    Standing,
+    Welcome,
+)
+from gossip.membership.notices import Liveness, StatusChanged
+from gossip.membership.suspicions import Case, Life, Statements, Suspicion, retransmissions
+from tests.gossip.membership.town import (
+    FEDERATION,
+    LATENCY_MS,
+    VERIFIER,
+    Resident,
+    Town,
+    address,
+    node,
+    signed_record,
+    signer,
+)
+
+
+def federation(size: int) -> Town:
+    town = Town()
+    for number in range(1, size + 1):
+        town.settle(number, bootstrap=(address(1),) if number > 1 else ())
+    town.run(5_000)
+    return town
+
+
+def resident(town: Town, number: int) -> Resident:
+    return town.residents[node(number)]
+
+
+def statements(number: int) -> Statements:
+    return Statements(FEDERATION, signer(number), VERIFIER)
+
+
+def seq(town: Town, number: int) -> int:
+    own = resident(town, number).core.own_record
+    assert own is not None
+    return own.record.seq
+
+
+def incarnation(town: Town, number: int) -> int:
+    """As the first member knows it."""
+    record = resident(town, 1).core.record_of(node(number))
+    assert record is not None
+    return record.seq
+
+
+def join_as_liar(town: Town, liar: int, victims: range) -> None:
+    """An admitted node that says what it likes to cores."""
+    town.ledger[node(liar)] = "validator"
+    for victim in victims:
+        town.meet(liar, victim)
+        town.run(0)
+        record = signed_record(liar)
+        town.say(liar, victim, Hello(FEDERATION, record, None, 1))
+        greeting = next(
+            message
+            for sender, to, message in reversed(town.sent)
+            if isinstance(message, Hello) and (sender, to) == (node(victim), node(liar))
+        )
+        welcome = Welcome(FEDERATION, None, record, Standing.MEMBER, "", greeting.nonce)
+        town.say(liar, victim, welcome)
+    town.run(LATENCY_MS)
+
+
+def told(one: Resident, about: int) -> list[Liveness]:
+    return [news.after for news in one.told(StatusChanged) if news.node == node(about)]
+
+
+def test_a_frozen_member_is_suspect_to_all_soon_and_dead_to_all_after_the_time_to_refute() -> None:
+    town = federation(7)
+    resident(town, 4).silent = True
+    town.run(4_500)
+    others = [one for one in town.residents.values() if one.number != 4]
+    assert {one.status(4) for one in others} == {Liveness.SUSPECT}
+    town.run(8_000)
+    assert {one.status(4) for one in others} == {Liveness.DEAD}
+    assert all(told(one, 4)[-2:] == [Liveness.SUSPECT, Liveness.DEAD] for one in others)
+    assert {row.status for one in others for row in one.core.table() if row.name != "node 4"} == {
+        Liveness.ALIVE
+    }
+
+
+def test_who_is_reached_through_others_is_alive() -> None:
+    town = federation(5)
+    town.cut_off(2, 3)
+    town.run(60_000)
+    assert resident(town, 2).status(3) is Liveness.ALIVE
+    assert resident(town, 3).status(2) is Liveness.ALIVE
+    assert any(isinstance(message, Proof) for _, _, message in town.sent)
+
+
+def test_without_more_than_f_voices_a_member_stays_suspect_and_gets_no_work() -> None:
+    town = federation(4)
+    for number in (2, 3, 4):
+        town.kill(number)
+    town.run(120_000)
+    last = resident(town, 1)
+    assert {row.status for row in last.core.table()} == {Liveness.SUSPECT}
+    assert last.core.candidates("embed") == ()
+
+
+def test_two_members_need_one_voice() -> None:
+    town = federation(2)
+    town.kill(2)
+    town.run(6_000)
+    assert resident(town, 1).status(2) is Liveness.DEAD
+
+
+def test_f_liars_accuse_in_vain_and_cost_their_victim_one_signature_a_second() -> None:
+    town = federation(5)
+    for liar in (50, 51):
+        join_as_liar(town, liar, range(1, 6))
+    before = seq(town, 2)
+    for _ in range(200):
+        for liar in (50, 51):
+            for number in range(1, 6):
+                known = max(incarnation(town, 2), seq(town, 2))
+                lie = statements(liar).suspect(node(2), known)
+                town.say(liar, number, Rumours((lie,), ()))
+        town.run(50)
+    assert seq(town, 2) - before <= 11
+    others = [resident(town, number) for number in (1, 3, 4, 5)]
+    assert all(one.status(2) is Liveness.ALIVE for one in others)
+    assert all(Liveness.SUSPECT not in told(one, 2)[1:] for one in others)
+
+
+def test_who_is_suspected_and_slow_refutes_and_is_alive_to_all() -> None:
+    town = federation(6)
+    before = seq(town, 3)
+    resident(town, 3).silent = True
+    town.run(6_500)
+    assert Liveness.SUSPECT in {resident(town, number).status(3) for number in (1, 2, 4, 5, 6)}
+    resident(town, 3).silent = False
+    town.run(5_000)
+    assert seq(town, 3) > before
+    assert {resident(town, number).status(3) for number in (1, 2, 4, 5, 6)} == {Liveness.ALIVE}
+
+
+@pytest.mark.parametrize(
+    "rumours",
+    [
+        Rumours((statements(50).suspect(node(2), 1),), ()),
+        Rumours((), (statements(50).live(9),)),
+    ],
+)
+def test_nobody_speaks_for_another(rumours: Rumours) -> None:
+    town = federation(4)
+    join_as_liar(town, 50, range(1, 2))
+    forged = Rumours(
+        tuple(
+            Suspicion(node(3), one.node, incarnation(town, 2), one.signature)
+            for one in rumours.suspicions
+        ),
+        tuple(Life(node(2), 2**40, one.signature) for one in rumours.lives),
+    )
+    town.say(50, 1, forged)
+    town.run(LATENCY_MS)
+    refused = resident(town, 1).rejected[-1]
+    assert refused.peer == node(50)
+    assert "did not sign" in refused.reason
+
+
+def test_a_helper_that_makes_up_a_sign_of_life_is_refused_and_the_dead_are_found() -> None:
+    town = federation(3)
+    join_as_liar(town, 50, range(1, 4))
+    resident(town, 3).silent = True
+    for _ in range(300):
+        asked = [(sender, message) for sender, to, message in town.sent if to == node(50)]
+        town.sent.clear()
+        for asker, message in asked:
+            number = town.residents[asker].number
+            if isinstance(message, Ping):
+                town.say(50, number, Pong(message.nonce, town.now_ms))
+            elif isinstance(message, ProbeFor) and message.node == node(3):
+                forged = statements(50).prove(asker, message.nonce)
+                town.say(50, number, Proof(node(3), asker, message.nonce, forged))
+        town.run(100)
+    assert resident(town, 1).status(3) is Liveness.DEAD
+    assert any("did not sign" in one.reason for one in resident(town, 1).rejected)
+
+
+def test_an_old_life_does_not_bring_back_the_dead() -> None:
+    town = federation(4)
+    join_as_liar(town, 50, range(1, 2))
+    kept = statements(4).live(seq(town, 4))
+    town.kill(4)
+    town.run(12_000)
+    assert resident(town, 1).status(4) is Liveness.DEAD
+    town.say(50, 1, Rumours((), (kept,)))
+    town.run(LATENCY_MS)
+    assert resident(town, 1).status(4) is Liveness.DEAD
+
+
+@pytest.mark.parametrize("step", [-1, 1, 2**61])
+def test_suspicions_of_other_incarnations_open_no_case(step: int) -> None:
+    town = federation(4)
+    join_as_liar(town, 50, range(1, 2))
+    town.sent.clear()
+    lie = statements(50).suspect(node(2), incarnation(town, 2) + step)
+    town.say(50, 1, Rumours((lie,), ()))
+    town.run(190)
+    passed_on = [
+        message
+        for sender, _, message in town.sent
+        if sender == node(1) and isinstance(message, Rumours)
+    ]
+    assert passed_on == []
+
+
+def test_after_all_have_restarted_the_old_suspicions_are_void() -> None:
+    town = federation(4)
+    old = incarnation(town, 2)
+    disks = {number: resident(town, number).disk for number in range(1, 5)}
+    for number in range(1, 5):
+        town.kill(number)
+    for number in range(1, 5):
+        town.settle(number, disk=disks[number])
+    town.run(5_000)
+    join_as_liar(town, 50, range(1, 5))
+    accusers = (1, 3, 4)
+    voices = tuple(statements(number).suspect(node(2), old) for number in accusers)
+    for number in accusers:
+        town.say(50, number, Rumours(voices, ()))
+    town.run(20_000)
+    for number in accusers:
+        assert resident(town, number).status(2) is Liveness.ALIVE
+        assert Liveness.SUSPECT not in told(resident(town, number), 2)[2:]
+
+
+def test_confirmations_shorten_the_time_to_refute_down_to_the_least() -> None:
+    case = Case(1, 0)
+    deadlines = []
+    for number in range(1, 6):
+        case.voices[node(number)] = statements(number).suspect(node(9), 1)
+        deadlines.append(case.deadline_ms(100, 1_000))
+    assert deadlines[0] == 48_000
+    assert deadlines == sorted(deadlines, reverse=True)
+    assert deadlines[2:] == [8_000] * 3
+    assert Case(1, 0).deadline_ms(2, 1_000) == 4_000
+
+
+@pytest.mark.parametrize(("members", "times"), [(2, 4), (8, 4), (128, 12), (512, 12), (1000, 16)])
+def test_what_is_passed_on_is_passed_on_as_often_as_memberlist_does(
+    members: int, times: int
+) -> None:
+    assert retransmissions(members) == times
+
+
+class Roster:
+    """Eight nodes, all connected."""
+
+    tolerated, own_incarnation = 2, 5
+
+    def members(self) -> list[NodeId]:
+        return [node(number) for number in range(2, 9)]
+
+    connected = friends = members
+
+    def has_voice(self, node: NodeId) -> bool:
+        return True
+
+    def incarnation(self, node: NodeId) -> int | None:
+        return 5 if node in self.members() else None
+
+
+def detector() -> Detector:
+    return Detector(statements(1), Roster(), lambda: 0.5, count(1))
+
+
+def sends(effects: list[Effect], kind: type[MembershipMessage]) -> list[NodeId]:
+    return [one.to for one in effects if isinstance(one, Send) and isinstance(one.message, kind)]
+
+
+def test_every_member_is_asked_once_in_each_round() -> None:
+    core, asked = detector(), []
+    for now_ms in range(0, 14_000, 1_000):
+        for peer in sends(core.tick(now_ms), Ping):
+            asked.append(peer)
+            core.heard(peer)
+    assert sorted(asked[:7]) == sorted(asked[7:]) == sorted(Roster().members())
+
+
+def test_who_gets_no_answer_from_anybody_asks_more_slowly() -> None:
+    core, asked = detector(), 0
+    for now_ms in range(0, 60_000, 100):
+        asked += len(sends(core.tick(now_ms), Ping))
+        core.check_invariants()
+    assert asked < 15
+
+
+def test_a_flood_of_suspicions_leaves_a_bounded_case() -> None:
+    core = detector()
+    flood = tuple(statements(number).suspect(node(2), 5) for number in range(3, 9))
+    core.on_message(0, node(3), Rumours(flood, ()), lambda: True)
+    case = core.case(node(2))
+    assert case is not None
+    assert len(case.voices) == Roster.tolerated + 2
+    core.on_message(0, node(3), Rumours(flood, ()), lambda: False)
+    assert not core.is_dead(node(2))
+
+
+def test_what_a_peer_can_not_afford_is_not_checked() -> None:
+    core = detector()
+    lie = statements(3).suspect(node(2), 5)
+    core.on_message(0, node(3), Rumours((lie,), ()), lambda: False)
+    assert core.case(node(2)) is None
