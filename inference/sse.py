@@ -1,0 +1,45 @@
+"""Server-sent events as OpenAI's API uses them: the `data` of each event, and nothing else.
+
+The rules are those of the HTML standard, section 9.2.6, for a reader that needs no names, ids or
+reconnection: comment lines and other fields are skipped, several `data` lines are joined by a line
+feed, an empty line ends the event, and an event that the stream's end cuts off is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from inference.lines import MAX_LINE_BYTES, Lines, LineTooLong
+
+DONE = b"[DONE]"
+"""The data of the last event."""
+
+
+class SseParser:
+    """Takes bytes as they arrive and gives the data of whole events."""
+
+    def __init__(self, max_bytes: int = MAX_LINE_BYTES) -> None:
+        self._lines = Lines(max_bytes)
+        self._max_bytes = max_bytes
+        self._data: list[bytes] = []
+        self._size_bytes = 0
+
+    def feed(self, received: bytes) -> Iterator[bytes]:
+        """The events that end in these bytes; each must be taken. Raises `LineTooLong`."""
+        for line in self._lines.feed(received):
+            if not line:
+                if self._data:
+                    yield b"\n".join(self._data)
+                self._data, self._size_bytes = [], 0
+                continue
+            name, _, value = line.partition(b":")
+            if name == b"data":
+                self._data.append(value.removeprefix(b" "))
+                self._size_bytes += len(value) + 1
+                if self._size_bytes > self._max_bytes:
+                    raise LineTooLong(f"an event of more than {self._max_bytes:,} bytes")
+
+
+def event(data: bytes) -> bytes:
+    """One event; the data holds no line end, as no JSON that we write does."""
+    return b"data: " + data + b"\n\n"
