@@ -1,0 +1,270 @@
+"""Requests to the model servers: choose, try, try again, fail over; and every step explained.
+
+    async with ModelRouter(servers, on_breaker=log) as router:
+        answer = await router.complete(call)
+
+A request goes to the first choice; on a failure the next server is asked at once, and when all
+were asked, those that may do better later are asked again after a pause (`inference/retry.py`). A
+stream counts as begun with its first token: until then nobody has seen anything of it, and another
+server may begin anew. After it a failure is the caller's to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Final, Generic, Self, TypeVar
+
+import msgspec
+import trio
+
+from inference.backend import BackendError
+from inference.backends.servers import Server, TokenStream, Vectors
+from inference.backends.standing import KnownServer, OnBreaker, Ticket
+from inference.breaker import Breaker, BreakerLimits
+from inference.chat import Call, JsonObject, has_token
+from inference.failures import Broken, Failure, FailureClass, Garbled
+from inference.retry import RetryPolicy, may_ask_again
+from inference.selection import Choice, Considered, Decision, Verdict, select
+
+_MOST_HELD: Final = 64
+"""Chunks without a token that are held back: a role, perhaps a few empty deltas."""
+
+T = TypeVar("T")
+
+
+class UnknownModel(BackendError):  # noqa: N818  # what the request names
+    """No server has the model."""
+
+    def __init__(self, decision: Decision) -> None:
+        down = [one.server for one in decision.considered if one.verdict is Verdict.DOWN]
+        missing = f"; not reachable now: {', '.join(down)}" if down else ""
+        super().__init__(f"there is no model {decision.model[:200]!r} here{missing}")
+        self.decision = decision
+
+
+class NoServerNow(BackendError):  # noqa: N818  # the state it reports
+    """Servers have the model, and none can be asked now."""
+
+    def __init__(self, decision: Decision) -> None:
+        why = "; ".join(
+            f"{one.server}: {one.reason}"
+            for one in decision.considered
+            if one.verdict is not Verdict.NO_MODEL
+        )
+        super().__init__(f"the model {decision.model[:200]!r} can't be asked now ({why})")
+        self.decision = decision
+
+
+class GivenUp(BackendError):  # noqa: N818  # what happened
+    """Every server that has the model was asked, as often as the retry table says, in vain.
+
+    `failure` is the last one.
+    """
+
+    def __init__(self, decision: Decision, failure: Failure, attempts: int) -> None:
+        tries = "once" if attempts == 1 else f"{attempts} times"
+        last = decision.considered[-1].server
+        super().__init__(
+            f"the model {decision.model[:200]!r} was asked {tries} in vain; "
+            f"at last {last}: {failure}"
+        )
+        self.decision, self.failure = decision, failure
+
+
+class Refused(BackendError):  # noqa: N818  # what happened
+    """A server refused the request for what it asks; others would too."""
+
+    def __init__(self, decision: Decision, failure: Failure) -> None:
+        super().__init__(str(failure))
+        self.decision, self.failure = decision, failure
+
+
+class Routed(msgspec.Struct, Generic[T], frozen=True):
+    """An answer, who gave it, and how that was decided."""
+
+    answer: T
+    server: str
+    model: str
+    decision: Decision
+
+
+class ListedModel(msgspec.Struct, frozen=True):
+    """A model, and the server that would be asked first for it."""
+
+    id: str
+    server: str
+
+
+class RoutedStream:
+    """A stream that has shown its first token. `aclose` must be called, whatever happened."""
+
+    def __init__(self, stream: TokenStream, ticket: Ticket) -> None:
+        self._stream, self._ticket = stream, ticket
+        self._held: list[JsonObject] = []
+
+    async def receive(self) -> JsonObject | None:
+        """The next chunk; None after a proper end. Raises `Failure`: the answer is broken."""
+        if self._held:
+            return self._held.pop(0)
+        with self._ticket.watching():
+            chunk = await self._stream.receive()
+        if chunk is None:
+            self._ticket.end()
+        return chunk
+
+    async def hold(self) -> None:
+        """Wait for the first token."""
+        held: list[JsonObject] = []
+        while len(held) < _MOST_HELD:
+            chunk = await self.receive()
+            if chunk is None:
+                raise Broken("its stream ended before it began")
+            held.append(chunk)
+            if has_token(chunk):
+                self._held = held
+                return
+        raise Garbled(f"its stream began with {_MOST_HELD} chunks that hold nothing")
+
+    async def aclose(self) -> None:
+        """Before its end this tells the server to stop."""
+        self._ticket.abandon()
+        await self._stream.aclose()
+
+
+class ModelRouter:
+    """All model servers of this node; works inside its own `async with`."""
+
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        *,
+        on_breaker: OnBreaker,
+        policy: RetryPolicy | None = None,
+        breaker: BreakerLimits | None = None,
+    ) -> None:
+        self._policy = policy or RetryPolicy()
+        self._known = {
+            server.settings.name: KnownServer(server, Breaker(breaker), on_breaker)
+            for server in servers
+        }
+        assert len(self._known) == len(servers)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for known in self._known.values():
+            await known.server.aclose()
+
+    async def models(self) -> tuple[ListedModel, ...]:
+        """What can be asked for now, each model once."""
+        await self._refresh()
+        found: dict[str, ListedModel] = {}
+        for known in self._known.values():
+            standing = known.standing()
+            if standing.fault is None:
+                for name in standing.models:
+                    found.setdefault(name, ListedModel(name, known.name))
+        return tuple(found.values())
+
+    async def complete(self, call: Call) -> Routed[JsonObject]:
+        """A whole answer. Raises `UnknownModel`, `NoServerNow`, `GivenUp`, `Refused`."""
+
+        async def work(known: KnownServer, call: Call, ticket: Ticket) -> JsonObject:
+            answer = await known.server.complete(call)
+            ticket.end()
+            return answer
+
+        return await self._serve(call, work)
+
+    async def embed(self, call: Call) -> Routed[Vectors]:
+        """A vector for each text. Raises as `complete` does."""
+
+        async def work(known: KnownServer, call: Call, ticket: Ticket) -> Vectors:
+            vectors = await known.server.embed(call)
+            ticket.end()
+            return vectors
+
+        return await self._serve(call, work)
+
+    async def open_stream(self, call: Call) -> Routed[RoutedStream]:
+        """A stream with its first token at hand, to be closed. Raises as `complete` does."""
+
+        async def work(known: KnownServer, call: Call, ticket: Ticket) -> RoutedStream:
+            stream = RoutedStream(await known.server.open_stream(call), ticket)
+            try:
+                await stream.hold()
+            except BaseException:
+                await stream.aclose()
+                raise
+            return stream
+
+        return await self._serve(call, work)
+
+    async def _refresh(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for known in self._known.values():
+                nursery.start_soon(known.refresh)
+
+    async def _serve(
+        self, call: Call, work: Callable[[KnownServer, Call, Ticket], Awaitable[T]]
+    ) -> Routed[T]:
+        await self._refresh()
+        standings = [known.standing() for known in self._known.values()]
+        decision = select(call.model, call.kind, standings)
+        if not decision.choices:
+            raise NoServerNow(decision) if decision.is_known else UnknownModel(decision)
+        attempts, left = 0, list(decision.choices)
+        while True:
+            retry_after_ms, last = None, None
+            for choice in tuple(left):
+                known = self._known[choice.server]
+                if not known.admits or attempts >= self._policy.attempts:
+                    continue
+                attempts += 1
+                try:
+                    answer = await self._try(known, choice, call, work)
+                except Failure as failure:
+                    decision = _with_failure(decision, choice, failure)
+                    if failure.kind is FailureClass.REQUEST:
+                        raise Refused(decision, failure) from failure
+                    if not may_ask_again(failure):
+                        left.remove(choice)
+                    last, retry_after_ms = failure, _sooner(retry_after_ms, failure)
+                else:
+                    return Routed(answer, choice.server, choice.model, decision)
+            if last is None:
+                # Every breaker opened while this request waited.
+                raise NoServerNow(decision)
+            pause_ms = self._policy.pause_ms(attempts, retry_after_ms) if left else None
+            if pause_ms is None:
+                raise GivenUp(decision, last, attempts) from last
+            await trio.sleep(pause_ms / 1000)
+
+    async def _try(
+        self,
+        known: KnownServer,
+        choice: Choice,
+        call: Call,
+        work: Callable[[KnownServer, Call, Ticket], Awaitable[T]],
+    ) -> T:
+        ticket = known.enter()
+        with ticket.watching():
+            return await work(known, msgspec.structs.replace(call, model=choice.model), ticket)
+
+
+def _with_failure(decision: Decision, choice: Choice, failure: Failure) -> Decision:
+    line = Considered(choice.server, Verdict.FAILED, f"{failure.code}: {failure}")
+    return msgspec.structs.replace(decision, considered=(*decision.considered, line))
+
+
+def _sooner(retry_after_ms: int | None, failure: Failure) -> int | None:
+    if failure.retry_after_ms is None:
+        return retry_after_ms
+    return min(retry_after_ms or failure.retry_after_ms, failure.retry_after_ms)

@@ -1,0 +1,65 @@
+"""What a model server is to the rest of the node."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+import msgspec
+
+from inference.chat import Call, JsonObject
+from inference.selection import ServerKind
+
+DEFAULT_TIMEOUT_S: Final = 600.0
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A `[[backend]]` of the configuration.
+
+    With `models`, only these are used, even if the server has more. `timeout_s` bounds the wait for
+    a plain answer, and each pause in a stream.
+    """
+
+    name: str
+    url: str
+    kind: ServerKind
+    api_key: str | None = None
+    models: tuple[str, ...] = ()
+    timeout_s: float = DEFAULT_TIMEOUT_S
+
+
+class Vectors(msgspec.Struct, frozen=True):
+    """One vector for each text, and how many tokens the texts had."""
+
+    rows: list[list[float]]
+    prompt_tokens: int
+
+
+class TokenStream(Protocol):
+    """A streamed answer, chunk by chunk in OpenAI's form."""
+
+    async def receive(self) -> JsonObject | None:
+        """The next chunk; None after a proper end. Raises `Failure`."""
+
+    async def aclose(self) -> None:
+        """Give the connection back; before the end, this tells the server to stop."""
+
+
+class Server(Protocol):
+    """A server. All methods raise `Failure`; cancelling one closes its connection."""
+
+    @property
+    def settings(self) -> ServerSettings: ...
+
+    async def probe(self) -> tuple[str, ...]:
+        """The models that it has now."""
+
+    async def complete(self, call: Call) -> JsonObject:
+        """A whole answer, in OpenAI's form."""
+
+    async def open_stream(self, call: Call) -> TokenStream:
+        """A streamed answer; returns when the server has begun to answer."""
+
+    async def embed(self, call: Call) -> Vectors:
+        """A vector for each text of `call.body["input"]`."""
+
+    async def aclose(self) -> None: ...

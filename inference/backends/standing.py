@@ -1,0 +1,139 @@
+"""One server as the router knows it: its models by the last probe, its breaker, what it has in hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import trio
+
+from inference.backends.servers import Server
+from inference.backends.wire import MAX_CONNECTIONS
+from inference.breaker import Breaker, BreakerChanged
+from inference.failures import Failure, FailureClass, Unsupported, WrongModel
+from inference.selection import Standing
+
+FRESH_MS: Final = 30_000
+"""How long a server's list of models is believed."""
+DOWN_MS: Final = 2_000
+"""How soon a server that did not answer is looked for again."""
+_TOO_MANY: Final = 429
+
+OnBreaker = Callable[[str, BreakerChanged], None]
+
+
+def now_ms() -> int:
+    """Trio's clock: it never goes back."""
+    return int(trio.current_time() * 1000)
+
+
+class KnownServer:
+    """A server, and what is known about it."""
+
+    def __init__(self, server: Server, breaker: Breaker, on_breaker: OnBreaker) -> None:
+        self.server = server
+        self._breaker, self._on_breaker = breaker, on_breaker
+        self._models: tuple[str, ...] = server.settings.models
+        self._fault: str | None = None
+        self._stale_ms = 0
+        self._in_hand = 0
+        self._probing = trio.Lock()
+
+    @property
+    def name(self) -> str:
+        return self.server.settings.name
+
+    @property
+    def admits(self) -> bool:
+        """Whether a request may go there now."""
+        return self._breaker.admits(now_ms()) and self._in_hand < MAX_CONNECTIONS
+
+    def standing(self) -> Standing:
+        """For the selection."""
+        now = now_ms()
+        return Standing(
+            name=self.name,
+            kind=self.server.settings.kind,
+            models=self._models,
+            fault=self._fault,
+            breaker=self._breaker.state(now),
+            admits=self._breaker.admits(now),
+            wait_ms=self._breaker.wait_ms(now),
+            in_hand=self._in_hand,
+            most_in_hand=MAX_CONNECTIONS,
+        )
+
+    async def refresh(self) -> None:
+        """Ask for the models if what is known is too old. Many callers share one probe."""
+        async with self._probing:
+            if now_ms() < self._stale_ms:
+                return
+            try:
+                listed = await self.server.probe()
+            except Failure as failure:
+                self._fault, self._stale_ms = str(failure), now_ms() + DOWN_MS
+                return
+            allowed = self.server.settings.models
+            self._models = tuple(one for one in listed if not allowed or one in allowed)
+            self._fault, self._stale_ms = None, now_ms() + FRESH_MS
+
+    def enter(self) -> Ticket:
+        """A request goes there; only after `admits` said so. The ticket must be settled."""
+        self._tell(self._breaker.enter(now_ms()))
+        self._in_hand += 1
+        return Ticket(self)
+
+    def settle(self, failure: Failure | None, *, is_abandoned: bool) -> None:
+        """What a ticket calls, once."""
+        self._in_hand -= 1
+        if is_abandoned or (failure is not None and _says_nothing(failure)):
+            self._breaker.on_abandoned()
+        elif failure is None or failure.kind is FailureClass.REQUEST:
+            self._tell(self._breaker.on_success(now_ms()))
+        else:
+            self._tell(self._breaker.on_failure(now_ms()))
+        if failure is not None and (
+            failure.kind is FailureClass.NETWORK or isinstance(failure, WrongModel)
+        ):
+            self._stale_ms = 0
+
+    def _tell(self, changes: list[BreakerChanged]) -> None:
+        for change in changes:
+            self._on_breaker(self.name, change)
+
+
+def _says_nothing(failure: Failure) -> bool:
+    """Whether a failure is no sign of a server in trouble: it is busy, or was asked the wrong thing."""
+    return failure.status == _TOO_MANY or isinstance(failure, WrongModel | Unsupported)
+
+
+class Ticket:
+    """One request at one server, from beginning to end."""
+
+    def __init__(self, known: KnownServer) -> None:
+        self._known, self._is_open = known, True
+
+    def end(self, failure: Failure | None = None) -> None:
+        """It ended well, or by this failure."""
+        if self._is_open:
+            self._is_open = False
+            self._known.settle(failure, is_abandoned=False)
+
+    def abandon(self) -> None:
+        """The caller gave it up; nothing if it had ended."""
+        if self._is_open:
+            self._is_open = False
+            self._known.settle(None, is_abandoned=True)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Settle the ticket if what is done inside does not end well."""
+        try:
+            yield
+        except Failure as failure:
+            self.end(failure)
+            raise
+        except BaseException:
+            self.abandon()
+            raise

@@ -1,0 +1,67 @@
+"""One streamed answer: bytes in, checked chunks out, and no clean end without a proper one."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+import trio
+
+from inference.backends.wire import Reply
+from inference.chat import Call, JsonObject, StreamCheck
+from inference.failures import Garbled, Silent
+from inference.lines import LineTooLong
+
+_AFTER_END_S: Final = 0.2
+"""How long the end of HTTP's body may come after the end of the answer, for the connection to be kept."""
+
+
+class ChunkReader(Protocol):
+    """Bytes of one protocol to chunks in OpenAI's form."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the protocol's own end has come."""
+
+    def feed(self, received: bytes) -> Iterator[JsonObject]:
+        """The chunks that end in these bytes. Raises `Failure`, `LineTooLong`."""
+
+
+class ChunkStream:
+    """A `TokenStream`. `silence_s` is the longest pause between two chunks."""
+
+    def __init__(self, reply: Reply, reader: ChunkReader, call: Call, silence_s: float) -> None:
+        self._reply, self._reader, self._silence_s = reply, reader, silence_s
+        self._check = StreamCheck(call)
+        self._ready: deque[JsonObject] = deque()
+        """The chunks of one piece of received bytes: never more than fit into it."""
+
+    async def receive(self) -> JsonObject | None:
+        """The next chunk; None after a proper end."""
+        if not self._ready and not self._reader.is_done:
+            with trio.move_on_after(self._silence_s) as scope:
+                await self._fill()
+            if scope.cancelled_caught:
+                raise Silent(f"it fell silent for {self._silence_s:g} s in the middle of an answer")
+        if self._ready:
+            return self._ready.popleft()
+        self._check.end()
+        with trio.move_on_after(_AFTER_END_S):
+            await self._reply.receive()
+        return None
+
+    async def _fill(self) -> None:
+        """Receive until there is a chunk, or the end."""
+        while not self._ready and not self._reader.is_done:
+            received = await self._reply.receive()
+            if received is None:
+                return
+            try:
+                for chunk in self._reader.feed(received):
+                    self._ready.append(self._check.take(chunk))
+            except LineTooLong as error:
+                raise Garbled(f"its stream holds {error}") from error
+
+    async def aclose(self) -> None:
+        await self._reply.aclose()

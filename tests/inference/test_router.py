@@ -1,0 +1,138 @@
+"""Probing, retrying and failing over on virtual time, with servers that are objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+import trio
+from trio.testing import MockClock
+
+from inference.backends.router import GivenUp, ModelRouter, NoServerNow, UnknownModel
+from inference.backends.servers import ServerSettings, TokenStream, Vectors
+from inference.breaker import BreakerChanged
+from inference.chat import Call, CallKind, JsonObject
+from inference.failures import Failure, Garbled, Overloaded, Unreachable
+from inference.selection import ServerKind, Verdict
+
+CALL = Call(CallKind.CHAT, "m", {})
+
+
+class ScriptedServer:
+    """Fails as it is told, by `fault`, and counts."""
+
+    def __init__(
+        self,
+        name: str = "a",
+        *,
+        models: tuple[str, ...] = ("m",),
+        fault: Callable[[], Failure] | None = None,
+        allowed: tuple[str, ...] = (),
+    ) -> None:
+        self.settings = ServerSettings(name=name, url="", kind=ServerKind.OPENAI, models=allowed)
+        self.models, self.fault = models, fault
+        self.probe_fault: Callable[[], Failure] | None = None
+        self.probes, self.asked_s = 0, list[float]()
+
+    async def probe(self) -> tuple[str, ...]:
+        self.probes += 1
+        await trio.sleep(0.1)
+        if self.probe_fault is not None:
+            raise self.probe_fault()
+        return self.models
+
+    async def complete(self, call: Call) -> JsonObject:
+        self.asked_s.append(round(trio.current_time(), 1))
+        if self.fault is not None:
+            raise self.fault()
+        return {"by": self.settings.name}
+
+    async def open_stream(self, call: Call) -> TokenStream:
+        raise NotImplementedError
+
+    async def embed(self, call: Call) -> Vectors:
+        raise NotImplementedError
+
+    async def aclose(self) -> None: ...
+
+
+def routing(*servers: ScriptedServer, changes: list[BreakerChanged] | None = None) -> ModelRouter:
+    told = [] if changes is None else changes
+    return ModelRouter(servers, on_breaker=lambda _, change: told.append(change))
+
+
+async def test_pauses_are_those_of_the_table(autojump_clock: MockClock) -> None:
+    server = ScriptedServer(fault=lambda: Overloaded("busy"))
+    with pytest.raises(GivenUp, match="asked 5 times in vain; at last a: busy") as caught:
+        await routing(server).complete(CALL)
+    begun = server.asked_s[0]
+    assert [at - begun for at in server.asked_s] == pytest.approx([0, 1, 3, 7, 15])
+    verdicts = [one.verdict for one in caught.value.decision.considered]
+    assert verdicts == [Verdict.CHOSEN, *[Verdict.FAILED] * 5]
+
+
+async def test_other_servers_are_asked_before_any_pause(autojump_clock: MockClock) -> None:
+    bad, good = ScriptedServer(fault=lambda: Overloaded("busy")), ScriptedServer("b")
+    routed = await routing(bad, good).complete(CALL)
+    assert routed.answer == {"by": "b"}
+    assert good.asked_s == bad.asked_s
+
+
+async def test_a_server_that_answers_garbage_is_not_asked_again(autojump_clock: MockClock) -> None:
+    server = ScriptedServer(fault=lambda: Garbled("html"))
+    with pytest.raises(GivenUp, match="asked once in vain"):
+        await routing(server).complete(CALL)
+
+
+async def test_a_list_of_models_is_believed_for_half_a_minute(autojump_clock: MockClock) -> None:
+    server = ScriptedServer()
+    router = routing(server)
+    async with trio.open_nursery() as nursery:
+        for _ in range(9):
+            nursery.start_soon(router.complete, CALL)
+    await router.models()
+    assert server.probes == 1
+    await trio.sleep(31)
+    await router.complete(CALL)
+    assert server.probes == 2
+
+
+async def test_a_server_that_is_down_is_told_and_found_again_soon(
+    autojump_clock: MockClock,
+) -> None:
+    server = ScriptedServer(allowed=("m",))
+    server.probe_fault = lambda: Unreachable("nothing answers")
+    router = routing(server)
+    with pytest.raises(NoServerNow, match="nothing answers"):
+        await router.complete(CALL)
+    with pytest.raises(UnknownModel, match="not reachable now: a"):
+        await router.complete(msgspec.structs.replace(CALL, model="n"))
+    assert await router.models() == ()
+    assert server.probes == 1
+    server.probe_fault = None
+    await trio.sleep(2)
+    assert (await router.complete(CALL)).server == "a"
+
+
+async def test_only_models_that_the_owner_allows_are_used(autojump_clock: MockClock) -> None:
+    router = routing(ScriptedServer(models=("m", "n"), allowed=("n", "q")))
+    assert [model.id for model in await router.models()] == ["n"]
+    with pytest.raises(UnknownModel):
+        await router.complete(CALL)
+
+
+async def test_a_failing_server_is_left_alone_for_a_minute(autojump_clock: MockClock) -> None:
+    changes: list[BreakerChanged] = []
+    server = ScriptedServer(fault=lambda: Overloaded("busy"))
+    router = routing(server, changes=changes)
+    with pytest.raises(GivenUp):
+        await router.complete(CALL)
+    with pytest.raises(NoServerNow, match="tried again in 60 s") as caught:
+        await router.complete(CALL)
+    assert caught.value.decision.wait_ms == 60_000
+    server.fault = None
+    await trio.sleep(60)
+    for _ in range(3):
+        await router.complete(CALL)
+    assert [change.after.value for change in changes] == ["open", "half-open", "closed"]
