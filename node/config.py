@@ -16,6 +16,8 @@ from pathlib import Path
 
 from node.errors import NodeError
 from node.home import Home
+from node.model_servers import ModelServer, read_servers
+from node.model_servers import to_toml as servers_to_toml
 
 DEFAULT_API_PORT = 7440
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -61,7 +63,7 @@ class Config:
     """A node's settings. `bootstrap` holds multiaddrs and invites as they were given.
 
     `kinds` are the task kinds that this node works on for others; `model_idle_s` is after how long
-    without work the model's process ends.
+    without work the model's process ends. `backend` are the model servers beside this node.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Config:
     kinds: tuple[str, ...] = ("embed", "rank", "summarize", "answer")
     model_idle_s: int = 120
     log_level: str = "info"
+    backend: tuple[ModelServer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +129,12 @@ def to_toml(config: Config) -> str:
     """The file that says this; JSON's spelling of strings and lists is TOML's as well."""
     lines = []
     for field in fields(config):
+        if field.name == "backend":
+            continue
         value = getattr(config, field.name)
         plain = str(value) if isinstance(value, ApiAddress) else value
         lines.append(f"{field.name} = {json.dumps(plain, ensure_ascii=False)}\n")
-    return "".join(lines)
+    return "".join(lines) + servers_to_toml(config.backend)
 
 
 def _checked(values: Mapping[str, object], place: Callable[[str], str]) -> Config:
@@ -243,4 +248,5 @@ _READERS: dict[str, Callable[[object], object]] = {
     "kinds": _kinds,
     "model_idle_s": _idle,
     "log_level": _level,
+    "backend": read_servers,
 }

@@ -41,6 +41,7 @@ from gossip.membership.records import Capability
 from gossip.sightings import ApplyTo, Choose, FoundOne, decide
 from gossip.transport import ListenError
 from gossip.transport.libp2p import Libp2pTransport
+from inference.breaker import BreakerChanged
 from inference.embedded.backend import EmbeddedBackend
 from memory.model_files import MODEL_HASH
 from node.announcer import Announcer
@@ -53,6 +54,7 @@ from node.founding import NodeKeys, begin_chain, check_chain, found, load_genesi
 from node.gateway.app import make_app, open_listener, serve
 from node.home import ApiFile, Home
 from node.logs import start_log
+from node.model_servers import make_router
 from node.neighbours import Neighbours, by_sighting, look_around, several_federations
 from node.own_account import NotTakenError, OwnAccount
 from node.peer_service import DialInVain, Limits, PeerService
@@ -273,6 +275,9 @@ async def _run_node(parts: _Parts, genesis: Genesis) -> None:
     async with (
         _stores(home) as stores,
         EmbeddedBackend(idle_s=options.config.model_idle_s) as backend,
+        make_router(
+            options.config.backend, backend, now_s=_now_s, on_breaker=_log_breaker
+        ) as models,
         trio.open_nursery() as nursery,
     ):
         check_chain(home, genesis, stores["chain"])
@@ -321,7 +326,13 @@ async def _run_node(parts: _Parts, genesis: Genesis) -> None:
         )
         if options.config.bootstrap:
             peers.post(_bootstrap_event(parts))
-        app = make_app(service, token=home.read_token(), host=options.config.api.host, feed=chain)
+        app = make_app(
+            service,
+            token=home.read_token(),
+            host=options.config.api.host,
+            feed=chain,
+            models=models,
+        )
         nursery.start_soon(chain.run)
         nursery.start_soon(tasks.run)
         nursery.start_soon(peers.run)
@@ -340,6 +351,16 @@ async def _run_node(parts: _Parts, genesis: Genesis) -> None:
         finally:
             home.clear_api()
         nursery.cancel_scope.cancel()
+
+
+def _now_s() -> int:
+    return now_ms() // 1000
+
+
+def _log_breaker(server: str, change: BreakerChanged) -> None:
+    log.warning(
+        "circuit breaker", server=server, before=change.before.value, after=change.after.value
+    )
 
 
 class _News:

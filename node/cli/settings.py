@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import click
 
@@ -20,6 +20,12 @@ def config() -> None:
 def show(session: Session) -> None:
     """Show all settings, defaults included, as config.toml would say them."""
     settings = load_config(session.home.config)
+    # Keys of model servers are not for the screen.
+    hidden = tuple(
+        replace(server, api_key="(hidden)") if server.api_key else server
+        for server in settings.backend
+    )
+    settings = replace(settings, backend=hidden)
     session.tell({**asdict(settings), "api": str(settings.api)}, to_toml(settings).rstrip())
 
 

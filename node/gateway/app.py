@@ -15,11 +15,14 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from inference.backends.router import ModelRouter
 from node.config import ApiAddress
 from node.errors import NodeError
 from node.gateway.bulk import BlockFeed, Bulk
 from node.gateway.facade import Facade, Problem
 from node.gateway.guard import Guard, OwnerCheck, is_loopback
+from node.gateway.ollama import OllamaDoor
+from node.gateway.openai import OpenAiDoor
 from node.gateway.problems import on_bug, on_http_error, on_node_error, on_problem
 from node.gateway.reads import Reads
 from node.gateway.writes import Writes
@@ -33,10 +36,18 @@ class ApiAddressError(NodeError):
     """The HTTP interface can't listen where it should; the text says what to do."""
 
 
-def make_app(facade: Facade, *, token: str, host: str, feed: BlockFeed | None = None) -> ASGIApp:
+def make_app(
+    facade: Facade,
+    *,
+    token: str,
+    host: str,
+    feed: BlockFeed | None = None,
+    models: ModelRouter | None = None,
+) -> ASGIApp:
     """The application for one node. `host` is where it listens, `token` what its owner shows.
 
-    With a `feed` it also has the wide doors of `bulk.py`.
+    With a `feed` it also has the wide doors of `bulk.py`, with `models` those of `openai.py` and
+    `ollama.py`.
     """
     reads, writes = Reads(facade), Writes(facade, OwnerCheck(token))
     routes = [
@@ -65,6 +76,8 @@ def make_app(facade: Facade, *, token: str, host: str, feed: BlockFeed | None = 
             Route("/api/v2/transactions/batch", bulk.submit, methods=["POST"]),
             Route("/api/v2/blocks/stream", bulk.stream),
         ]
+    if models is not None:
+        routes += [*OpenAiDoor(models).routes(), *OllamaDoor(models).routes()]
     app = Starlette(
         routes=routes,
         exception_handlers={

@@ -28,6 +28,7 @@ from consensus.transactions import (
 from gossip.codec import Digest
 from gossip.effects import Notify, Persist, Store
 from gossip.identity import Ed25519Signer, Ed25519Verifier, NodeId
+from inference.backends.router import ModelRouter
 from inference.kinds import kind_of
 from node.config import ApiAddress
 from node.founding import load_genesis, prepare
@@ -261,12 +262,14 @@ class Alone:
 
 
 @asynccontextmanager
-async def serving(path: Path) -> AsyncIterator[tuple[Alone, str]]:
+async def serving(
+    path: Path, models: ModelRouter | None = None
+) -> AsyncIterator[tuple[Alone, str]]:
     """The node with its gateway on a free port, announced in its home; and the URL."""
     home, node = Home(path), Alone(path)
     listener = open_listener(ApiAddress("127.0.0.1", 0))
     where = ApiFile(os.getpid(), *listener.getsockname()[:2])
-    app = make_app(node, token=home.read_token(), host="127.0.0.1")
+    app = make_app(node, token=home.read_token(), host="127.0.0.1", models=models)
     try:
         async with trio.open_nursery() as nursery:
             stop = trio.Event()

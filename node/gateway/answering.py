@@ -1,0 +1,57 @@
+"""An answer that is worked out while its caller listens: whoever hangs up stops the work."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import trio
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+
+class Listener:
+    """The caller, to whom a stream can be sent."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    async def begin(self, media_type: str, headers: Mapping[str, str]) -> None:
+        """The head of a stream."""
+        told = {"content-type": media_type, "cache-control": "no-cache", **headers}
+        raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in told.items()]
+        await self._send({"type": "http.response.start", "status": 200, "headers": raw})
+
+    async def write(self, data: bytes) -> None:
+        """A piece of a stream; waits until the caller has room for it."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self) -> None:
+        """The end of a stream."""
+        await self._send({"type": "http.response.body", "body": b""})
+
+
+Work = Callable[[Listener], Awaitable[Response | None]]
+"""Gives a whole answer, or None after having streamed one."""
+
+
+class Answering(Response):
+    """Runs `work`, and cancels it when the caller hangs up."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__()
+        self._work = work
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request of ASGI."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
+            response = await self._work(Listener(send))
+            if response is not None:
+                await response(scope, receive, send)
+            nursery.cancel_scope.cancel()
+
+
+async def _until_gone(receive: Receive, scope: trio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()

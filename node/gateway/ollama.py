@@ -1,0 +1,133 @@
+"""The door for Ollama's clients: `/api/chat`, `/api/generate`, `/api/embed`, `/api/tags`.
+
+The same models and the same rules as under `/v1`; only the form differs: lines of JSON, and errors
+as `{"error": "..."}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from inference.backend import BackendError
+from inference.backends.router import ModelRouter
+from inference.chat import Call, JsonObject
+from inference.failures import Failure
+from node.gateway.answering import Answering, Listener
+from node.gateway.facade import Problem
+from node.gateway.fields import MAX_TASK_BODY_BYTES, read_body
+from node.gateway.ollama_form import OllamaForm, read_chat, read_embed, read_generate
+from node.gateway.openai import Endpoint, listed
+from node.gateway.openai_form import OpenAiError, error_of
+from node.gateway.reads import json_response
+
+
+class OllamaDoor:
+    """One method for each of Ollama's."""
+
+    def __init__(self, router: ModelRouter) -> None:
+        self._router = router
+
+    def routes(self) -> list[Route]:
+        """What is served under /api, beside /api/v2."""
+        return [
+            Route("/api/chat", _told(self._chat), methods=["POST"]),
+            Route("/api/generate", _told(self._generate), methods=["POST"]),
+            Route("/api/embed", _told(self._embed), methods=["POST"]),
+            Route("/api/tags", _told(self._tags)),
+        ]
+
+    async def _chat(self, request: Request) -> Response:
+        call = read_chat(await read_body(request, MAX_TASK_BODY_BYTES))
+        return self._answering(call, OllamaForm(is_chat=True))
+
+    async def _generate(self, request: Request) -> Response:
+        call = read_generate(await read_body(request, MAX_TASK_BODY_BYTES))
+        return self._answering(call, OllamaForm(is_chat=False))
+
+    def _answering(self, call: Call, form: OllamaForm) -> Response:
+        work = self._stream if call.body["stream"] else self._whole
+        return Answering(_telling(partial(work, call, form)))
+
+    async def _whole(self, call: Call, form: OllamaForm, _listener: Listener) -> Response:
+        return json_response(form.whole((await self._router.complete(call)).answer))
+
+    async def _stream(self, call: Call, form: OllamaForm, listener: Listener) -> None:
+        routed = await self._router.open_stream(call)
+        last: JsonObject = {}
+        try:
+            await listener.begin("application/x-ndjson", {"x-bizra-backend": routed.server})
+            try:
+                while (chunk := await routed.answer.receive()) is not None:
+                    last = chunk
+                    if (line := form.chunk(chunk)) is not None:
+                        await listener.write(msgspec.json.encode(line) + b"\n")
+                end = form.last(last)
+            except Failure as failure:
+                end = {"error": f"{routed.server}: {failure}; the answer is cut"}
+            await listener.write(msgspec.json.encode(end) + b"\n")
+            await listener.end()
+        finally:
+            await routed.answer.aclose()
+
+    async def _embed(self, request: Request) -> Response:
+        call = read_embed(await read_body(request, MAX_TASK_BODY_BYTES))
+        return Answering(_telling(partial(self._vectors, call)))
+
+    async def _vectors(self, call: Call, _listener: Listener) -> Response:
+        routed = await self._router.embed(call)
+        vectors = routed.answer
+        return json_response(
+            {
+                "model": routed.model,
+                "embeddings": vectors.rows,
+                "prompt_eval_count": vectors.prompt_tokens,
+            }
+        )
+
+    async def _tags(self, _request: Request) -> Response:
+        # What this node does not know of a model (size, digest, age) is left out, not made up.
+        rows = [{"name": model.id, "model": model.id} for model in await listed(self._router)]
+        return json_response({"models": rows})
+
+
+def _response(error: OpenAiError) -> Response:
+    return Response(
+        msgspec.json.encode({"error": str(error)}),
+        error.status,
+        error.headers,
+        media_type="application/json",
+    )
+
+
+def _told(endpoint: Endpoint) -> Endpoint:
+    """The endpoint with its errors in Ollama's form."""
+
+    async def told(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except OpenAiError as error:
+            return _response(error)
+        except Problem as problem:
+            return _response(OpenAiError(problem.status, problem.code, problem.detail))
+
+    return told
+
+
+def _telling(
+    work: Callable[[Listener], Awaitable[Response | None]],
+) -> Callable[[Listener], Awaitable[Response | None]]:
+    """The work with the failures of model servers in Ollama's form."""
+
+    async def telling(listener: Listener) -> Response | None:
+        try:
+            return await work(listener)
+        except BackendError as error:
+            return _response(error_of(error))
+
+    return telling

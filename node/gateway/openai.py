@@ -1,0 +1,177 @@
+"""The door for OpenAI's clients: `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/v1/models`.
+
+The head of a stream is held back until the first token is there, so that a server that fails before
+it is replaced unseen. After it, a failure is an event of its own: a broken stream never ends as if
+it were whole.
+
+Each answer names its server in `x-bizra-backend`. With the request header `x-bizra-explain: 1` it
+holds a field `bizra`: who was considered, and why it was chosen or not.
+"""
+
+from __future__ import annotations
+
+import struct
+from base64 import b64encode
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from inference.backend import BackendError
+from inference.backends.router import ListedModel, ModelRouter, Routed, RoutedStream
+from inference.chat import AUTO, Call, CallKind, JsonObject
+from inference.failures import Failure
+from inference.sse import DONE, event
+from node.gateway.answering import Answering, Listener
+from node.gateway.facade import Problem
+from node.gateway.fields import MAX_TASK_BODY_BYTES, read_body
+from node.gateway.openai_form import OpenAiError, error_of, explanation, read_call
+from node.gateway.reads import json_response
+
+_ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class OpenAiDoor:
+    """One method for each of OpenAI's."""
+
+    def __init__(self, router: ModelRouter) -> None:
+        self._router = router
+
+    def routes(self) -> list[Route]:
+        """What is served under /v1."""
+        posts: dict[str, Endpoint] = {
+            "/v1/chat/completions": partial(self._generate, CallKind.CHAT),
+            "/v1/completions": partial(self._generate, CallKind.TEXT),
+            "/v1/embeddings": self._embed,
+        }
+        return [
+            *(Route(path, _told(made), methods=["POST"]) for path, made in posts.items()),
+            Route("/v1/models", _told(self._models)),
+            Route("/v1/models/{id:path}", _told(self._model)),
+            Route("/v1/{rest:path}", _told(_nothing), methods=_ALL_METHODS),
+        ]
+
+    async def _generate(self, kind: CallKind, request: Request) -> Response:
+        call = read_call(kind, await read_body(request, MAX_TASK_BODY_BYTES))
+        explain = request.headers.get("x-bizra-explain") == "1"
+        work = self._stream if call.body.get("stream") else self._whole
+        return Answering(_telling(partial(work, call, explain=explain)))
+
+    async def _whole(self, call: Call, _listener: Listener, *, explain: bool) -> Response:
+        routed = await self._router.complete(call)
+        answer = routed.answer
+        if explain:
+            answer = {**answer, "bizra": explanation(routed.decision)}
+        return _with_server(json_response(answer), routed.server)
+
+    async def _stream(self, call: Call, listener: Listener, *, explain: bool) -> None:
+        routed = await self._router.open_stream(call)
+        try:
+            await listener.begin("text/event-stream", {"x-bizra-backend": routed.server})
+            await self._pass_on(routed, listener, explain=explain)
+        finally:
+            await routed.answer.aclose()
+
+    async def _pass_on(
+        self, routed: Routed[RoutedStream], listener: Listener, *, explain: bool
+    ) -> None:
+        extra = {"bizra": explanation(routed.decision)} if explain else {}
+        try:
+            while (chunk := await routed.answer.receive()) is not None:
+                await listener.write(event(msgspec.json.encode({**chunk, **extra})))
+                extra = {}
+        except Failure as failure:
+            told = OpenAiError(502, failure.code, f"{routed.server}: {failure}; the answer is cut")
+            await listener.write(event(msgspec.json.encode(told.body())))
+        else:
+            await listener.write(event(DONE))
+        await listener.end()
+
+    async def _embed(self, request: Request) -> Response:
+        call = read_call(CallKind.EMBED, await read_body(request, MAX_TASK_BODY_BYTES))
+        return Answering(_telling(partial(self._vectors, call)))
+
+    async def _vectors(self, call: Call, _listener: Listener) -> Response:
+        routed = await self._router.embed(call)
+        is_plain = call.body.get("encoding_format") != "base64"
+        rows = [
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": row if is_plain else _base64(row),
+            }
+            for index, row in enumerate(routed.answer.rows)
+        ]
+        tokens = routed.answer.prompt_tokens
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        answer = {"object": "list", "data": rows, "model": routed.model, "usage": usage}
+        return _with_server(json_response(answer), routed.server)
+
+    async def _models(self, _request: Request) -> Response:
+        rows = [_card(model) for model in await listed(self._router)]
+        return json_response({"object": "list", "data": rows})
+
+    async def _model(self, request: Request) -> Response:
+        name = request.path_params["id"]
+        for model in await listed(self._router):
+            if model.id == name:
+                return json_response(_card(model))
+        told = f"there is no model {name[:200]!r} here"
+        raise OpenAiError(404, "model_not_found", told, param="model")
+
+
+async def listed(router: ModelRouter) -> tuple[ListedModel, ...]:
+    """The name that leaves the choice to the node, and all models."""
+    return (ListedModel(AUTO, "bizra-node"), *await router.models())
+
+
+def _card(model: ListedModel) -> JsonObject:
+    return {"id": model.id, "object": "model", "created": 0, "owned_by": model.server}
+
+
+def _base64(row: list[float]) -> str:
+    return b64encode(struct.pack(f"<{len(row)}f", *row)).decode()
+
+
+def _with_server(response: Response, server: str) -> Response:
+    response.headers["x-bizra-backend"] = server
+    return response
+
+
+async def _nothing(request: Request) -> Response:
+    raise OpenAiError(
+        404, "unknown_path", f"there is nothing at {request.method} {request.url.path[:200]}"
+    )
+
+
+def _told(endpoint: Endpoint) -> Endpoint:
+    """The endpoint with its errors in OpenAI's form."""
+
+    async def told(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except OpenAiError as error:
+            return error.response()
+        except Problem as problem:
+            return OpenAiError(problem.status, problem.code, problem.detail).response()
+
+    return told
+
+
+def _telling(
+    work: Callable[[Listener], Awaitable[Response | None]],
+) -> Callable[[Listener], Awaitable[Response | None]]:
+    """The work with the failures of model servers in OpenAI's form."""
+
+    async def telling(listener: Listener) -> Response | None:
+        try:
+            return await work(listener)
+        except BackendError as error:
+            return error_of(error).response()
+
+    return telling
