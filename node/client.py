@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Self, TypeVar
 
 import httpx2
@@ -147,6 +148,29 @@ class Client:
         """The newest tasks."""
         return self._get(f"/api/v2/tasks?limit={limit}", TasksView)
 
+    def models(self) -> JsonObject:
+        """The models that can be asked, in OpenAI's form."""
+        return self._get("/v1/models", JsonObject)
+
+    @contextmanager
+    def streaming(self, path: str, content: JsonObject) -> Iterator[Iterator[bytes]]:
+        """A streamed answer, as its bytes come; a model may think for minutes before the first."""
+        body = msgspec.json.encode(content)
+        headers = {"Content-Type": "application/json", "X-Bizra-Explain": "1"}
+        try:
+            with self._http.stream(
+                "POST", path, content=body, headers=headers, timeout=None
+            ) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise _refused(answer)
+                yield answer.iter_raw()
+        except httpx2.TransportError as error:
+            raise NotReachableError(
+                f"the daemon at {self._url} does not answer ({error}); "
+                "start it again with: bizra-node run"
+            ) from None
+
     # Deeds
 
     def submit(self, raw: bytes) -> TransactionView:
@@ -248,6 +272,24 @@ class _Readiness(msgspec.Struct):
 class _Problem(msgspec.Struct):
     code: str
     detail: str
+
+
+class _OpenAiError(msgspec.Struct):
+    message: str
+    code: str | None = None
+
+
+class _OpenAiProblem(msgspec.Struct):
+    error: _OpenAiError
+
+
+def _refused(response: httpx2.Response) -> RefusedError:
+    """An answer of the doors for models that is an error."""
+    try:
+        told = msgspec.json.decode(response.content, type=_OpenAiProblem).error
+    except msgspec.DecodeError:
+        return RefusedError(response.status_code, "not_understood", f"HTTP {response.status_code}")
+    return RefusedError(response.status_code, told.code or "failed", told.message)
 
 
 def _decoded(response: httpx2.Response, kind: type[Answer]) -> Answer:

@@ -24,6 +24,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "tx": ("node.cli.tx:tx", "Pay, and see what became of a transaction."),
     "block": ("node.cli.block:block", "Look at blocks."),
     "task": ("node.cli.task:task", "Hand in work, and see what came of it."),
+    "chat": ("node.cli.chat:chat", "Ask a model; the answer comes as it is written."),
+    "models": ("node.cli.chat:models", "What models can be asked here."),
     "receipt": ("node.cli.proof:receipt", "Write the proof of a transaction to a file."),
     "verify": ("node.cli.proof:verify", "Check such a proof offline, with the genesis alone."),
     "config": ("node.cli.settings:config", "Show or check the settings."),
