@@ -36,7 +36,14 @@ from gossip.membership.messages import (
     Proof,
     Rumours,
 )
-from gossip.membership.suspicions import Case, Life, Statements, Suspicion, retransmissions
+from gossip.membership.suspicions import (
+    Case,
+    Life,
+    Statements,
+    Suspicion,
+    Wolves,
+    retransmissions,
+)
 
 _HELPERS = 3
 _FANOUT = 3
@@ -76,11 +83,11 @@ class Roster(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Durations in milliseconds: those of memberlist on a LAN."""
+    """Durations in milliseconds: those of memberlist on a LAN, but that gossip is quicker."""
 
     period_ms: int = 1_000
     timeout_ms: int = 500
-    gossip_ms: int = 200
+    gossip_ms: int = 120
     check_ms: int = 200
     voices_ms: int = 1_000
 
@@ -126,6 +133,7 @@ class Detector:
         self._probe_ms = -1
         self._gossip_ms = 0
         self._ill = 0
+        self._wolves = Wolves()
         self._challenge = -1
         self._refute_ms = 0
 
@@ -272,10 +280,10 @@ class Detector:
                     self._begin(now_ms, node, out)
                 return
 
-    def _begin(self, now_ms: int, node: NodeId, out: list[Effect]) -> None:
+    def _begin(self, now_ms: int, node: NodeId, out: list[Effect], patience: int = 1) -> None:
         if len(self._probes) >= _MAX_PROBES:
             return
-        nonce, slower = next(self._nonces), 1 + self._ill
+        nonce, slower = next(self._nonces), patience * (1 + self._ill)
         there = node in self._roster.connected()
         timeout_ms = now_ms + (self._pace.timeout_ms * slower if there else 0)
         end_ms = now_ms + self._pace.period_ms * slower
@@ -358,11 +366,13 @@ class Detector:
                 return
             case.check_ms = None
             if node not in self._probes:
-                self._begin(now_ms, node, out)
+                # There is time: a member that is only slow must not gather voices.
+                self._begin(now_ms, node, out, patience=2)
             return
+        self._drop_voices_of_strangers(case)
         case.dead = (
             now_ms >= case.deadline_ms(self._size, self._pace.period_ms)
-            and self._voices(case) > self._roster.tolerated
+            and len(case.voices) > self._roster.tolerated
         )
         if not case.dead:
             case.asked_ms = now_ms
@@ -370,13 +380,14 @@ class Detector:
             out.extend(Send(friend, FetchVoices(node, case.incarnation)) for friend in friends)
 
     def _lacks_voices(self, case: Case) -> bool:
-        voices = self._voices(case)
+        voices = len(case.voices)
         return voices <= self._roster.tolerated or voices < min(_FULL_VOICES, self._size - 1)
 
-    def _voices(self, case: Case) -> int:
-        return sum(
-            accuser == self._node or self._roster.has_voice(accuser) for accuser in case.voices
-        )
+    def _drop_voices_of_strangers(self, case: Case) -> None:
+        """An accuser may have been removed since."""
+        for accuser in list(case.voices):
+            if accuser != self._node and not self._roster.has_voice(accuser):
+                del case.voices[accuser]
 
     def _on_rumours(
         self, now_ms: int, peer: NodeId, rumours: Rumours, afford: Callable[[], bool]
@@ -389,7 +400,7 @@ class Detector:
                     return [Rejected(peer, "it passes on a life that its node did not sign")]
                 self._take_life(now_ms, life)
         for suspicion in rumours.suspicions:
-            if self._is_new_suspicion(suspicion):
+            if self._is_new_suspicion(now_ms, suspicion):
                 if not afford():
                     return []
                 if not self._statements.is_suspicion(suspicion):
@@ -412,10 +423,13 @@ class Detector:
             self._challenge = max(self._challenge, life.incarnation)
             return
         self._lives[node] = life
-        self._cases.pop(node, None)
+        case = self._cases.pop(node, None)
+        if case is not None and len(case.voices) <= self._roster.tolerated:
+            for accuser in case.voices:
+                self._wolves.cried(now_ms, accuser)
         self._tell(now_ms, life, full=True)
 
-    def _is_new_suspicion(self, one: Suspicion) -> bool:
+    def _is_new_suspicion(self, now_ms: int, one: Suspicion) -> bool:
         node, accuser = NodeId(one.node), NodeId(one.accuser)
         if accuser in (node, self._node) or not self._roster.has_voice(accuser):
             return False
@@ -425,7 +439,7 @@ class Detector:
             return False
         case = self._cases.get(node)
         if case is None:
-            return True
+            return not self._wolves.is_muted(now_ms, accuser)
         return accuser not in case.voices and len(case.voices) <= self._roster.tolerated + 1
 
     def _take_suspicion(self, now_ms: int, one: Suspicion) -> None:

@@ -17,6 +17,10 @@ from gossip.identity import NodeId, Signer, Verifier, signing_bytes
 _CONFIRMATIONS = 2
 _MULTIPLE = 4
 _LONGEST = 6
+_FIRST_MUTE_MS = 4_000
+_LONGEST_MUTE_MS = 120_000
+_FORGOTTEN_MS = 60_000
+_MAX_WOLVES = 2_048
 
 
 class Suspicion(Wire, frozen=True):
@@ -106,6 +110,34 @@ class Case:
         share = math.log(confirmed + 1) / math.log(wanted + 1)
         longest = _LONGEST * least
         return self.opened_ms + int(longest - (longest - least) * share)
+
+
+class Wolves:
+    """Who cries wolf: accused by few, the accused was there. It opens no case for a while.
+
+    The first time costs nothing; each further one within a minute doubles the pause, from four
+    seconds to two minutes. In a case that others opened its voice still counts.
+    """
+
+    def __init__(self) -> None:
+        self._cries: dict[NodeId, tuple[int, int]] = {}
+
+    def cried(self, now_ms: int, accuser: NodeId) -> None:
+        """Its accusation was refuted."""
+        last_ms, times = self._cries.pop(accuser, (now_ms, 0))
+        again = times + 1 if now_ms - last_ms < _FORGOTTEN_MS + _mute_ms(times) else 1
+        self._cries[accuser] = (now_ms, again)
+        if len(self._cries) > _MAX_WOLVES:
+            del self._cries[next(iter(self._cries))]
+
+    def is_muted(self, now_ms: int, accuser: NodeId) -> bool:
+        """Whether what it says now is not worth asking the accused."""
+        last_ms, times = self._cries.get(accuser, (0, 0))
+        return now_ms - last_ms < _mute_ms(times)
+
+
+def _mute_ms(times: int) -> int:
+    return 0 if times <= 1 else min(_LONGEST_MUTE_MS, _FIRST_MUTE_MS << min(times - 2, 8))
 
 
 def retransmissions(members: int) -> int:

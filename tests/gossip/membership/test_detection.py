@@ -21,7 +21,14 @@ from gossip.membership.messages import (
     Welcome,
 )
 from gossip.membership.notices import Liveness, StatusChanged
-from gossip.membership.suspicions import Case, Life, Statements, Suspicion, retransmissions
+from gossip.membership.suspicions import (
+    Case,
+    Life,
+    Statements,
+    Suspicion,
+    Wolves,
+    retransmissions,
+)
 from tests.gossip.membership.town import (
     FEDERATION,
     LATENCY_MS,
@@ -324,3 +331,19 @@ def test_what_a_peer_can_not_afford_is_not_checked() -> None:
     lie = statements(3).suspect(node(2), 5)
     core.on_message(0, node(3), Rumours((lie,), ()), lambda: False)
     assert core.case(node(2)) is None
+
+
+def test_who_cries_wolf_again_and_again_is_muted_for_longer_and_longer() -> None:
+    wolves = Wolves()
+    pauses = []
+    now_ms = 0
+    for _ in range(5):
+        wolves.cried(now_ms, node(3))
+        began_ms = now_ms
+        while wolves.is_muted(now_ms, node(3)):
+            now_ms += 500
+        pauses.append(now_ms - began_ms)
+    assert pauses == [0, 4_000, 8_000, 16_000, 32_000]
+    wolves.cried(now_ms + 200_000, node(3))
+    assert not wolves.is_muted(now_ms + 200_001, node(3))
+    assert not wolves.is_muted(0, node(4))
