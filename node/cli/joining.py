@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import StringIO
+
 import click
 
 from node.cli.session import Session, end_unless, with_session
@@ -19,8 +21,9 @@ _MAX_HOURS = 30 * 24
     show_default=True,
     help="How long it holds.",
 )
+@click.option("--qr", is_flag=True, help="Draw it as a QR code too.")
 @with_session
-def invite(session: Session, *, hours: int) -> None:
+def invite(session: Session, *, hours: int, qr: bool) -> None:
     """Make an invite: it lets one node in as an observer, once."""
     with session.client() as client:
         view = client.invite(hours * _HOUR_MS)
@@ -28,7 +31,22 @@ def invite(session: Session, *, hours: int) -> None:
         f"For one node, until {moment(view.expires_at_ms)}. On the other machine, type:\n\n"
         f"bizra-node run --bootstrap {view.invite}"
     )
+    if qr and not session.as_json:
+        text = f"{text}\n\n{qr_code(view.invite)}"
     session.tell(view, text)
+
+
+def qr_code(text: str) -> str:
+    """A QR code in half blocks, light on dark; a sentence if the text is too long for one."""
+    import segno  # noqa: PLC0415 - rarely needed
+
+    try:
+        code = segno.make_qr(text, error="l")
+    except segno.DataOverflowError:
+        return f"The invite has {len(text)} characters: too many for a QR code."
+    drawn = StringIO()
+    code.terminal(drawn, compact=True)
+    return drawn.getvalue().rstrip("\n")
 
 
 @click.command()

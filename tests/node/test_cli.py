@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from consensus.transactions import Transfer
+from node.cli.joining import qr_code
 from node.home import ApiFile, Home
 from node.store import LevelStore
 from tests.node.alone import STRANGER, Alone, serving
@@ -139,6 +140,24 @@ async def test_a_newcomer_is_invited_or_admitted_by_the_first_digits_of_its_id(
     again = await cli("admit", "abab")
     assert again.code == 1
     assert "the node is a member already" in again.out
+
+
+async def test_an_invite_is_drawn_as_a_qr_code_with_dark_finders_on_a_light_edge(
+    cli: Running,
+) -> None:
+    plain = await cli("invite")
+    drawn = await cli("invite", "--qr")
+    assert drawn.out.startswith(plain.out.rstrip())
+    code = drawn.out.removeprefix(plain.out.rstrip()).strip("\n").splitlines()
+    assert len({len(line) for line in code[:-1]}) == 1
+    assert 2 * len(code) >= len(code[0])
+    assert any(line.startswith("\N{FULL BLOCK}" * 4) for line in code)
+    as_json = await cli("invite", "--qr", "--json")
+    assert as_json.json["invite"] in plain.out
+
+
+def test_what_does_not_fit_a_qr_code_is_said_so() -> None:
+    assert "3000 characters: too many" in qr_code("x" * 3000)
 
 
 async def test_validators_are_listed(cli: Running) -> None:
