@@ -15,5 +15,11 @@ In reading order:
    stands in `inference/desk_events.py`. `node/task_service.py` gives it a real backend, real
    streams and the node's account.
 
+6. `inference/backends/` asks model servers beside this node, and the embedded model last, for chat
+   and embeddings. Its pure parts: `inference/chat.py` (what is asked, and whether an answer is
+   one), `inference/selection.py` (whom to ask, and why), `inference/failures.py`,
+   `inference/retry.py` and `inference/breaker.py` (what to do when it fails), `inference/sse.py`,
+   and `inference/quoting.py` (a conversation answered without a language model).
+
 Nothing is imported here, so that a daemon that only passes tasks on stays small.
 """

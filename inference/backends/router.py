@@ -208,8 +208,11 @@ class ModelRouter:
         return await self._serve(call, work)
 
     async def _refresh(self) -> None:
+        stale = [known for known in self._known.values() if known.is_stale]
+        if not stale:
+            return
         async with trio.open_nursery() as nursery:
-            for known in self._known.values():
+            for known in stale:
                 nursery.start_soon(known.refresh)
 
     async def _serve(

@@ -49,6 +49,11 @@ class KnownServer:
         """Whether a request may go there now."""
         return self._breaker.admits(now_ms()) and self._in_hand < MAX_CONNECTIONS
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether what is known of its models is too old."""
+        return now_ms() >= self._stale_ms
+
     def standing(self) -> Standing:
         """For the selection."""
         now = now_ms()
@@ -67,7 +72,7 @@ class KnownServer:
     async def refresh(self) -> None:
         """Ask for the models if what is known is too old. Many callers share one probe."""
         async with self._probing:
-            if now_ms() < self._stale_ms:
+            if not self.is_stale:
                 return
             try:
                 listed = await self.server.probe()
