@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import trio
 
 from gossip.codec import Digest
 from gossip.discovery import (
+    Discovery,
     DiscoveryError,
     listen_for,
     multiaddrs_of,
@@ -17,7 +20,7 @@ from gossip.discovery import (
 from gossip.identity import Ed25519Signer
 from gossip.sightings import Sighting
 
-NODE = Ed25519Signer(bytes(32)).node_id
+NODE = Ed25519Signer(os.urandom(32)).node_id
 HERE = ("127.0.0.1",)
 PEER = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
 
@@ -26,11 +29,19 @@ def sighting(name: str, port: int = 7430) -> Sighting:
     return Sighting(NODE, name, Digest(bytes(32)), HERE, port)
 
 
+async def hear_us(discovery: Discovery) -> Sighting:
+    """Others may be at work on this loopback."""
+    while True:
+        sighting = await discovery.hear()
+        if sighting.node == NODE:
+            return sighting
+
+
 async def test_one_hears_the_other_that_was_there_before() -> None:
     async with open_discovery(HERE) as first, open_discovery(HERE) as second:
         await first.announce(sighting("ada"))
         with trio.fail_after(10):
-            assert await second.hear() == sighting("ada")
+            assert await hear_us(second) == sighting("ada")
 
 
 async def test_one_hears_the_other_that_comes_later() -> None:
@@ -38,7 +49,7 @@ async def test_one_hears_the_other_that_comes_later() -> None:
         heard: list[Sighting] = []
 
         async def hear() -> None:
-            heard.append(await first.hear())
+            heard.append(await hear_us(first))
 
         with trio.fail_after(10):
             async with trio.open_nursery() as nursery:
@@ -47,10 +58,11 @@ async def test_one_hears_the_other_that_comes_later() -> None:
         assert heard == [sighting("ben")]
 
 
-async def test_listening_ends_in_time_when_nobody_is_there() -> None:
+async def test_listening_ends_in_time_when_we_are_not_there() -> None:
     async with open_discovery(HERE) as discovery:
         with trio.fail_after(5):
-            assert await listen_for(discovery, 0.05) == []
+            heard = await listen_for(discovery, 0.05)
+        assert all(sighting.node != NODE for sighting in heard)
 
 
 @pytest.mark.parametrize("interfaces", [(), HERE])
