@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import click
 
+from node.bench import gossip as gossip_bench
 from node.bench.consensus import as_json, measure
 from node.cli.session import Session, with_session
+from node.cli.shapes import table
 
 
 @click.group()
 def bench() -> None:
-    """Measure what the node costs, on real daemons on this machine."""
+    """Measure what the node costs, on real daemons or in a small world of cores."""
 
 
 @bench.command()
@@ -33,3 +35,29 @@ def consensus(session: Session, *, nodes: int, clients: int, seconds: float) -> 
     )
     text = "\n".join(("clients      tx/s   p50 ms   p99 ms  tx/CPU-s   batch", *rows, "", walls))
     session.tell({"runs": as_json(figures)}, text)
+
+
+@bench.command()
+@click.option("--full", is_flag=True, help="Federations of 32 and 1000 too; takes much longer.")
+@with_session
+def gossip(session: Session, *, full: bool) -> None:
+    """How soon a lost member is noticed, and what that costs, on a virtual clock."""
+    sizes = gossip_bench.FULL_SIZES if full else gossip_bench.SIZES
+    figures = gossip_bench.measure(
+        sizes, gossip_bench.SETTINGS, lambda text: click.echo(text, err=True)
+    )
+    rows = [
+        (
+            *(str(value) for value in (one.nodes, one.loss, one.slow, one.liars)),
+            f"{one.detect_p50_s:.2f} {one.detect_p99_s:.2f}",
+            f"{one.disseminate_p50_ms:.0f} {one.disseminate_p99_ms:.0f}",
+            f"{one.dead_p50_s:.1f} {one.dead_p99_s:.1f}",
+            f"{one.false_positives_per_node_hour:g}",
+            f"{one.messages_per_node_s:.1f}",
+            f"{one.bytes_per_node_s:.0f}",
+        )
+        for one in figures
+    ]
+    heads = ("NODES", "LOSS", "SLOW", "LIARS", "DETECT s", "SPREAD ms", "DEAD s", "FALSE/h")
+    text = table((*heads, "MSG/s", "BYTES/s"), rows, empty="")
+    session.tell({"rows": gossip_bench.as_json(figures)}, f"{text}\n\np50 and p99 of each time")

@@ -1,0 +1,238 @@
+"""A federation of detectors on one virtual clock: who finds out that a node is gone, when, at what cost.
+
+Everything is drawn from one seed. Links take a millisecond and lose what they are told to. A slow
+node takes up to a second and a half for each message and each timer. A liar answers when it is
+asked, never helps, and accuses somebody healthy every second. Signatures are keyed hashes.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import count
+
+from gossip.codec import ZERO_DIGEST, Wire, encode
+from gossip.effects import Broadcast, Effect, Send
+from gossip.identity import NodeId, PublicKey, Signature
+from gossip.membership.detector import Detector
+from gossip.membership.messages import Challenge, DetectionMessage, Ping, Pong, Rumours
+from gossip.membership.suspicions import Statements
+
+_LINK_MS = 1
+_SLOWEST_MS = 1_500
+_LIE_MS = 1_000
+_FRAME_BYTES = 5
+_EPOCH_MS = 1_700_000_000_000
+
+
+class KeyedHash:
+    """Signs and checks with blake2b; the key is the public name, since nobody here forges."""
+
+    def __init__(self, public: bytes) -> None:
+        self.public = PublicKey(public)
+
+    def sign(self, message: bytes) -> Signature:
+        """See `Signer.sign`."""
+        return Signature(blake2b(message, key=self.public).digest())
+
+    def verify(self, public: bytes, message: bytes, signature: bytes) -> bool:
+        """See `Verifier.verify`."""
+        return blake2b(message, key=public).digest() == signature
+
+
+@dataclass(slots=True)
+class _Resident:
+    """One node; it is its own roster, and everybody is connected with everybody."""
+
+    node: NodeId
+    world: DetectionWorld
+    slow: bool = False
+    liar: bool = False
+    up: bool = True
+    own_incarnation: int = 1
+    due_ms: int = -1
+    core: Detector = field(init=False)
+    others: list[NodeId] = field(init=False)
+
+    @property
+    def tolerated(self) -> int:
+        """See `detector.Roster`."""
+        return self.world.tolerated
+
+    def members(self) -> Sequence[NodeId]:
+        """See `detector.Roster`."""
+        return self.others
+
+    connected = friends = members
+
+    def has_voice(self, _: NodeId) -> bool:
+        """See `detector.Roster`."""
+        return True
+
+    def incarnation(self, node: NodeId) -> int | None:
+        """See `detector.Roster`."""
+        return 1 if node in self.world.residents else None
+
+
+@dataclass(slots=True)
+class Loss:
+    """A node that is gone: when it went, and when each other noticed."""
+
+    node: NodeId
+    gone_ms: int
+    suspected_ms: int | None = None
+    known_ms: dict[NodeId, int] = field(default_factory=dict)
+    dead_ms: dict[NodeId, int] = field(default_factory=dict)
+
+
+class DetectionWorld:
+    """`nodes` members, of which shares are slow and lie."""
+
+    def __init__(self, nodes: int, *, loss: float, slow: float, liars: int, seed: int) -> None:
+        self.dice = random.Random(seed)  # noqa: S311 - the same figures every time
+        self.tolerated = (nodes - 1) // 3
+        self.now_ms = 0
+        self.losses: dict[NodeId, Loss] = {}
+        self.false_deaths: set[tuple[NodeId, NodeId]] = set()
+        self.messages = self.size_bytes = 0
+        self._loss = loss
+        self._queue: list[tuple[int, int, Callable[[], None]]] = []
+        self._order = count()
+        self._pings: dict[tuple[NodeId, int], None] = {}
+        names = [NodeId(blake2b(b"%d" % at, digest_size=32).digest()) for at in range(nodes)]
+        self.residents = {name: _Resident(name, self) for name in names}
+        for name in self.dice.sample(names, round(slow * nodes)):
+            self.residents[name].slow = True
+        honest = [name for name in names if not self.residents[name].slow]
+        for name in self.dice.sample(honest, liars):
+            self.residents[name].liar = True
+        for one in self.residents.values():
+            self._settle(one, sorted(names))
+
+    def _settle(self, one: _Resident, names: Sequence[NodeId]) -> None:
+        one.others = [name for name in names if name != one.node]
+        key = KeyedHash(one.node)
+        statements = Statements(ZERO_DIGEST, key, key)
+        one.core = Detector(statements, one, self.dice.random, count(self.dice.getrandbits(32)))
+        start_ms = self.dice.randrange(1_000)
+        self._at(start_ms, lambda: self._lie(one) if one.liar else self._tick(one))
+
+    def healthy(self) -> list[NodeId]:
+        """Who is up, quick and honest."""
+        return [
+            one.node for one in self.residents.values() if one.up and not one.slow and not one.liar
+        ]
+
+    def kill(self, node: NodeId) -> None:
+        """The machine is gone; no connection says so."""
+        self.residents[node].up = False
+        self.losses[node] = Loss(node, self.now_ms)
+
+    def run(self, duration_ms: int) -> None:
+        """Let so much time pass."""
+        end_ms = self.now_ms + duration_ms
+        while self._queue and self._queue[0][0] <= end_ms:
+            self.now_ms, _, action = heapq.heappop(self._queue)
+            action()
+        self.now_ms = end_ms
+
+    def _at(self, delay_ms: int, action: Callable[[], None]) -> None:
+        heapq.heappush(self._queue, (self.now_ms + delay_ms, next(self._order), action))
+
+    def _lag_ms(self, one: _Resident) -> int:
+        return self.dice.randrange(_SLOWEST_MS) if one.slow else 0
+
+    def _tick(self, one: _Resident) -> None:
+        if one.up:
+            one.due_ms = -1
+            self._carry_out(one, one.core.tick(self.now_ms))
+            self._after(one)
+
+    def _after(self, one: _Resident) -> None:
+        """Look what it knows now, and when it wants to go on."""
+        challenge = one.core.challenge(self.now_ms)
+        if challenge is not None:
+            one.own_incarnation = max(one.own_incarnation, challenge) + 1
+            one.core.refuted(self.now_ms, one.own_incarnation)
+        for loss in self.losses.values():
+            case = one.core.case(loss.node)
+            if case is not None:
+                loss.known_ms.setdefault(one.node, self.now_ms)
+                if case.own_ms is not None and loss.suspected_ms is None:
+                    loss.suspected_ms = self.now_ms
+                if case.dead:
+                    loss.dead_ms.setdefault(one.node, self.now_ms)
+        due_ms = one.core.due_ms
+        if due_ms != one.due_ms:
+            one.due_ms = due_ms
+            delay_ms = max(0, due_ms - self.now_ms) + self._lag_ms(one)
+
+            def wake() -> None:
+                if one.due_ms == due_ms:
+                    self._tick(one)
+
+            self._at(delay_ms, wake)
+
+    def note_false_deaths(self) -> None:
+        """Look who is taken for dead and is not; every pair of nodes counts once."""
+        for one in self.residents.values():
+            if one.up and not one.liar:
+                self.false_deaths.update(
+                    (one.node, other)
+                    for other in one.others
+                    if self.residents[other].up and one.core.is_dead(other)
+                )
+
+    def _carry_out(self, one: _Resident, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send():
+                    self._send(one, (effect.to,), effect.message)
+                case Broadcast():
+                    self._send(one, effect.to, effect.message)
+                case _:
+                    raise AssertionError(f"nobody here forges, and yet: {effect}")
+
+    def _send(self, one: _Resident, to: Sequence[NodeId], message: Wire) -> None:
+        self.messages += len(to)
+        self.size_bytes += len(to) * (len(encode(message)) + _FRAME_BYTES)
+        for name in to:
+            if self.dice.random() >= self._loss:
+                self._arrive(one, self.residents[name], message)
+
+    def _arrive(self, sender: _Resident, one: _Resident, message: Wire) -> None:
+        delay_ms = _LINK_MS + self._lag_ms(one)
+        self._at(delay_ms, lambda: self._take(sender.node, one, message))
+
+    def _take(self, sender: NodeId, one: _Resident, message: Wire) -> None:
+        if not one.up:
+            return
+        if isinstance(message, Ping):
+            self._send(one, (sender,), Pong(message.nonce, _EPOCH_MS + self.now_ms))
+        if one.liar:
+            if isinstance(message, Challenge):
+                effects = one.core.on_message(self.now_ms, sender, message, _always)
+                self._carry_out(one, effects)
+            return
+        one.core.heard(sender)
+        if isinstance(message, DetectionMessage):
+            self._carry_out(one, one.core.on_message(self.now_ms, sender, message, _always))
+        self._after(one)
+
+    def _lie(self, liar: _Resident) -> None:
+        """Accuse somebody healthy of not answering, in its very incarnation."""
+        victim = self.dice.choice(self.healthy())
+        key = KeyedHash(liar.node)
+        statements = Statements(ZERO_DIGEST, key, key)
+        lie = statements.suspect(victim, self.residents[victim].own_incarnation)
+        honest = [self.residents[name] for name in liar.others if not self.residents[name].liar]
+        for one in self.dice.sample(honest, min(3, len(honest))):
+            self._arrive(liar, one, Rumours((lie,), ()))
+        self._at(_LIE_MS, lambda: self._lie(liar))
+
+
+def _always() -> bool:
+    return True

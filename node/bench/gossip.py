@@ -1,0 +1,146 @@
+"""How soon a lost member is noticed by one, by all, and what that costs, in a world of detectors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+from node.bench.detection_world import DetectionWorld
+
+SIZES = (8, 128, 512)
+FULL_SIZES = (8, 32, 128, 512, 1000)
+_MOST_LOST, _LEAST_LOST = 48, 4
+_WARM_MS = 5_000
+_WINDOW_MS = 20_000
+_AFTER_MS = 25_000
+_HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is wrong in the world: shares of messages lost and of slow members; how many lie."""
+
+    loss: float = 0.0
+    slow: float = 0.0
+    liars: bool = False
+
+
+SETTINGS = (Setting(), Setting(loss=0.1), Setting(slow=0.1), Setting(liars=True))
+
+
+@dataclass(frozen=True, slots=True)
+class GossipFigures:
+    """One row.
+
+    Detection: from a member's end to the first suspicion. Dissemination: from there until each
+    other knows of it. Death: from its end until each other takes it for dead.
+    """
+
+    nodes: int
+    loss: float
+    slow: float
+    liars: int
+    lost: int
+    detect_p50_s: float
+    detect_p99_s: float
+    disseminate_p50_ms: float
+    disseminate_p99_ms: float
+    dead_p50_s: float
+    dead_p99_s: float
+    undetected: int
+    false_positives_per_node_hour: float
+    node_hours: float
+    messages_per_node_s: float
+    bytes_per_node_s: float
+    idle_messages_per_node_s: float
+    idle_bytes_per_node_s: float
+
+
+def measure(
+    sizes: Sequence[int], settings: Sequence[Setting], say: Callable[[str], None]
+) -> list[GossipFigures]:
+    """All rows, the smallest federation first."""
+    figures = []
+    for nodes in sizes:
+        for setting in settings:
+            say(f"{nodes} nodes, {setting}")
+            lost = max(_LEAST_LOST, _MOST_LOST * min(sizes) // nodes)
+            figures.append(measure_one(nodes, setting, lost))
+    return figures
+
+
+def measure_one(nodes: int, setting: Setting, lost_in_all: int) -> GossipFigures:
+    """Members end at random moments, no more than a tenth of them in one world."""
+    liars = (nodes - 1) // 3 if setting.liars else 0
+    each = max(1, min(4, nodes // 10))
+    detect: list[float] = []
+    spread: list[float] = []
+    dead: list[float] = []
+    undetected = false_deaths = messages = size_bytes = idle_messages = idle_bytes = spent_ms = 0
+    worlds = math.ceil(lost_in_all / each)
+    for seed in range(worlds):
+        world = DetectionWorld(
+            nodes, loss=setting.loss, slow=setting.slow, liars=liars, seed=nodes * 1_000 + seed
+        )
+        world.run(_WARM_MS)
+        idle_messages, idle_bytes = idle_messages + world.messages, idle_bytes + world.size_bytes
+        doomed = world.dice.sample(world.healthy(), each)
+        moments = sorted(world.dice.randrange(_WINDOW_MS) for _ in doomed)
+        for node, moment in zip(doomed, moments, strict=True):
+            world.run(_WARM_MS + moment - world.now_ms)
+            world.kill(node)
+        while world.now_ms < _WARM_MS + _WINDOW_MS + _AFTER_MS:
+            world.run(1_000)
+            world.note_false_deaths()
+        messages, size_bytes = messages + world.messages, size_bytes + world.size_bytes
+        spent_ms += world.now_ms
+        false_deaths += len(world.false_deaths)
+        watchers = set(world.healthy())
+        for loss in world.losses.values():
+            undetected += len(watchers - loss.dead_ms.keys())
+            if loss.suspected_ms is not None:
+                first_ms = loss.suspected_ms
+                detect.append((first_ms - loss.gone_ms) / 1_000)
+                spread.extend(
+                    float(max(0, at_ms - first_ms))
+                    for node, at_ms in loss.known_ms.items()
+                    if node in watchers
+                )
+                dead.extend(
+                    (at_ms - loss.gone_ms) / 1_000
+                    for node, at_ms in loss.dead_ms.items()
+                    if node in watchers
+                )
+    node_s, idle_node_s = nodes * spent_ms / 1_000, nodes * worlds * _WARM_MS / 1_000
+    node_hours = nodes * spent_ms / _HOUR_MS
+    return GossipFigures(
+        nodes=nodes,
+        loss=setting.loss,
+        slow=setting.slow,
+        liars=liars,
+        lost=worlds * each,
+        detect_p50_s=_percentile(detect, 0.5),
+        detect_p99_s=_percentile(detect, 0.99),
+        disseminate_p50_ms=_percentile(spread, 0.5),
+        disseminate_p99_ms=_percentile(spread, 0.99),
+        dead_p50_s=_percentile(dead, 0.5),
+        dead_p99_s=_percentile(dead, 0.99),
+        undetected=undetected,
+        false_positives_per_node_hour=round(false_deaths / node_hours, 4),
+        node_hours=round(node_hours, 2),
+        messages_per_node_s=round(messages / node_s, 2),
+        bytes_per_node_s=round(size_bytes / node_s, 1),
+        idle_messages_per_node_s=round(idle_messages / idle_node_s, 2),
+        idle_bytes_per_node_s=round(idle_bytes / idle_node_s, 1),
+    )
+
+
+def as_json(figures: list[GossipFigures]) -> list[dict[str, object]]:
+    """The figures with the names that the command prints."""
+    return [asdict(one) for one in figures]
+
+
+def _percentile(values: Sequence[float], share: float) -> float:
+    ordered = sorted(values)
+    return round(ordered[max(0, math.ceil(share * len(ordered)) - 1)], 3) if ordered else math.nan

@@ -1,0 +1,41 @@
+"""The world in which detection is measured: repeatable, and honest about what it sees."""
+
+from __future__ import annotations
+
+import pytest
+
+from node.bench.detection_world import DetectionWorld
+from node.bench.gossip import SETTINGS, Setting, measure_one
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_losses_are_found_by_all_and_nobody_healthy_is_declared_dead(setting: Setting) -> None:
+    row = measure_one(16, setting, 3)
+    assert row.lost == 3
+    assert row.false_positives_per_node_hour == 0
+    assert row.undetected == 0
+    assert 0 < row.detect_p50_s <= row.detect_p99_s < 31
+    assert row.disseminate_p99_ms < 3_000
+
+
+def test_the_same_world_gives_the_same_figures() -> None:
+    setting = Setting(loss=0.1)
+    assert measure_one(12, setting, 2) == measure_one(12, setting, 2)
+
+
+def test_where_nothing_happens_each_node_asks_and_answers_once_a_second() -> None:
+    world = DetectionWorld(20, loss=0, slow=0, liars=0, seed=1)
+    world.run(20_000)
+    assert 38 * 20 <= world.messages <= 42 * 20
+    assert world.losses == {}
+
+
+def test_a_world_that_loses_everything_declares_nobody_dead() -> None:
+    """Each suspects all others, and none gathers more than f voices."""
+    world = DetectionWorld(8, loss=1, slow=0, liars=0, seed=1)
+    world.run(60_000)
+    world.note_false_deaths()
+    assert all(
+        one.core.is_suspect(other) for one in world.residents.values() for other in one.others
+    )
+    assert world.false_deaths == set()
