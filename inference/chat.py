@@ -64,7 +64,9 @@ def same_model(asked: str, said: str) -> bool:
 
 
 def _plain_name(name: str) -> str:
-    return name.removesuffix(":latest").removesuffix(".gguf").rpartition("/")[2]
+    if name.endswith(".gguf"):
+        return name.removesuffix(".gguf").rpartition("/")[2]
+    return name.removesuffix(":latest")
 
 
 def check_model(asked: str, answer: JsonObject) -> None:

@@ -150,7 +150,7 @@ def test_whatever_a_server_sends_is_a_chunk_or_a_failure(value: object) -> None:
 @pytest.mark.parametrize(
     ("asked", "said", "same"),
     [("m", "m", True), ("m", "m:latest", True), ("m", "/models/m.gguf", True), ("m", "n", False),
-     ("m:7b", "m:latest", False)],
+     ("m:7b", "m:latest", False), ("a/m", "b/m", False)],
 )  # fmt: skip
 def test_names_of_models(asked: str, said: str, same: bool) -> None:
     assert same_model(asked, said) is same
