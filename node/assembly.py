@@ -1,0 +1,179 @@
+"""The whole node of a federation: its parts put together, and run until its owner wants it to end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+import trio
+
+from consensus.engine import Engine, PeerConnected, PeerDisconnected, Received
+from consensus.genesis import Genesis
+from gossip.identity import Ed25519Verifier, NodeId
+from gossip.membership.events import Leaving
+from inference.breaker import BreakerChanged
+from inference.embedded.backend import EmbeddedBackend
+from node.chain_service import ChainService
+from node.clocks import ClockWatch
+from node.driver import now_ms
+from node.founding import check_chain
+from node.gateway.app import make_app, open_listener, serve
+from node.home import ApiFile, Home
+from node.model_servers import make_router
+from node.neighbours import Neighbours
+from node.news import News
+from node.own_account import OwnAccount
+from node.parts import Parts, bootstrap_event, peer_service
+from node.peer_service import PeerService
+from node.service import NodeService
+from node.store import LevelStore, StagedStore
+from node.task_service import TaskService
+
+log = structlog.get_logger(__name__)
+
+_FAREWELL_S: Final = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """The parts that talk to each other."""
+
+    engine: Engine
+    peers: PeerService
+    chain: ChainService
+    tasks: TaskService
+    account: OwnAccount
+    service: NodeService
+
+
+async def run_node(parts: Parts, genesis: Genesis) -> None:
+    """Run until `parts.stop` is set. Raises `NodeError`."""
+    config = parts.options.config
+    listener = open_listener(config.api)
+    async with (
+        _stores(parts.home) as stores,
+        EmbeddedBackend(idle_s=config.model_idle_s) as backend,
+        make_router(config.backend, backend, now_s=_now_s, on_breaker=_log_breaker) as models,
+        trio.open_nursery() as nursery,
+    ):
+        check_chain(parts.home, genesis, stores["chain"])
+        node = _assemble(parts, genesis, stores, backend, nursery)
+        _connect(parts, node, nursery)
+        app = make_app(
+            node.service,
+            token=parts.home.read_token(),
+            host=config.api.host,
+            feed=node.chain,
+            models=models,
+        )
+        host, port = listener.getsockname()[:2]
+        for task in (node.chain.run, node.tasks.run, node.peers.run):
+            nursery.start_soon(task)
+        nursery.start_soon(serve, app, listener)
+        if config.mdns:
+            nursery.start_soon(Neighbours(node.peers, parts.link, config.name).run)
+        nursery.start_soon(ClockWatch(node.peers.membership.table, parts.announcer).run)
+        parts.home.write_api(ApiFile(os.getpid(), host, port, parts.link.addresses()))
+        parts.announcer.running(
+            node.service.status(), parts.link.addresses(), f"http://{host}:{port}"
+        )
+        try:
+            await _until_told(parts, node)
+        finally:
+            parts.home.clear_api()
+        nursery.cancel_scope.cancel()
+
+
+def _assemble(
+    parts: Parts,
+    genesis: Genesis,
+    stores: dict[str, StagedStore],
+    backend: EmbeddedBackend,
+    nursery: trio.Nursery,
+) -> _Node:
+    keys, config = parts.keys, parts.options.config
+    verifier = Ed25519Verifier()
+    engine = Engine(
+        genesis=genesis,
+        voting_key=keys.voting,
+        verifier=verifier,
+        chain=stores["chain"],
+        votes=stores["votes"],
+    )
+
+    def admitted(node: NodeId) -> str | None:
+        member = engine.ledger.member(node)
+        return None if member is None else member.role.value
+
+    peers = peer_service(parts, genesis, admitted, stores["peers"], nursery)
+    chain = ChainService(engine, stores["chain"], stores["votes"], peers.send_consensus)
+    account = OwnAccount(keys.identity, chain)
+    tasks = TaskService(
+        chain=chain,
+        peers=peers,
+        account=account,
+        identity=keys.identity,
+        verifier=verifier,
+        backend=backend,
+        kinds=config.kinds,
+        store=stores["tasks"],
+        nursery=nursery,
+    )
+    service = NodeService(
+        name=config.name,
+        identity=keys.identity,
+        chain=chain,
+        peers=peers,
+        tasks=tasks,
+        account=account,
+    )
+    return _Node(engine, peers, chain, tasks, account, service)
+
+
+def _connect(parts: Parts, node: _Node, nursery: trio.Nursery) -> None:
+    """Let the parts hear of each other."""
+    news = News(parts.announcer, node.engine, node.peers, node.account, nursery)
+    node.chain.listen(news.on_report)
+    node.peers.connect(
+        on_notice=news.on_notice,
+        on_consensus=lambda peer, message: node.chain.post(Received(peer, message)),
+        on_reachable=lambda peer, here: node.chain.post(
+            PeerConnected(peer) if here else PeerDisconnected(peer)
+        ),
+    )
+    if parts.options.config.bootstrap:
+        node.peers.post(bootstrap_event(parts))
+
+
+async def _until_told(parts: Parts, node: _Node) -> None:
+    """Wait for the owner's wish to end, and say good-bye to the others."""
+    await parts.stop.wait()
+    with trio.move_on_after(_FAREWELL_S):
+        node.peers.post(Leaving())
+        await node.peers.caught_up()
+    parts.announcer.stopped()
+
+
+@asynccontextmanager
+async def _stores(home: Home) -> AsyncIterator[dict[str, StagedStore]]:
+    async with AsyncExitStack() as stack:
+        opened = {}
+        for name in ("chain", "votes", "peers", "tasks"):
+            path = getattr(home, name)
+            disk = stack.enter_context(LevelStore(path, create=name == "peers"))
+            opened[name] = StagedStore(disk)
+        yield opened
+
+
+def _now_s() -> int:
+    return now_ms() // 1000
+
+
+def _log_breaker(server: str, change: BreakerChanged) -> None:
+    log.warning(
+        "circuit breaker", server=server, before=change.before.value, after=change.after.value
+    )
