@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from node.gateway.facade import Facade, Named, Problem
-from node.gateway.fields import path_id, query_number
+from node.gateway.fields import MIN_PREFIX, path_id, query_number
 from node.gateway.views import JsonObject, PeersView, View
 
 _MAX_PAGE = 100
@@ -85,17 +85,20 @@ class Reads:
         return json_response(self._facade.blocks(before, limit))
 
     async def block(self, request: Request) -> Response:
-        """A block by height or hash. Up to 19 decimal digits are a height."""
+        """A block by height or hash. Decimal digits are a height first, then the beginning of a hash."""
         text = request.path_params["id"]
-        if text.isascii() and text.isdigit() and len(text) < len(str(_MAX_HEIGHT)):
-            found = self._facade.block(int(text))
-        else:
+        is_number = text.isascii() and text.isdigit() and len(text) < len(str(_MAX_HEIGHT))
+        found = self._facade.block(int(text)) if is_number else None
+        if found is None and (not is_number or self._begins_a_hash(text)):
             found = self._facade.block(path_id(request, self._facade, Named.BLOCK))
         if found is None:
             newest = self._facade.blocks(None, 1).blocks
             known = f"heights go from 1 to {newest[0].height}" if newest else "there is none yet"
             raise Problem(404, "unknown_block", f"there is no block {text[:64]}; {known}")
         return json_response(found)
+
+    def _begins_a_hash(self, digits: str) -> bool:
+        return len(digits) >= MIN_PREFIX and bool(self._facade.find(Named.BLOCK, digits))
 
     async def validators(self, _request: Request) -> Response:
         """Who decides the next block."""

@@ -108,6 +108,19 @@ async def test_blocks_are_shown_by_height_and_hash(cli: Running) -> None:
     assert "heights go from 1 to 1" in missing.err
 
 
+async def test_the_beginning_of_a_hash_may_look_like_a_number(cli: Running) -> None:
+    blocks = 0
+    while True:
+        cli.node.execute(Transfer(BOB, 5))
+        blocks += 1
+        newest = await cli("block", "show", str(blocks), "--json")
+        beginning = newest.json["hash"][:4]
+        if beginning.isdigit() and int(beginning) > blocks:
+            break
+    shown = await cli("block", "show", beginning, "--json")
+    assert shown.json == newest.json
+
+
 async def test_peers_and_applicants(cli: Running) -> None:
     assert (await cli("peers", "--json")).json == {"peers": []}
     asking = await cli("peers", "--applicants", "--json")
