@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from node.client import Client
 from node.errors import NodeError
@@ -41,10 +42,18 @@ class Member:
         return self.node_id[:12]
 
 
+def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + signal.SIGTERM)
+
+
 class Cluster:
-    """Starts daemons below one folder, and stops them by their own process ids."""
+    """Starts daemons below one folder, and stops them by their own process ids.
+
+    From then on SIGTERM ends this program like Ctrl-C does, so that its owner's `finally` is reached.
+    """
 
     def __init__(self, folder: Path) -> None:
+        signal.signal(signal.SIGTERM, _on_sigterm)
         self.folder = folder
         self.members: list[Member] = []
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
