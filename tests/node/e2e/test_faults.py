@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from node.client import Client, NotReachableError, StillWaitingError
+from node.client import Client, NotReachableError, RefusedError, StillWaitingError
 from node.errors import NodeError
 from node.gateway.views import TransactionView
 from tests.node.e2e.daemons import (
@@ -84,6 +84,10 @@ class Load:
                 view = client.await_transaction(paid.tx_hash, 3.0)
             except StillWaitingError:
                 continue  # the federation stands still for a moment, or lost it with its memory
+            except RefusedError as error:
+                if error.code != "unknown_transaction":
+                    raise
+                continue  # killed and back between two questions: what only waited is not kept
             if view.status == "finalized":
                 assert view.height is not None
                 assert view.block_hash is not None
