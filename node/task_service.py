@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 import structlog
@@ -71,6 +71,8 @@ DEADLINE_S = 120
 """How long an executor has if the asker says nothing; `bizra-node task submit --help` names it."""
 DEFAULT_REWARD = 100
 _OFFER_TIMEOUT_S = 120.0
+_OFFERS_AT_ONCE = 4
+"""Offers of one member that are being received: each may hold an input in memory before it can be judged."""
 
 
 @dataclass(slots=True)
@@ -115,6 +117,7 @@ class TaskService:
             self.desk.handle, TimerFired, self._carry_out, {Store.TASKS: store}
         )
         self._offers: dict[tuple[NodeId, Digest], _OpenOffer] = {}
+        self._receiving: Counter[NodeId] = Counter()
         chain.listen(self._on_report)
 
     @property
@@ -202,12 +205,20 @@ class TaskService:
         if not self._peers.membership.is_member(peer):
             log.warning("offer of a stranger refused", peer=peer.hex())
             return
+        if self._receiving[peer] >= _OFFERS_AT_ONCE:
+            log.warning("too many offers of one member at once", peer=peer.hex())
+            return
+        self._receiving[peer] += 1
         try:
             with trio.fail_after(_OFFER_TIMEOUT_S):
                 offer, content = await receive_offer(stream)
         except (HandoffError, trio.TooSlowError) as error:
             log.warning("offer broken off", peer=peer.hex(), reason=str(error))
             return
+        finally:
+            self._receiving[peer] -= 1
+            if not self._receiving[peer]:
+                del self._receiving[peer]
         name = (peer, Digest(offer.task))
         opened = _OpenOffer()
         older, self._offers[name] = self._offers.get(name), opened
