@@ -6,6 +6,7 @@ import click
 
 from node.bench import gossip as gossip_bench
 from node.bench.consensus import as_json, measure
+from node.bench.inference import measuring as inference_bench
 from node.cli.session import Session, with_session
 from node.cli.shapes import table
 
@@ -61,3 +62,32 @@ def gossip(session: Session, *, full: bool) -> None:
     heads = ("NODES", "LOSS", "SLOW", "LIARS", "DETECT s", "SPREAD ms", "DEAD s", "FALSE/h")
     text = table((*heads, "MSG/s", "BYTES/s"), rows, empty="")
     session.tell({"rows": gossip_bench.as_json(figures)}, f"{text}\n\np50 and p99 of each time")
+
+
+@bench.command()
+@click.option("--seconds", type=click.FloatRange(0.2, 600), default=4, show_default=True)
+@click.option("--against", type=click.Choice(["litellm"]), help="Measure that beside the node.")
+@with_session
+def inference(session: Session, *, seconds: float, against: str | None) -> None:
+    """What the door for models costs beside the model: CPU, added time, memory.
+
+    SECONDS are spent on each of two measurements for 1, 16 and 64 callers.
+    """
+    reports = inference_bench.measure(
+        seconds, lambda text: click.echo(text, err=True), against=against
+    )
+    rows = [
+        (
+            report.name,
+            f"{report.idle_mb:.0f}",
+            str(run.callers),
+            f"{run.cpu_ms_per_request:.2f}",
+            f"{run.cpu_ms_per_stream_20:.2f}",
+            f"{run.added_p50_ms:.2f}",
+            f"{run.added_p99_ms:.2f}",
+        )
+        for report in reports
+        for run in report.runs
+    ]
+    heads = ("DOOR", "IDLE MB", "CALLERS", "CPU ms/REQUEST", "CPU ms/STREAM", "ADDED p50 ms", "p99")
+    session.tell(inference_bench.as_json(reports), table(heads, rows, empty=""))

@@ -58,8 +58,10 @@ class Cluster:
         self.members: list[Member] = []
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str, kinds: tuple[str, ...], bootstrap: str | None) -> Member:
-        """A new node; returns when its HTTP interface answers."""
+    def start(
+        self, name: str, kinds: tuple[str, ...], bootstrap: str | None, settings: str = ""
+    ) -> Member:
+        """A new node; returns when its HTTP interface answers. `settings` are lines of TOML."""
         home = Home(self.folder / name)
         home.path.mkdir(mode=0o700)
         listed = ", ".join(f'"{kind}"' for kind in kinds)
@@ -67,6 +69,7 @@ class Cluster:
             f'name = "{name}"\nlisten = ["/ip4/127.0.0.1/tcp/0"]\n'
             f'api = "127.0.0.1:0"\nmdns = false\nkinds = [{listed}]\n'
             + (f'bootstrap = ["{bootstrap}"]\n' if bootstrap else "")
+            + settings
         )
         member = self._launch(name, home, kinds)
         self.members.append(member)

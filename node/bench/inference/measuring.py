@@ -1,0 +1,118 @@
+"""The door's cost: CPU of its process for each request, and the time that it adds."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from node.bench.inference import doors
+from node.bench.inference.callers import Timed, ask
+from node.bench.inference.model_server import MODEL
+from node.demo.cluster import Cluster
+
+CALLERS: Final = (1, 16, 64)
+_WARM_UP_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class DoorFigures:
+    """One door with so many callers. Times are those of plain requests, less those without a door."""
+
+    callers: int
+    requests: int
+    streams: int
+    cpu_ms_per_request: float
+    cpu_ms_per_stream_20: float
+    added_p50_ms: float
+    added_p99_ms: float
+    requests_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DoorReport:
+    """One door."""
+
+    name: str
+    idle_mb: float
+    runs: tuple[DoorFigures, ...]
+
+
+Say = Callable[[str], None]
+
+
+def measure(
+    seconds: float, say: Say, *, against: str | None = None, callers: Sequence[int] = CALLERS
+) -> tuple[DoorReport, ...]:
+    """A node, and beside it what it is held against. Raises `NodeError`."""
+    folder = Path(tempfile.mkdtemp(prefix="bizra-bench-"))
+    cluster = Cluster(folder)
+    try:
+        with doors.model_server() as model_url:
+            say("the model server alone")
+            direct = {
+                count: trio.run(_asked, model_url, False, count, seconds)  # noqa: FBT003 - trio passes by place
+                for count in callers
+            }
+            with doors.node(cluster, model_url) as door:
+                reports = [_one_door("bizra-node", door, direct, seconds, say)]
+            if against == "litellm":
+                with doors.litellm(folder, model_url, say) as door:
+                    reports.append(_one_door(doors.LITELLM, door, direct, seconds, say))
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+    return tuple(reports)
+
+
+async def _asked(url: str, stream: bool, callers: int, seconds: float) -> Timed:  # noqa: FBT001 - as above
+    return await ask(url, MODEL, stream=stream, callers=callers, seconds=seconds)
+
+
+def _one_door(
+    name: str, door: doors.Door, direct: dict[int, Timed], seconds: float, say: Say
+) -> DoorReport:
+    idle_mb = door.resident_mb()
+    for stream in (False, True):
+        trio.run(_asked, door.url, stream, 4, _WARM_UP_S)
+    runs = []
+    for count, bare in direct.items():
+        say(f"{name}: {count} callers")
+        plain, plain_s = _costed(door, count, seconds, stream=False)
+        streamed, stream_s = _costed(door, count, seconds, stream=True)
+        runs.append(
+            DoorFigures(
+                callers=count,
+                requests=plain.requests,
+                streams=streamed.requests,
+                cpu_ms_per_request=round(1000 * plain_s / plain.requests, 3),
+                cpu_ms_per_stream_20=round(1000 * stream_s / streamed.requests, 3),
+                added_p50_ms=round(plain.percentile_ms(0.5) - bare.percentile_ms(0.5), 2),
+                added_p99_ms=round(plain.percentile_ms(0.99) - bare.percentile_ms(0.99), 2),
+                requests_per_s=round(plain.requests / seconds, 1),
+            )
+        )
+    return DoorReport(name, round(idle_mb, 1), tuple(runs))
+
+
+def _costed(door: doors.Door, callers: int, seconds: float, *, stream: bool) -> tuple[Timed, float]:
+    """What the callers saw, and the CPU seconds that the door spent on them.
+
+    What the door spends while nobody asks is not taken off.
+    """
+    time.sleep(0.1)
+    before = door.cpu_seconds()
+    timed = trio.run(_asked, door.url, stream, callers, seconds)
+    return timed, door.cpu_seconds() - before
+
+
+def as_json(reports: Sequence[DoorReport]) -> dict[str, Any]:
+    """The figures with the names that the command prints: the node's, and the others' beside them."""
+    own, *others = (asdict(report) for report in reports)
+    return {**own, "against": others}
