@@ -14,6 +14,7 @@ from typing import assert_never
 from consensus.blocks import Block
 from consensus.certificates import Certificate, StateCertificate, StateStatement
 from consensus.chain import ChainReader, Execution, block_writes, genesis_writes
+from consensus.event_log import block_events, event_write
 from consensus.finality import Finality
 from consensus.genesis import Genesis
 from consensus.ledger import BlockResult, Ledger
@@ -279,7 +280,12 @@ class Engine:
             members.hash,
         )
         execution = Execution(statement, result.results)
-        writes = (*block_writes(block, certificate, execution, members), *result.writes)
+        events = block_events(block, statement, result)
+        writes = (
+            *block_writes(block, certificate, execution, members),
+            *result.writes,
+            event_write(events),
+        )
         out: list[Effect] = [Persist(Store.CHAIN, writes), Notify(BlockExecuted(block, result))]
         out += (Notify(dropped) for dropped in self.mempool.remove_committed(block, self.ledger))
         out += self._finality.executed(statement, voters, known)

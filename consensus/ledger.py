@@ -71,6 +71,8 @@ class BlockResult:
     state_root: Digest
     next_set: ValidatorSet
     events: tuple[Event, ...]
+    event_ends: tuple[int, ...]
+    """For each transaction, where its events end in `events`; those behind the last are the block's."""
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -219,17 +221,18 @@ class Ledger:
         assert header.height == self._height + 1, f"block {header.height} after {self._height}"
         assert header.chain == self._genesis.federation_id, "a block of another federation"
         draft = Draft(self._state)
-        outcomes = tuple(
-            self._execute_one(draft, block, present, transaction)
-            for transaction in block.transactions
-        )
+        outcomes: list[Outcome] = []
+        event_ends: list[int] = []
+        for transaction in block.transactions:
+            outcomes.append(self._execute_one(draft, block, present, transaction))
+            event_ends.append(len(draft.events))
         coming = draft.get(VALIDATORS, THE_SET)
         assert coming is not None
         if coming != present:
             prune_approvals(draft, coming)
             draft.emit(EpochChanged(coming))
             draft.keep()
-        return self._commit(header.height, draft, outcomes, coming)
+        return self._commit(header.height, draft, tuple(outcomes), tuple(event_ends), coming)
 
     def _execute_one(
         self, draft: Draft, block: Block, present: ValidatorSet, transaction: Transaction
@@ -273,7 +276,12 @@ class Ledger:
         return None
 
     def _commit(
-        self, height: int, draft: Draft, outcomes: tuple[Outcome, ...], coming: ValidatorSet
+        self,
+        height: int,
+        draft: Draft,
+        outcomes: tuple[Outcome, ...],
+        event_ends: tuple[int, ...],
+        coming: ValidatorSet,
     ) -> BlockResult:
         """Make the draft the state."""
         encoded = self._apply(draft.changes)
@@ -291,6 +299,7 @@ class Ledger:
             self.state_root,
             coming,
             (*draft.events, *(AccountChanged(owner, account) for owner, account in accounts)),
+            event_ends,
         )
 
     def _apply(self, changes: dict[bytes, Any]) -> dict[bytes, bytes | None]:

@@ -28,6 +28,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("node.cli.chat:models", "What models can be asked here."),
     "receipt": ("node.cli.proof:receipt", "Write the proof of a transaction to a file."),
     "verify": ("node.cli.proof:verify", "Check such a proof offline, with the genesis alone."),
+    "replay": ("node.cli.replay:replay", "Execute the stored chain again, and compare."),
     "config": ("node.cli.settings:config", "Show or check the settings."),
     "bench": ("node.cli.bench:bench", "Measure what the node costs on this machine."),
     "doctor": ("node.cli.doctor:doctor", "Look for what is wrong, and say what to do."),

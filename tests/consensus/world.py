@@ -87,9 +87,12 @@ class Town:
     """A ledger with founders of the given powers, and a way to give it blocks."""
 
     def __init__(
-        self, powers: tuple[int, ...] = (1,), parameters: Parameters | None = None
+        self,
+        powers: tuple[int, ...] = (1,),
+        parameters: Parameters | None = None,
+        amount: int = 1000,
     ) -> None:
-        self.nodes, self.keys, seats = founders(powers)
+        self.nodes, self.keys, seats = founders(powers, amount)
         self.genesis: Genesis = found("town", START_MS, seats, parameters)
         self.ledger = Ledger(self.genesis, HashVerifier())
         self.database = MemoryReader(self.ledger.initial_writes())
