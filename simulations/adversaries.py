@@ -39,23 +39,7 @@ from gossip.codec import Digest, Wire, digest, encode
 from gossip.effects import Broadcast, Effect, Send
 from gossip.identity import NodeId, Signer
 from simulations.draws import Draws
-
-
-@dataclass(frozen=True, slots=True)
-class Late:
-    """Carry this out so much later."""
-
-    delay_ms: int
-    effect: Effect
-
-
-@dataclass(frozen=True, slots=True)
-class Garbage:
-    """Bytes that are no message."""
-
-    to: tuple[NodeId, ...]
-    data: bytes
-
+from simulations.twisted import Garbage, Late
 
 Twisted = list[Effect | Late | Garbage]
 

@@ -15,11 +15,12 @@ import msgspec
 
 from simulations.expand import expand
 from simulations.explore import Run, Summary, commit, explore
+from simulations.federation import run
 from simulations.mutants import MUTANTS, hunt_seeds
 from simulations.scenario import Scenario
 from simulations.scenario_file import ScenarioError, dump, load
 from simulations.trace import Trace
-from simulations.world import Result, run
+from simulations.world import Result
 
 _SAVED = Path("sim-failures")
 

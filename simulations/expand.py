@@ -6,18 +6,8 @@ from typing import get_args
 
 from consensus.quorum import admission_powers
 from simulations.draws import Draws
-from simulations.scenario import (
-    Actor,
-    ActorKind,
-    Clients,
-    Crash,
-    Delays,
-    Fault,
-    Network,
-    Partition,
-    Pause,
-    Scenario,
-)
+from simulations.scenario import Actor, ActorKind, Clients, Delays, Scenario
+from simulations.setting import Crash, Fault, Network, Partition, Pause
 
 _SIZES = (1, 2, 3, 4, 4, 4, 4, 4, 5, 6, 7, 7, 8, 10)
 _LEAST_TOLERANT = 4

@@ -12,7 +12,8 @@ from pathlib import Path
 from time import perf_counter
 
 from simulations.expand import expand
-from simulations.world import Result, run
+from simulations.federation import run
+from simulations.world import Result
 
 
 @dataclass(frozen=True, slots=True)

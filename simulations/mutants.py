@@ -32,8 +32,8 @@ from consensus.vote_log import VoteLog, load_vote_log
 from consensus.voting import Voting
 from gossip.effects import Persist, Store
 from simulations.expand import expand
+from simulations.federation import run
 from simulations.scenario import Scenario
-from simulations.world import run
 
 Patch = tuple[Any, str, Any]
 

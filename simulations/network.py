@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from simulations.draws import MILLION
-from simulations.scenario import Network, Partition, Scenario
+from simulations.setting import Network, Partition, Setting
 
 
 class Wires:
     """All links of one world."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        self._network: Network = scenario.network
-        self._heal_us = scenario.heal_ms * 1000
+    def __init__(self, setting: Setting) -> None:
+        self._network: Network = setting.network
+        self._heal_us = setting.heal_ms * 1000
         self._partitions = tuple(
             (fault.at_ms * 1000, fault.until_ms * 1000, frozenset(fault.side), fault.direction)
-            for fault in scenario.faults
+            for fault in setting.faults
             if isinstance(fault, Partition)
         )
 

@@ -13,15 +13,7 @@ from consensus.vote_log import BALLOTS_KEY, BODY_PREFIX, VIEW_KEY, BallotRecord,
 from gossip.codec import Digest, decode
 from gossip.effects import KeyValueReader
 from gossip.identity import Verifier
-
-
-class ViolationError(Exception):
-    """An invariant is broken."""
-
-    def __init__(self, invariant: str, sentence: str) -> None:
-        super().__init__(f"{invariant}: {sentence}")
-        self.invariant, self.sentence = invariant, sentence
-
+from simulations.violations import ViolationError
 
 _USED_NO_NONCE = (Code.WRONG_CHAIN, Code.UNKNOWN_ACCOUNT, Code.BAD_NONCE, Code.EXPIRED)
 

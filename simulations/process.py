@@ -1,32 +1,46 @@
-"""One running node: an engine, the disk that outlives it, its timers and its clock."""
+"""One running node: a core, the disks that outlive it, its timers and its clock."""
 
 from __future__ import annotations
 
-from consensus.engine import Engine
-from consensus.genesis import Genesis
-from consensus.reports import Timing
-from gossip.effects import Store, Write
-from gossip.identity import NodeId, Signer, Verifier
-from simulations.adversaries import Liar
+from collections.abc import Hashable
+from typing import Any, Protocol
+
 from simulations.disk import MemoryStore
+
+
+class Core(Protocol):
+    """What a world can run: a machine without time, luck or sockets of its own."""
+
+    def handle(self, now_ms: int, event: Any, /) -> list[Any]:  # noqa: ANN401 - each core has its own events
+        """Take one event; say what is to be done."""
+
+
+class Twister(Protocol):
+    """What stands between a liar's core and the world."""
+
+    engine: Any
+    """The core of its current life; set by the world."""
+
+    def hear(self, message: Any, /) -> list[Any]:  # noqa: ANN401 - each world has its own messages
+        """A message came in: what it does before its core does anything."""
+
+    def twist(self, effects: list[Any], /) -> list[Any]:
+        """What it does instead of `effects`."""
 
 
 class Process:
     """A node, or one of two twins that share its keys."""
 
     __slots__ = (
-        "_genesis",
-        "_timing",
-        "_verifier",
-        "_voting_key",
+        "address",
+        "core",
+        "created_ms",
         "dies_in_turn",
-        "engine",
         "is_honest",
         "liar",
         "life",
         "name",
         "node",
-        "node_id",
         "number",
         "paused_until_us",
         "skew_ms",
@@ -40,25 +54,21 @@ class Process:
         *,
         number: int,
         node: int,
-        node_id: NodeId,
-        voting_key: Signer,
-        verifier: Verifier,
-        genesis: Genesis,
-        timing: Timing,
-        first_writes: tuple[Write, ...],
-        skew_ms: int,
-        is_honest: bool,
-        liar: Liar | None,
+        address: Hashable,
+        stores: dict[Any, MemoryStore],
+        created_ms: int = 0,
+        skew_ms: int = 0,
+        is_honest: bool = True,
+        liar: Twister | None = None,
         twin: int | None = None,
     ) -> None:
-        self.number, self.node, self.node_id, self.twin = number, node, node_id, twin
+        self.number, self.node, self.address, self.twin = number, node, address, twin
         self.name = f"n{node}" + ("" if twin is None else "ab"[twin])
         self.is_honest, self.liar, self.skew_ms = is_honest, liar, skew_ms
-        self._voting_key, self._verifier, self._genesis = voting_key, verifier, genesis
-        self._timing = timing
-        self.stores = {Store.CHAIN: MemoryStore(), Store.VOTES: MemoryStore()}
-        self.stores[Store.CHAIN].write(first_writes)
-        self.engine: Engine | None = None
+        self.created_ms = created_ms
+        self.stores = stores
+        self.core: Any = None
+        """None while it is down."""
         self.life = 0
         self.timers: dict[str, int] = {}
         self.paused_until_us = 0
@@ -67,30 +77,22 @@ class Process:
 
     @property
     def is_up(self) -> bool:
-        """Whether its engine runs."""
-        return self.engine is not None
+        """Whether its core runs."""
+        return self.core is not None
 
-    def boot(self) -> Engine:
-        """A fresh engine over what the disk has."""
-        self.engine = Engine(
-            genesis=self._genesis,
-            voting_key=self._voting_key,
-            verifier=self._verifier,
-            chain=self.stores[Store.CHAIN],
-            votes=self.stores[Store.VOTES],
-            timing=self._timing,
-        )
+    def live(self, core: Core) -> None:
+        """A life begins."""
+        self.core = core
         if self.liar is not None:
-            self.liar.engine = self.engine
+            self.liar.engine = core
         self.life += 1
-        return self.engine
 
     def die(self) -> None:
         """Memory is gone, the disk stays."""
-        self.engine = None
+        self.core = None
         self.timers = {}
         self.dies_in_turn = None
 
     def clock_ms(self, now_us: int) -> int:
         """What its own clock says."""
-        return max(0, self._genesis.created_ms + now_us // 1000 + self.skew_ms)
+        return max(0, self.created_ms + now_us // 1000 + self.skew_ms)

@@ -4,8 +4,10 @@ from typing import get_args
 
 import pytest
 
-from simulations.scenario import Actor, ActorKind, Clients, Crash, Network, Scenario, fault_of
-from simulations.world import Result, run
+from simulations.federation import run
+from simulations.scenario import Actor, ActorKind, Clients, Scenario, fault_of
+from simulations.setting import Crash, Network
+from simulations.world import Result
 
 
 def with_liar(kind: ActorKind, weights: tuple[int, ...], seed: int) -> Result:

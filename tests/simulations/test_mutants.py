@@ -3,8 +3,8 @@
 import pytest
 
 from simulations.expand import expand
+from simulations.federation import run
 from simulations.mutants import MUTANTS, Mutant, hunt_seeds
-from simulations.world import run
 
 QUICK = {
     "any_digest": 20,

@@ -9,8 +9,9 @@ from simulations.disk import MemoryStore
 from simulations.draws import Draws
 from simulations.expand import expand
 from simulations.network import Wires
-from simulations.scenario import Network, Partition, Scenario, fault_of
+from simulations.scenario import Scenario, fault_of
 from simulations.scenario_file import dump, parse
+from simulations.setting import Network, Partition
 from simulations.signatures import Keyring
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from simulations.federation import run
 from simulations.scenario_file import dump, load, parse
-from simulations.world import run
 
 FILES = sorted((Path(__file__).parent / "regressions").glob("*.toml"))
 

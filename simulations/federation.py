@@ -1,0 +1,293 @@
+"""A Bizra federation in virtual time: the real engines, their users, and the judges."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from consensus.certificates import Phase
+from consensus.engine import (
+    BlockExecuted,
+    Engine,
+    PeerConnected,
+    PeerDisconnected,
+    Received,
+    Started,
+    Submit,
+    TimerFired,
+    initial_writes,
+)
+from consensus.finality import Diverged, StateCertified
+from consensus.genesis import Founder, Genesis, Parameters, found
+from consensus.messages import Blocks, ConsensusMessage, Proposal, ViewChange, Vote
+from consensus.reports import Equivocation, Prepared, Timing, ViewEntered
+from gossip.codec import decode
+from gossip.effects import Broadcast, Store
+from gossip.identity import NodeId, Signer
+from simulations.attacks import KINDS
+from simulations.clients import Client, Joiner
+from simulations.disk import MemoryStore
+from simulations.oracles import Oracles
+from simulations.process import Core, Process
+from simulations.scenario import Scenario
+from simulations.signatures import Keyring
+from simulations.trace import Trace
+from simulations.world import TICK_US, Result, Vocabulary, World
+
+CREATED_MS = 1_700_000_000_000
+_FOUNDER_AMOUNT = 1_000_000_000
+_FIRST_ASKED_MS = 50
+
+
+class Federation(World):
+    """See the module. Make one, `run` it once."""
+
+    vocabulary: ClassVar[Vocabulary] = Vocabulary(
+        Started, Received, TimerFired, PeerConnected, PeerDisconnected
+    )
+
+    def __init__(self, scenario: Scenario, trace: Trace | None = None) -> None:
+        super().__init__(scenario, trace)
+        self.scenario = scenario
+        self._proposed_in: dict[bytes, int] = {}
+        keys = Keyring(self.draws, real=scenario.signatures == "ed25519")
+        users = [keys.signer(b"identity", node) for node in range(scenario.nodes)]
+        self._voters = [keys.signer(b"voting", node) for node in range(scenario.nodes)]
+        self._verifier = keys.verifier
+        self._genesis = self._founded(users)
+        ids = [NodeId(user.public) for user in users]
+        self.populate(self._processes(ids))
+        chain = self._genesis.federation_id
+        honest_keys = frozenset(self._voters[one.node].public for one in self.honest)
+        self.oracles = Oracles(chain, self._verifier, honest_keys)
+        self.clients = {
+            one.node: Client(one.node, users[one.node], chain, tuple(ids[: scenario.founders]))
+            for one in self.honest
+        }
+        self._joiners = tuple(
+            Joiner(
+                at_ms,
+                ids[scenario.founders + place],
+                self._voters[scenario.founders + place].public,
+            )
+            for place, at_ms in enumerate(scenario.joiners)
+        )
+        self._plan()
+
+    # Beginnings
+
+    def _founded(self, users: list[Signer]) -> Genesis:
+        founders = tuple(
+            Founder(users[node].public, self._voters[node].public, weight, _FOUNDER_AMOUNT)
+            for node, weight in enumerate(self.scenario.weights)
+        )
+        limits = Parameters(max_block_txs=self.scenario.max_block_txs)
+        return found("simulated", CREATED_MS, founders, limits)
+
+    def _processes(self, ids: list[NodeId]) -> list[Process]:
+        scenario, liars = self.scenario, self.scenario.liars
+        first_writes = initial_writes(self._genesis, self._verifier)
+        kinds = {actor.node: actor.kind for actor in scenario.actors}
+        processes: list[Process] = []
+        for node in range(scenario.nodes):
+            kind = kinds.get(node)
+            for twin in (0, 1) if kind == "twin" else (None,):
+                liar = None
+                if kind is not None:
+                    chain = self._genesis.federation_id
+                    liar = KINDS[kind](node, self._voters[node], chain, self.draws)
+                stores = {Store.CHAIN: MemoryStore(), Store.VOTES: MemoryStore()}
+                stores[Store.CHAIN].write(first_writes)
+                processes.append(
+                    Process(
+                        number=len(processes),
+                        node=node,
+                        address=ids[node],
+                        stores=stores,
+                        created_ms=CREATED_MS,
+                        skew_ms=scenario.skews_ms[node] if node < len(scenario.skews_ms) else 0,
+                        is_honest=node not in liars,
+                        liar=liar,
+                        twin=twin,
+                    )
+                )
+        return processes
+
+    def _plan(self) -> None:
+        """Put on the heap what the scenario says will happen."""
+        scenario = self.scenario
+        for process in self.processes:
+            late = process.node - scenario.founders
+            self.at(0 if late < 0 else scenario.joiners[late] * 1000, self.start, process)
+        self.plan_faults()
+        wanted = scenario.clients
+        for one in self.honest:
+            if one.node < scenario.founders and (not wanted.only or one.node in wanted.only):
+                for place in range(wanted.transactions):
+                    due_ms = _FIRST_ASKED_MS + place // wanted.burst * wanted.interval_ms
+                    self.at(due_ms * 1000, self._transfer, one)
+        self.at(TICK_US, self.tick)
+
+    def boot(self, process: Process) -> Core:
+        delays = self.scenario.delays
+        return Engine(
+            genesis=self._genesis,
+            voting_key=self._voters[process.node],
+            verifier=self._verifier,
+            chain=process.stores[Store.CHAIN],
+            votes=process.stores[Store.VOTES],
+            timing=Timing(
+                progress_ms=delays.progress_ms,
+                progress_cap_ms=delays.progress_cap_ms,
+                status_ms=delays.status_ms,
+                drift_ms=delays.drift_ms,
+            ),
+        )
+
+    def decode(self, data: bytes) -> object:
+        return decode(data, ConsensusMessage)  # type: ignore[arg-type]
+
+    def wipe_votes(self, process: Process) -> None:
+        process.stores[Store.VOTES].wipe()
+
+    # Users
+
+    def on_tick(self, now_ms: int) -> None:
+        """Ask again for what has not happened; act as operators."""
+        for one in self.honest:
+            client, engine = self.clients[one.node], one.core
+            if engine is None:
+                continue
+            for name in [id_ for id_ in client.pending if engine.chain.place_of(id_) is not None]:
+                del client.pending[name]
+            if client.pending and now_ms % 1000 == 0:
+                self.turn(one, one.life, Submit(tuple(client.pending.values())))
+            self._operate(one, client, now_ms)
+
+    def _operate(self, one: Process, client: Client, now_ms: int) -> None:
+        for joiner in self._joiners:
+            engine = one.core
+            if engine is None or one.address not in engine.validators.nodes:
+                return
+            member = engine.ledger.member(joiner.node)
+            if member is None and one is not self.honest[0]:
+                continue
+            asked = client.admit(now_ms, joiner, None if member is None else member.role)
+            if asked is not None:
+                self.turn(one, one.life, Submit((asked,)))
+
+    def _transfer(self, one: Process) -> None:
+        transaction = self.clients[one.node].transfer()
+        self.oracles.expect_success(transaction.id)
+        if one.is_up:
+            self.turn(one, one.life, Submit((transaction,)))
+
+    def has_asked(self, now_ms: int) -> bool:
+        wanted = self.scenario.clients
+        rounds = -(-wanted.transactions // wanted.burst)
+        last_ms = _FIRST_ASKED_MS + rounds * wanted.interval_ms
+        return now_ms >= max((last_ms, *self.scenario.joiners))
+
+    def missing(self) -> str:
+        heights = {}
+        for one in self.honest:
+            if one.core is None:
+                return f"{one.name} is down"
+            heights[one.name] = (one.core.height, one.core.certified)
+        waiting = [
+            transaction.id.hex()[:16]
+            for client in self.clients.values()
+            for transaction in client.pending.values()
+        ]
+        if waiting:
+            return f"{len(waiting)} transactions never executed, one is {waiting[0]}; heights {heights}"
+        for one in self.honest:
+            engine: Engine = one.core
+            if engine.height != self.oracles.height:
+                return f"{one.name} stays at height {engine.height} of {self.oracles.height}"
+            if engine.certified != engine.height:
+                return (
+                    f"{one.name} has certificates up to {engine.certified} of {engine.height} only"
+                )
+            if not {joiner.node for joiner in self._joiners} <= set(engine.validators.nodes):
+                return f"{one.name} knows of no seat for somebody who joined"
+        return ""
+
+    def height(self) -> int:
+        return self.oracles.height
+
+    # Judges and marks
+
+    def on_restarted(self, process: Process) -> None:
+        engine: Engine = process.core
+        if not engine.replica.entered:
+            self.marks["restart while asking for a view"] += 1
+        self.line(process.name, "restarted", f"height={engine.height}")
+        if process.is_honest:
+            self.oracles.restarted(process.number, engine)
+
+    def on_turn(self, process: Process) -> None:
+        process.core.check_invariants()
+
+    def on_cut(self, lost: list[Any]) -> None:
+        said = [one.message for one in lost if isinstance(one, Broadcast)]
+        if any(isinstance(one, Vote) and one.ballot.phase is Phase.COMMIT for one in said):
+            self.marks["crash between prepared and commit"] += 1
+
+    def on_send(self, process: Process, message: Any) -> None:  # noqa: ANN401 - see World
+        match message:
+            case Proposal():
+                first = self._proposed_in.setdefault(message.block.digest, message.view)
+                if first < message.view:
+                    self.marks["re-proposal after a view change"] += 1
+                return
+            case ViewChange():
+                if message.prepared is not None:
+                    self.marks["view change while prepared"] += 1
+            case Vote():
+                pass
+            case _:
+                return
+        if process.is_honest:
+            self.oracles.sent(process.name, process.stores[Store.VOTES], message)
+
+    def on_message(self, message: Any) -> None:  # noqa: ANN401 - see World
+        if type(message) is Blocks and message.blocks:
+            self.marks["blocks fetched"] += 1
+
+    def on_notify(self, process: Process, what: Any) -> None:  # noqa: ANN401 - see World
+        engine, number = process.core, process.number
+        match what:
+            case BlockExecuted():
+                block = what.block
+                self.oracles.executed(number, engine, block, what.result)
+                if what.result.next_set.epoch != block.header.epoch:
+                    self.marks["epoch change"] += 1
+                    if self.wires.is_partitioned(self.now_us):
+                        self.marks["epoch change under a partition"] += 1
+                self.line(
+                    process.name,
+                    "executed",
+                    f"height={block.height} epoch={block.header.epoch}"
+                    f" txs={len(block.raw_transactions)} {block.digest.hex()[:12]}",
+                )
+            case StateCertified():
+                self.oracles.certified(number, engine, what.certificate)
+            case Diverged():
+                self.oracles.diverged(number, what.own.height)
+            case Equivocation():
+                self.marks["equivocation seen"] += 1
+                self.oracles.accused(number, what.voter)
+                self.line(process.name, "evidence", f"against {what.voter.hex()[:8]}")
+            case ViewEntered():
+                if what.view:
+                    self.marks["view change"] += 1
+                self.line(process.name, "entered", f"epoch={what.epoch} view={what.view}")
+            case Prepared():
+                self.line(process.name, "prepared", f"height={what.block.height}")
+            case _:
+                pass
+
+
+def run(scenario: Scenario, trace: Trace | None = None) -> Result:
+    """Run a scenario from beginning to end."""
+    return Federation(scenario, trace).run()
