@@ -42,12 +42,18 @@ class Call(msgspec.Struct, frozen=True):
     """A request whose form has been checked. `body` is OpenAI's JSON.
 
     `options` are settings that only Ollama's own API has; they reach a server of that kind alone.
+    `peers` says that the texts may leave this machine for a peer of the federation, `quotes` that
+    `auto` may be answered by quoting. `file` is the SHA-256 of the file that the model must be, or
+    the beginning of it; empty if the caller leaves it open.
     """
 
     kind: CallKind
     model: str
     body: JsonObject
     options: JsonObject = {}
+    peers: bool = False
+    quotes: bool = True
+    file: str = ""
 
     @property
     def wants_usage(self) -> bool:

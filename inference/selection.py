@@ -1,12 +1,17 @@
-"""Which model servers are asked, in which order, and why: OpenAI-compatible ones, Ollama's, the embedded one.
+"""Who is asked, in which order, and why: servers beside this node, peers of the federation, the embedded model last.
 
-A model is what the caller named, or nothing: no server is asked for a model that it does not list.
-Every server that was looked at leaves a line in the decision, chosen or not.
+A model is what the caller named, or nothing: nobody is asked for a model that it does not list. A
+name may be followed by `@` and the first digits of the SHA-256 of the model's file; then only those
+are asked whose file is known to be that one. Of peers that call different files by one name none is
+asked until the caller says which file is meant.
+
+Everybody that was looked at leaves a line in the decision, chosen or not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Final
 
@@ -21,6 +26,7 @@ class ServerKind(Enum):
 
     OPENAI = "openai"
     OLLAMA = "ollama"
+    PEER = "peer"
     EMBEDDED = "embedded"
 
 
@@ -32,13 +38,47 @@ class Verdict(Enum):
     DOWN = "down"
     BREAKER_OPEN = "breaker_open"
     FULL = "full"
+    NOT_ALLOWED = "not_allowed"
+    OTHER_FILE = "other_file"
+    DISTRUSTED = "distrusted"
     FAILED = "failed"
+
+
+class Merits(msgspec.Struct, frozen=True, kw_only=True):
+    """What tells peers apart that have the same model.
+
+    `load` and `trust` are per mille, `price` is in the smallest unit of the federation. `sent` counts
+    what this node has asked of it so far. `distrust` says why it is not asked at all.
+    """
+
+    free_slots: int
+    load: int = 0
+    price: int = 0
+    rtt_ms: int | None = None
+    trust: int = 1000
+    sent: int = 0
+    distrust: str | None = None
+
+    def order(self, in_hand: int) -> tuple[int, ...]:
+        """Small is better: room, trust, load, price, distance, and at last whose turn it is."""
+        distance = _FAR if self.rtt_ms is None else self.rtt_ms // _NEAR_MS
+        is_full = self.free_slots <= in_hand
+        return (is_full, -self.trust // 100, self.load // 100, self.price, distance, self.sent)
+
+    def told(self) -> str:
+        """For the explanation."""
+        away = "" if self.rtt_ms is None else f", {self.rtt_ms} ms away"
+        return (
+            f"{self.free_slots} slots free, load {self.load / 10:g} %, price {self.price}{away}, "
+            f"trust {self.trust / 1000:g}, asked {self.sent} times"
+        )
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """A server as it stands now. `models` are those of the last probe that went well.
 
-    `fault` says why the last probe failed.
+    `fault` says why the last probe failed. `files` holds the SHA-256 of a model's file in hex, where
+    it is known. A peer has `merits`.
     """
 
     name: str
@@ -50,6 +90,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     wait_ms: int = 0
     in_hand: int = 0
     most_in_hand: int = 64
+    files: Mapping[str, str] = {}
+    merits: Merits | None = None
 
 
 class Considered(msgspec.Struct, frozen=True):
@@ -61,10 +103,11 @@ class Considered(msgspec.Struct, frozen=True):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """A server to ask, and its name for the model."""
+    """A server to ask, its name for the model, and the SHA-256 of the model's file, empty if not known."""
 
     server: str
     model: str
+    file: str = ""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -80,6 +123,15 @@ class Decision(msgspec.Struct, frozen=True):
     wait_ms: int = 0
 
 
+LEAVE_HINT: Final = (
+    "texts stay on this machine unless the request allows otherwise (header x-bizra-peers: 1) or "
+    "the owner does (chat_peers = true in config.toml)"
+)
+
+_AS_IF_UNKNOWN: Final = frozenset({Verdict.NOT_ALLOWED, Verdict.OTHER_FILE})
+_WITH_FILE: Final = re.compile(r"(?P<name>.+)@(?P<file>[0-9a-fA-F]{6,64})")
+_NEAR_MS: Final = 20
+_FAR: Final = 1_000
 _RANKS: Final = {kind: rank for rank, kind in enumerate(ServerKind)}
 _EMBEDDERS: Final = ("embed", "minilm", "bge-", "gte-", "e5-", "rerank")
 """What stands in the names of models that write no text. A server's list does not tell them apart."""
@@ -105,40 +157,132 @@ def model_at(standing: Standing, model: str, kind: CallKind) -> str | None:
     return None
 
 
-def select(model: str, kind: CallKind, standings: Sequence[Standing]) -> Decision:
-    """Look at all servers, the preferred kinds first, and within a kind in the owner's order."""
-    ordered = sorted(standings, key=lambda standing: _RANKS[standing.kind])
-    looked = [(standing, model_at(standing, model, kind)) for standing in ordered]
-    considered = tuple(_consider(standing, model, name) for standing, name in looked)
+class Wanted(msgspec.Struct, frozen=True):
+    """What the caller asks for, beside the kind. `peers`: the texts may leave this machine.
+
+    `quotes`: where no model writes, quotations from the embedded one will do for `auto`.
+    """
+
+    model: str
+    file: str = ""
+    peers: bool = False
+    quotes: bool = True
+
+
+def split_file(model: str) -> tuple[str, str]:
+    """A model's name and the beginning of its file's hash, empty if the caller named none."""
+    found = _WITH_FILE.fullmatch(model)
+    return (found["name"], found["file"].lower()) if found else (model, "")
+
+
+def select(wanted: Wanted, kind: CallKind, standings: Sequence[Standing]) -> Decision:
+    """Look at everybody, the preferred kinds first, and within a kind in the owner's order or by merit."""
+    ordered = sorted(
+        standings,
+        key=lambda one: (
+            _RANKS[one.kind],
+            () if one.merits is None else one.merits.order(one.in_hand),
+        ),
+    )
+    looked = [(standing, model_at(standing, wanted.model, kind)) for standing in ordered]
+    rival = _rival_files(wanted, looked)
+    considered = tuple(_consider(standing, wanted, name, rival) for standing, name in looked)
     return Decision(
-        model=model,
+        model=wanted.model,
         choices=tuple(
-            Choice(standing.name, name)
+            Choice(standing.name, name, standing.files.get(name, ""))
             for (standing, name), one in zip(looked, considered, strict=True)
             if one.verdict is Verdict.CHOSEN and name is not None
         ),
         considered=considered,
-        is_known=any(name is not None for _, name in looked),
+        is_known=any(
+            name is not None and one.verdict not in _AS_IF_UNKNOWN
+            for (_, name), one in zip(looked, considered, strict=True)
+        ),
         wait_ms=_shortest_wait(standing for standing, name in looked if name is not None),
     )
 
 
-def _consider(standing: Standing, model: str, name: str | None) -> Considered:
+def _rival_files(wanted: Wanted, looked: Sequence[tuple[Standing, str | None]]) -> tuple[str, ...]:
+    """The files that peers mean by the name, if they are several and the caller has not chosen.
+
+    What a server of this machine means by it is what is meant.
+    """
+    if wanted.file or wanted.model == AUTO:
+        return ()
+    files: dict[bool, set[str]] = {True: set(), False: set()}
+    for standing, name in looked:
+        if name is not None and name in standing.files:
+            files[standing.kind is ServerKind.PEER].add(standing.files[name])
+    own, theirs = files[False], files[True]
+    meant = own or theirs
+    return tuple(sorted(own | theirs)) if len(meant) > 1 or not theirs <= meant else ()
+
+
+def _consider(
+    standing: Standing, wanted: Wanted, name: str | None, rival: tuple[str, ...]
+) -> Considered:
+    reject = _Rejection(standing.name)
     if standing.fault is not None:
-        return Considered(standing.name, Verdict.DOWN, standing.fault)
+        return reject(Verdict.DOWN, standing.fault)
     if name is None:
         have = ", ".join(standing.models[:8]) or "none"
-        wanted = "a model that writes text" if model == AUTO else f"the model {model!r}"
-        return Considered(standing.name, Verdict.NO_MODEL, f"it has not {wanted}; it has: {have}")
+        sought = (
+            "a model that writes text" if wanted.model == AUTO else f"the model {wanted.model!r}"
+        )
+        return reject(Verdict.NO_MODEL, f"it has not {sought}; it has: {have}")
+    if (refusal := _identity_fault(standing, wanted, name, rival)) is not None:
+        return reject(Verdict.OTHER_FILE, refusal)
+    if standing.kind is ServerKind.EMBEDDED and wanted.model == AUTO and not wanted.quotes:
+        return reject(Verdict.NOT_ALLOWED, "the caller wants no quotations")
+    if standing.merits is not None:
+        if not wanted.peers:
+            return reject(Verdict.NOT_ALLOWED, LEAVE_HINT)
+        if standing.merits.distrust is not None:
+            return reject(Verdict.DISTRUSTED, standing.merits.distrust)
     if not standing.admits:
         reason = f"it failed too often (circuit breaker {standing.breaker.value})"
         if standing.wait_ms:
             reason += f"; tried again in {standing.wait_ms / 1000:.0f} s"
-        return Considered(standing.name, Verdict.BREAKER_OPEN, reason)
+        return reject(Verdict.BREAKER_OPEN, reason)
     if standing.in_hand >= standing.most_in_hand:
-        reason = f"it has {standing.in_hand} requests of this node in hand"
-        return Considered(standing.name, Verdict.FULL, reason)
-    return Considered(standing.name, Verdict.CHOSEN, f"it is up and has {name!r}")
+        return reject(Verdict.FULL, f"it has {standing.in_hand} requests of this node in hand")
+    return reject(Verdict.CHOSEN, _praise(standing, name))
+
+
+class _Rejection(msgspec.Struct, frozen=True):
+    """A line about one server."""
+
+    server: str
+
+    def __call__(self, verdict: Verdict, reason: str) -> Considered:
+        return Considered(self.server, verdict, reason)
+
+
+def _identity_fault(
+    standing: Standing, wanted: Wanted, name: str, rival: tuple[str, ...]
+) -> str | None:
+    """Why its file is not, or not known to be, the one that is meant."""
+    file = standing.files.get(name, "")
+    if wanted.file and not file:
+        return f"the file of its {name!r} is not known"
+    if wanted.file and not file.startswith(wanted.file):
+        return f"its {name!r} is the file {file[:12]}, not {wanted.file[:12]}"
+    if standing.kind is not ServerKind.PEER:
+        return None
+    if not file:
+        return f"it does not tell the file of its {name!r}"
+    if rival:
+        files = ", ".join(one[:12] for one in rival)
+        return f"several files are called {name!r} ({files}); ask for {name}@ and the digits of one"
+    return None
+
+
+def _praise(standing: Standing, name: str) -> str:
+    file = standing.files.get(name)
+    which = f"{name!r}" if not file else f"{name!r} (file {file[:12]})"
+    merits = "" if standing.merits is None else f": {standing.merits.told()}"
+    return f"it is up and has {which}{merits}"
 
 
 def _shortest_wait(standings: Iterable[Standing]) -> int:

@@ -11,9 +11,9 @@ server may begin anew. After it a failure is the caller's to know.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Final, Generic, Self, TypeVar
+from typing import Final, Generic, Protocol, Self, TypeVar
 
 import msgspec
 import trio
@@ -25,7 +25,17 @@ from inference.breaker import Breaker, BreakerLimits
 from inference.chat import Call, JsonObject, has_token
 from inference.failures import Broken, Failure, FailureClass, Garbled
 from inference.retry import RetryPolicy, may_ask_again
-from inference.selection import Choice, Considered, Decision, Verdict, select
+from inference.selection import (
+    Choice,
+    Considered,
+    Decision,
+    Merits,
+    Standing,
+    Verdict,
+    Wanted,
+    select,
+    split_file,
+)
 
 _MOST_HELD: Final = 64
 """Chunks without a token that are held back: a role, perhaps a few empty deltas."""
@@ -39,6 +49,10 @@ class UnknownModel(BackendError):  # noqa: N818  # what the request names
     def __init__(self, decision: Decision) -> None:
         down = [one.server for one in decision.considered if one.verdict is Verdict.DOWN]
         missing = f"; not reachable now: {', '.join(down)}" if down else ""
+        for one in decision.considered:
+            if one.verdict in (Verdict.NOT_ALLOWED, Verdict.OTHER_FILE):
+                missing += f"; {one.server}: {one.reason}"
+                break
         super().__init__(f"there is no model {decision.model[:200]!r} here{missing}")
         self.decision = decision
 
@@ -96,6 +110,13 @@ class ListedModel(msgspec.Struct, frozen=True):
     server: str
 
 
+class Federation(Protocol):
+    """The peers, as servers."""
+
+    def servers(self) -> Iterable[tuple[Server, Merits, Mapping[str, str]]]:
+        """Those that may be asked now, what speaks for each, and the files of their models."""
+
+
 class RoutedStream:
     """A stream that has shown its first token. `aclose` must be called, whatever happened."""
 
@@ -149,6 +170,38 @@ class ModelRouter:
             for server in servers
         }
         assert len(self._known) == len(servers)
+        self._breaker_limits, self._on_breaker = breaker, on_breaker
+        self._federation: Federation | None = None
+        self._peers: dict[str, KnownServer] = {}
+
+    def join(self, federation: Federation) -> None:
+        """From now on peers are asked too, where the caller allows it."""
+        self._federation = federation
+
+    def identify(self, server: str, files: Mapping[str, str]) -> None:
+        """These are the files of a server's models, as far as they are known."""
+        self._known[server].files = dict(files)
+
+    async def local(self) -> tuple[KnownServer, ...]:
+        """The servers of this machine, their models as fresh as a request would have them."""
+        await self._refresh(self._known.values())
+        return tuple(self._known.values())
+
+    def _everybody(self) -> dict[str, KnownServer]:
+        """The servers of this machine, and the peers that are there now.
+
+        A peer's breaker is remembered for as long as it is there.
+        """
+        there: dict[str, KnownServer] = {}
+        for server, merits, files in () if self._federation is None else self._federation.servers():
+            name = server.settings.name
+            known = self._peers.get(name)
+            if known is None or known.server is not server:
+                known = KnownServer(server, Breaker(self._breaker_limits), self._on_breaker)
+            known.take_word(merits, files)
+            there[name] = known
+        self._peers = there
+        return {**self._known, **there}
 
     async def __aenter__(self) -> Self:
         return self
@@ -164,24 +217,28 @@ class ModelRouter:
 
     async def models(self) -> tuple[ListedModel, ...]:
         """What can be asked for now, each model once."""
-        await self._refresh()
+        everybody = self._everybody()
+        await self._refresh(everybody.values())
         found: dict[str, ListedModel] = {}
-        for known in self._known.values():
+        for known in everybody.values():
             standing = known.standing()
             if standing.fault is None:
                 for name in standing.models:
                     found.setdefault(name, ListedModel(name, known.name))
         return tuple(found.values())
 
-    async def complete(self, call: Call) -> Routed[JsonObject]:
-        """A whole answer. Raises `UnknownModel`, `NoServerNow`, `GivenUp`, `Refused`."""
+    async def complete(self, call: Call, only: str | None = None) -> Routed[JsonObject]:
+        """A whole answer, from one server of this machine if `only` names it.
+
+        Raises `UnknownModel`, `NoServerNow`, `GivenUp`, `Refused`.
+        """
 
         async def work(known: KnownServer, call: Call, ticket: Ticket) -> JsonObject:
             answer = await known.server.complete(call)
             ticket.end()
             return answer
 
-        return await self._serve(call, work)
+        return await self._serve(call, work, only)
 
     async def embed(self, call: Call) -> Routed[Vectors]:
         """A vector for each text. Raises as `complete` does."""
@@ -193,7 +250,7 @@ class ModelRouter:
 
         return await self._serve(call, work)
 
-    async def open_stream(self, call: Call) -> Routed[RoutedStream]:
+    async def open_stream(self, call: Call, only: str | None = None) -> Routed[RoutedStream]:
         """A stream with its first token at hand, to be closed. Raises as `complete` does."""
 
         async def work(known: KnownServer, call: Call, ticket: Ticket) -> RoutedStream:
@@ -205,10 +262,10 @@ class ModelRouter:
                 raise
             return stream
 
-        return await self._serve(call, work)
+        return await self._serve(call, work, only)
 
-    async def _refresh(self) -> None:
-        stale = [known for known in self._known.values() if known.is_stale]
+    async def _refresh(self, servers: Iterable[KnownServer]) -> None:
+        stale = [known for known in servers if known.is_stale]
         if not stale:
             return
         async with trio.open_nursery() as nursery:
@@ -216,18 +273,22 @@ class ModelRouter:
                 nursery.start_soon(known.refresh)
 
     async def _serve(
-        self, call: Call, work: Callable[[KnownServer, Call, Ticket], Awaitable[T]]
+        self,
+        call: Call,
+        work: Callable[[KnownServer, Call, Ticket], Awaitable[T]],
+        only: str | None = None,
     ) -> Routed[T]:
-        await self._refresh()
-        standings = [known.standing() for known in self._known.values()]
-        decision = select(call.model, call.kind, standings)
+        everybody = self._everybody() if only is None else {only: self._known[only]}
+        await self._refresh(everybody.values())
+        standings = [known.standing() for known in everybody.values()]
+        decision = select(_wanted(call, standings), call.kind, standings)
         if not decision.choices:
             raise NoServerNow(decision) if decision.is_known else UnknownModel(decision)
         attempts, left = 0, list(decision.choices)
         while True:
             retry_after_ms, last = None, None
             for choice in tuple(left):
-                known = self._known[choice.server]
+                known = everybody[choice.server]
                 if not known.admits or attempts >= self._policy.attempts:
                     continue
                 attempts += 1
@@ -259,7 +320,16 @@ class ModelRouter:
     ) -> T:
         ticket = known.enter()
         with ticket.watching():
-            return await work(known, msgspec.structs.replace(call, model=choice.model), ticket)
+            chosen = msgspec.structs.replace(call, model=choice.model, file=choice.file)
+            return await work(known, chosen, ticket)
+
+
+def _wanted(call: Call, standings: Sequence[Standing]) -> Wanted:
+    """What is asked for; an `@` that is a part of a listed name stays one."""
+    model, file = call.model, call.file
+    if not file and not any(model in one.models for one in standings):
+        model, file = split_file(model)
+    return Wanted(model, file, call.peers, call.quotes)
 
 
 def _with_failure(decision: Decision, choice: Choice, failure: Failure) -> Decision:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
 import trio
+from msgspec import structs
 
 from inference.backends.servers import Server
 from inference.backends.wire import MAX_CONNECTIONS
 from inference.breaker import Breaker, BreakerChanged
 from inference.failures import Failure, FailureClass, Unsupported, WrongModel
-from inference.selection import Standing
+from inference.selection import Merits, Standing
 
 FRESH_MS: Final = 30_000
 """How long a server's list of models is believed."""
@@ -39,6 +40,10 @@ class KnownServer:
         self._stale_ms = 0
         self._in_hand = 0
         self._probing = trio.Lock()
+        self._merits: Merits | None = None
+        self._sent = 0
+        self.files: Mapping[str, str] = {}
+        """The SHA-256 of a model's file in hex, where it is known."""
 
     @property
     def name(self) -> str:
@@ -67,7 +72,14 @@ class KnownServer:
             wait_ms=self._breaker.wait_ms(now),
             in_hand=self._in_hand,
             most_in_hand=MAX_CONNECTIONS,
+            files=self.files,
+            merits=self._merits and structs.replace(self._merits, sent=self._sent),
         )
+
+    def take_word(self, merits: Merits, files: Mapping[str, str]) -> None:
+        """A peer: what it has is what its record says now, which is never stale."""
+        self._merits, self.files, self._models = merits, files, tuple(files)
+        self._stale_ms = now_ms() + FRESH_MS
 
     async def refresh(self) -> None:
         """Ask for the models if what is known is too old. Many callers share one probe."""
@@ -87,6 +99,7 @@ class KnownServer:
         """A request goes there; only after `admits` said so. The ticket must be settled."""
         self._tell(self._breaker.enter(now_ms()))
         self._in_hand += 1
+        self._sent += 1
         return Ticket(self)
 
     def settle(self, failure: Failure | None, *, is_abandoned: bool) -> None:

@@ -21,7 +21,7 @@ from inference.failures import (
     failure_of_status,
 )
 from inference.retry import RetryPolicy, may_ask_again, parse_retry_after_ms
-from inference.selection import ServerKind, Standing, Verdict, select
+from inference.selection import ServerKind, Standing, Verdict, Wanted, select
 
 
 def test_the_pauses_of_the_table() -> None:
@@ -173,7 +173,7 @@ TestAnyBreaker = AnyBreaker.TestCase
 
 
 def names(model: str, *standings: Standing) -> list[str]:
-    return [choice.server for choice in select(model, CallKind.CHAT, standings).choices]
+    return [choice.server for choice in select(Wanted(model), CallKind.CHAT, standings).choices]
 
 
 OLLAMA = Standing(name="ollama", kind=ServerKind.OLLAMA, models=("m:latest", "x:7b"))
@@ -186,7 +186,7 @@ def test_openai_servers_come_before_ollama() -> None:
 
 
 def test_an_unknown_model_is_nobodys() -> None:
-    decision = select("n", CallKind.CHAT, [STUDIO, OLLAMA, HERE])
+    decision = select(Wanted("n"), CallKind.CHAT, [STUDIO, OLLAMA, HERE])
     assert decision.choices == ()
     assert not decision.is_known
     assert {one.verdict for one in decision.considered} == {Verdict.NO_MODEL}
@@ -198,7 +198,7 @@ def test_a_tag_left_out_means_latest_and_nothing_else() -> None:
 
 
 def test_auto_takes_models_that_write_and_the_embedded_one_last() -> None:
-    decision = select(AUTO, CallKind.CHAT, [HERE, OLLAMA, STUDIO])
+    decision = select(Wanted(AUTO), CallKind.CHAT, [HERE, OLLAMA, STUDIO])
     assert [choice.model for choice in decision.choices] == ["m", "m:latest", "bizra-extractive"]
 
 
@@ -216,7 +216,7 @@ def test_auto_takes_models_that_write_and_the_embedded_one_last() -> None:
 def test_a_server_that_cannot_be_asked_is_passed_over_with_its_reason(
     standing: Standing, verdict: Verdict
 ) -> None:
-    decision = select("m", CallKind.CHAT, [standing])
+    decision = select(Wanted("m"), CallKind.CHAT, [standing])
     assert decision.choices == ()
     assert decision.is_known
     assert [one.verdict for one in decision.considered] == [verdict]
