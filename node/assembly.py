@@ -69,6 +69,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> None:
             host=config.api.host,
             feed=node.chain,
             models=models,
+            contents=parts.contents,
         )
         host, port = listener.getsockname()[:2]
         for task in (node.chain.run, node.tasks.run, node.peers.run):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Self, TypeVar
 
@@ -24,6 +24,9 @@ from node.gateway.views import (
     AdmissionView,
     BlocksView,
     BlockView,
+    ContentsView,
+    ContentView,
+    FetchView,
     InviteView,
     JsonObject,
     PeersView,
@@ -212,6 +215,61 @@ class Client:
         """Take back a task that nobody works on."""
         response = self._send("DELETE", f"/api/v2/tasks/{_part(name)}", owner=True)
         return _decoded(response, TaskView)
+
+    # Contents
+
+    def contents(self) -> ContentsView:
+        """What is in the node's store."""
+        return _decoded(self._send("GET", "/api/v2/contents", owner=True), ContentsView)
+
+    def add_content(self, pieces: Iterable[bytes]) -> ContentView:
+        """Put bytes into the node's store, whatever their size."""
+        with self._patient("POST", "/api/v2/contents", pieces) as answer:
+            answer.read()
+            return _decoded(answer, ContentView)
+
+    def remove_content(self, name: str) -> ContentView:
+        """Forget a content here."""
+        response = self._send("DELETE", f"/api/v2/contents/{_part(name)}", owner=True)
+        return _decoded(response, ContentView)
+
+    def fetch_content(self, name: str, source: str | None, *, keep: bool) -> Iterator[FetchView]:
+        """Bring a content to the node; how far it is, again and again until the end."""
+        wanted: JsonObject = {"keep": keep} if source is None else {"keep": keep, "from": source}
+        path = f"/api/v2/contents/{_part(name)}/fetch"
+        with self._patient("POST", path, [msgspec.json.encode(wanted)]) as answer:
+            if not answer.is_success:
+                answer.read()
+                _decoded(answer, FetchView)
+            for line in answer.iter_lines():
+                yield msgspec.json.decode(line, type=FetchView)
+
+    def read_content(self, name: str) -> Iterator[bytes]:
+        """The bytes of a content that is here."""
+        with self._patient("GET", f"/api/v2/contents/{_part(name)}", ()) as answer:
+            if not answer.is_success:
+                answer.read()
+                _decoded(answer, ContentView)
+            yield from answer.iter_raw()
+
+    @contextmanager
+    def _patient(
+        self, method: str, path: str, pieces: Iterable[bytes]
+    ) -> Iterator[httpx2.Response]:
+        """The owner's request whose body or answer may take its time."""
+        headers = {"Content-Type": "application/octet-stream"}
+        if self._read_token is not None:
+            headers["Authorization"] = f"Bearer {self._read_token()}"
+        try:
+            with self._http.stream(
+                method, path, content=iter(pieces), headers=headers, timeout=None
+            ) as answer:
+                yield answer
+        except httpx2.TransportError as error:
+            raise NotReachableError(
+                f"the daemon at {self._url} does not answer ({error}); "
+                "start it again with: bizra-node run"
+            ) from None
 
     # Waiting
 

@@ -63,7 +63,8 @@ class Config:
     """A node's settings. `bootstrap` holds multiaddrs and invites as they were given.
 
     `kinds` are the task kinds that this node works on for others; `model_idle_s` is after how long
-    without work the model's process ends. `backend` are the model servers beside this node.
+    without work the model's process ends. `backend` are the model servers beside this node. `contents_mb` bounds
+    what is kept of contents, `send_mb_per_s` what is sent of them to all others together (0: no bound).
     """
 
     name: str
@@ -74,6 +75,8 @@ class Config:
     kinds: tuple[str, ...] = ("embed", "rank", "summarize", "answer")
     model_idle_s: int = 120
     log_level: str = "info"
+    contents_mb: int = 2048
+    send_mb_per_s: int = 0
     backend: tuple[ModelServer, ...] = ()
 
 
@@ -233,6 +236,15 @@ def _idle(value: object) -> int:
     return value
 
 
+def _between(least: int, most: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise ValueError(f"expected a number from {least} to {most}, found {_shown(value)}")
+        return value
+
+    return read
+
+
 def _level(value: object) -> str:
     if value not in LOG_LEVELS:
         raise ValueError(f"expected one of {', '.join(LOG_LEVELS)}, found {_shown(value)}")
@@ -248,5 +260,7 @@ _READERS: dict[str, Callable[[object], object]] = {
     "kinds": _kinds,
     "model_idle_s": _idle,
     "log_level": _level,
+    "contents_mb": _between(16, 1_000_000),
+    "send_mb_per_s": _between(0, 100_000),
     "backend": read_servers,
 }

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import trio
 
 from gossip.codec import DecodeError
+from gossip.transfer.service import ContentService
+from gossip.transfer.store import ContentError, ContentStore
 from gossip.transport import ListenError
 from gossip.transport.libp2p import Libp2pTransport
 from node.announcer import Announcer
@@ -27,6 +29,7 @@ from node.parts import Parts
 from node.peer_service import Limits
 
 _Error = TypeVar("_Error", bound=Exception)
+_MB: Final = 1_000_000
 
 
 def run(options: RunOptions) -> None:
@@ -64,11 +67,22 @@ async def _run_locked(options: RunOptions) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_watch_signals, stop, nursery.cancel_scope)
             await nursery.start(link.run)
-            parts = Parts(options, keys, link, limits, Announcer(sys.stdout), stop)
+            contents = _contents(options, link, limits)
+            parts = Parts(options, keys, link, limits, contents, Announcer(sys.stdout), stop)
             genesis = load_genesis(home) or resume(home) or await first_genesis(parts)
             if genesis is not None:
                 await run_node(parts, genesis)
             nursery.cancel_scope.cancel()
+
+
+def _contents(options: RunOptions, link: Libp2pTransport, limits: Limits) -> ContentService:
+    """What members fetch from each other. Raises `NodeError` when the disk fails."""
+    config = options.config
+    try:
+        store = ContentStore(options.home.content, config.contents_mb * _MB)
+    except ContentError as error:
+        raise NodeError(str(error)) from None
+    return ContentService(link, store, limits.admits, config.send_mb_per_s * _MB or None)
 
 
 async def _watch_signals(stop: trio.Event, scope: trio.CancelScope) -> None:

@@ -6,6 +6,7 @@ token                      the owner's token for the HTTP interface, mode 0600
 config.toml                what the owner chose
 genesis.json               the federation that this node belongs to
 chain/  votes/  peers/  tasks/   databases; each has one opener, the daemon that holds `lock`
+content/                   what members fetch from each other, named by its hash
 log                        what the daemon wrote
 api.json                   where the running daemon listens; gone when it ends well
 """
@@ -99,6 +100,10 @@ class Home:
     @property
     def tasks(self) -> Path:
         return self.path / "tasks"
+
+    @property
+    def content(self) -> Path:
+        return self.path / "content"
 
     @property
     def log(self) -> Path:

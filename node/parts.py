@@ -16,6 +16,7 @@ from gossip.membership import Membership, Profile
 from gossip.membership.events import AddBootstrap
 from gossip.membership.invites import InviteError, is_invite, parse_invite
 from gossip.membership.records import Capability
+from gossip.transfer.service import ContentService
 from gossip.transport.libp2p import Libp2pTransport
 from memory.model_files import MODEL_HASH
 from node.announcer import Announcer
@@ -38,6 +39,7 @@ class Parts:
     keys: NodeKeys
     link: Libp2pTransport
     limits: Limits
+    contents: ContentService
     announcer: Announcer
     stop: trio.Event
     """Set when the owner wants the node to end."""

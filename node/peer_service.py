@@ -193,6 +193,10 @@ class Limits:
     def __init__(self) -> None:
         self.is_member: Callable[[NodeId], bool] = lambda _: False
 
+    def admits(self, peer: NodeId) -> bool:
+        """Whether the peer is a member by now."""
+        return self.is_member(peer)
+
     def __call__(self, peer: NodeId) -> PeerLimits:
         """See `gossip.transport.Limits`."""
         return MEMBER_LIMITS if self.is_member(peer) else STRANGER_LIMITS

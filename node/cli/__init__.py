@@ -26,6 +26,10 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "task": ("node.cli.task:task", "Hand in work, and see what came of it."),
     "chat": ("node.cli.chat:chat", "Ask a model; the answer comes as it is written."),
     "models": ("node.cli.chat:models", "What models can be asked here."),
+    "transfer": (
+        "node.cli.transfer:transfer",
+        "Hand files of any size to other nodes, by their hash.",
+    ),
     "receipt": ("node.cli.proof:receipt", "Write the proof of a transaction to a file."),
     "verify": ("node.cli.proof:verify", "Check such a proof offline, with the genesis alone."),
     "replay": ("node.cli.replay:replay", "Execute the stored chain again, and compare."),

@@ -15,10 +15,12 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from gossip.transfer.service import ContentService
 from inference.backends.router import ModelRouter
 from node.config import ApiAddress
 from node.errors import NodeError
 from node.gateway.bulk import BlockFeed, Bulk
+from node.gateway.contents import ContentDoor
 from node.gateway.facade import Facade, Problem
 from node.gateway.guard import Guard, OwnerCheck, is_loopback
 from node.gateway.ollama import OllamaDoor
@@ -43,11 +45,12 @@ def make_app(
     host: str,
     feed: BlockFeed | None = None,
     models: ModelRouter | None = None,
+    contents: ContentService | None = None,
 ) -> ASGIApp:
     """The application for one node. `host` is where it listens, `token` what its owner shows.
 
     With a `feed` it also has the wide doors of `bulk.py`, with `models` those of `openai.py` and
-    `ollama.py`.
+    `ollama.py`, with `contents` those of `contents.py`.
     """
     reads, writes = Reads(facade), Writes(facade, OwnerCheck(token))
     routes = [
@@ -76,6 +79,8 @@ def make_app(
             Route("/api/v2/transactions/batch", bulk.submit, methods=["POST"]),
             Route("/api/v2/blocks/stream", bulk.stream),
         ]
+    if contents is not None:
+        routes += ContentDoor(facade, contents, OwnerCheck(token)).routes()
     if models is not None:
         routes += [*OpenAiDoor(models).routes(), *OllamaDoor(models).routes()]
     app = Starlette(

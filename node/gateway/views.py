@@ -158,6 +158,39 @@ class TasksView(View, frozen=True):
     tasks: tuple[TaskView, ...]
 
 
+class ContentView(View, frozen=True):
+    """A content in the node's store; it is whole when `present_bytes` is its size."""
+
+    content_id: str
+    size_bytes: int
+    present_bytes: int
+    kept: bool
+
+
+class ContentsView(View, frozen=True):
+    """All of them, and how much of its bound the store uses."""
+
+    contents: tuple[ContentView, ...]
+    used_bytes: int
+    max_bytes: int
+
+
+class FetchView(View, frozen=True):
+    """How far a fetch has come.
+
+    `sources` says how many bytes came from whom, `dropped` who is asked no more and why, `reason` why it ended in vain.
+    """
+
+    content_id: str
+    size_bytes: int
+    present_bytes: int
+    wire_bytes: int
+    sources: dict[str, int]
+    dropped: dict[str, str]
+    done: bool
+    reason: str | None
+
+
 class InviteView(View, frozen=True):
     """An invite: single use, and worth as much as the right to join."""
 
