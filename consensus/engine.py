@@ -18,7 +18,7 @@ from consensus.event_log import block_events, event_write
 from consensus.finality import Finality
 from consensus.genesis import Genesis
 from consensus.ledger import BlockResult, Ledger
-from consensus.mempool import Added, Mempool, Refused
+from consensus.mempool import Added, Dropped, Mempool, RefusalCode, Refused
 from consensus.messages import (
     MAX_GOSSIP_TRANSACTIONS,
     MAX_SYNC_BLOCKS,
@@ -38,6 +38,7 @@ from consensus.messages import (
     ViewChange,
     Vote,
 )
+from consensus.pool_log import PoolLog
 from consensus.quorum import ValidatorSet
 from consensus.replica import Replica
 from consensus.replica_base import PROGRESS_TIMER
@@ -145,6 +146,7 @@ class Engine:
         verifier: Verifier,
         chain: KeyValueReader,
         votes: KeyValueReader,
+        pool: KeyValueReader,
         timing: Timing | None = None,
     ) -> None:
         self._chain_id: Digest = genesis.federation_id
@@ -153,6 +155,7 @@ class Engine:
         self.chain = ChainReader(chain)
         self.ledger = Ledger.load(genesis, chain, verifier)
         self.mempool = Mempool(self._chain_id)
+        self._pool_log = PoolLog(pool)
         self._sync = BlockSync()
         self._finality = Finality(self._chain_id, voting_key, verifier, self.chain)
         self._peers: set[NodeId] = set()
@@ -204,6 +207,7 @@ class Engine:
         match event:
             case Started():
                 out += [SetTimer(BEAT_TIMER, self._timing.status_ms), *self._finality.resume()]
+                out += self._restore_pool()
                 self._settle(out, self.replica.resend(now_ms))
             case Received():
                 self._settle(out, self._on_message(event.peer, event.message))
@@ -287,7 +291,10 @@ class Engine:
             event_write(events),
         )
         out: list[Effect] = [Persist(Store.CHAIN, writes), Notify(BlockExecuted(block, result))]
-        out += (Notify(dropped) for dropped in self.mempool.remove_committed(block, self.ledger))
+        dropped = self.mempool.remove_committed(block, self.ledger)
+        out += map(Notify, dropped)
+        gone = (*block.transactions, *(one.transaction for one in dropped))
+        out += self._pool_log.forget(one.id for one in gone)
         out += self._finality.executed(statement, voters, known)
         tip = tip_of(block, certificate)
         if members.epoch == voters.epoch:
@@ -346,13 +353,30 @@ class Engine:
     # Transactions
 
     def _on_submit(self, transactions: tuple[Transaction, ...]) -> list[Effect]:
-        answers = [(one, self.mempool.add(one, self.ledger)) for one in transactions]
-        out: list[Effect] = [Notify(Submitted(one, answer)) for one, answer in answers]
-        added = tuple(one for one, answer in answers if isinstance(answer, Added))
+        answers = [(one, self._add(one)) for one in transactions]
+        added = tuple(one for one, (answer, _) in answers if isinstance(answer, Added))
+        out: list[Effect] = [*self._pool_log.keep(added)]
+        for one, (answer, replaced) in answers:
+            out += [Notify(Submitted(one, answer)), *replaced]
         others = tuple(node for node in self.validators.nodes if node in self._peers)
         if others:
             out += (Broadcast(others, message) for message in _in_messages(added))
         return out
+
+    def _add(self, transaction: Transaction) -> tuple[Added | Refused, list[Effect]]:
+        """Put a transaction whose signature holds into the mempool; the answer, and what follows for the one before."""
+        answer = self.mempool.add(transaction, self.ledger)
+        if isinstance(answer, Refused) or answer.replaced is None:
+            return answer, []
+        reason = f"replaced by {transaction.id.hex()}, which expires sooner"
+        dropped = Dropped(answer.replaced, RefusalCode.REPLACED, reason)
+        return answer, [Notify(dropped), *self._pool_log.forget((answer.replaced.id,))]
+
+    def _restore_pool(self) -> list[Effect]:
+        """What this node's users handed in before a restart and no block holds yet."""
+        stored = [one for one in self._pool_log.stored() if one.is_signed(self._verifier)]
+        kept = [one.id for one in stored if isinstance(self._add(one)[0], Added)]
+        return [*self._pool_log.retain(kept)]
 
     def _on_transactions(self, peer: NodeId, message: Transactions) -> list[Effect]:
         out: list[Effect] = []
@@ -368,7 +392,7 @@ class Engine:
                 continue
             if not transaction.is_signed(self._verifier):
                 return [*out, Rejected(peer, "a transaction whose signature does not hold")]
-            self.mempool.add(transaction, self.ledger)
+            out += self._add(transaction)[1]
         return out
 
     def _resend_transactions(self) -> list[Effect]:

@@ -1,5 +1,9 @@
 """Transactions that wait for a block: bounded, deduplicated, in nonce order for each sender.
 
+Two rules of its own. Of two transactions with one nonce the one that expires sooner stays, so a sender can replace what
+it has signed, the same one wins on every node in whatever order they come, and nobody can replace without end. Senders
+with something urgent, what the federation itself waits for, get their turns first.
+
 Only transactions whose signature has been verified may be added; whatever else a peer or a user can
 get wrong is answered here with a code and a sentence. The nonces of each sender are used without
 gaps. A transaction that comes before its predecessor is held, up to `max_gap` nonces ahead.
@@ -17,6 +21,8 @@ from consensus.ledger import Ledger
 from consensus.records import Account
 from consensus.transactions import (
     MAX_TRANSACTION_BYTES,
+    AdmitObserver,
+    ApproveValidator,
     CompleteTask,
     FailTask,
     SubmitTask,
@@ -39,6 +45,7 @@ class RefusalCode(Enum):
     UNKNOWN_ACCOUNT = "unknown_account"
     BAD_NONCE = "bad_nonce"
     NONCE_TAKEN = "nonce_taken"
+    REPLACED = "replaced"
     NONCE_TOO_FAR = "nonce_too_far"
     OVERDRAFT = "overdraft"
     SENDER_FULL = "sender_full"
@@ -47,9 +54,13 @@ class RefusalCode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """The transaction waits. It is ready when all nonces before it are there."""
+    """The transaction waits. It is ready when all nonces before it are there.
+
+    `replaced` is what waited with its nonce before.
+    """
 
     is_ready: bool
+    replaced: Transaction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +103,7 @@ class _Queue:
     waiting: dict[int, Transaction] = field(default_factory=dict)
     size_bytes: int = 0
     spending: int = 0
+    urgent: int = 0
 
 
 class Mempool:
@@ -103,6 +115,7 @@ class Mempool:
         self._by_id: dict[bytes, Transaction] = {}
         self._queues: dict[bytes, _Queue] = {}
         self._ready: dict[bytes, None] = {}
+        self._urgent: dict[bytes, None] = {}
         self._expiries: list[tuple[int, bytes]] = []
         self._size_bytes = 0
 
@@ -155,9 +168,13 @@ class Mempool:
         queue = self._queues.get(body.sender)
         if queue is None:
             queue = self._queues[body.sender] = _Queue(account.nonce, account.nonce)
+        replaced = queue.waiting.get(body.nonce)
+        if replaced is not None:
+            self._remove(replaced)
         queue.waiting[body.nonce] = transaction
         queue.size_bytes += len(transaction.raw)
         queue.spending += _spending(transaction)
+        queue.urgent += _is_urgent(transaction)
         self._by_id[transaction.id] = transaction
         self._size_bytes += len(transaction.raw)
         heapq.heappush(self._expiries, (body.expiry_height, transaction.id))
@@ -165,8 +182,13 @@ class Mempool:
             queue.first_gap += 1
         is_ready = body.nonce < queue.first_gap
         if is_ready:
-            self._ready.setdefault(body.sender)
-        return Added(is_ready)
+            self._note_ready(body.sender, queue)
+        return Added(is_ready, replaced)
+
+    def _note_ready(self, sender: bytes, queue: _Queue) -> None:
+        self._ready.setdefault(sender)
+        if queue.urgent:
+            self._urgent.setdefault(sender)
 
     def _unfit(self, transaction: Transaction, ledger: Ledger) -> Refused | None:
         """Why the transaction can't be taken whatever else waits."""
@@ -198,9 +220,12 @@ class Mempool:
                 RefusalCode.BAD_NONCE,
                 f"nonce {body.nonce} has been used, the account's next one is {queue.next_nonce}",
             )
-        if body.nonce in queue.waiting:
+        rival = queue.waiting.get(body.nonce)
+        if rival is not None and body.expiry_height >= rival.body.expiry_height:
             return Refused(
-                RefusalCode.NONCE_TAKEN, f"another transaction with nonce {body.nonce} waits"
+                RefusalCode.NONCE_TAKEN,
+                f"another transaction with nonce {body.nonce} waits, valid up to height "
+                f"{rival.body.expiry_height}; only one that expires sooner replaces it",
             )
         if body.nonce > queue.first_gap + limits.max_gap:
             return Refused(
@@ -209,31 +234,33 @@ class Mempool:
                 "the first one missing",
             )
         size_bytes, spending = len(transaction.raw), queue.spending + _spending(transaction)
+        if rival is not None:
+            spending -= _spending(rival)
         if spending > account.balance:
             return Refused(
                 RefusalCode.OVERDRAFT,
                 f"the balance is {account.balance}, {spending} are needed with what waits already",
             )
         if (
-            len(queue.waiting) >= limits.max_sender_count
-            or queue.size_bytes + size_bytes > limits.max_sender_bytes
-        ):
+            rival is None and len(queue.waiting) >= limits.max_sender_count
+        ) or queue.size_bytes + size_bytes > limits.max_sender_bytes:
             return Refused(
                 RefusalCode.SENDER_FULL,
                 "the sender has too much waiting; try again after the next block",
             )
-        if self.size >= limits.max_count or self._size_bytes + size_bytes > limits.max_size_bytes:
+        is_full = rival is None and self.size >= limits.max_count
+        if is_full or self._size_bytes + size_bytes > limits.max_size_bytes:
             return Refused(RefusalCode.FULL, "the node is busy; try again after the next block")
         return None
 
     def select(self, max_txs: int, max_bytes: int) -> tuple[Transaction, ...]:
-        """What the next block should hold: senders take turns, each in its nonce order.
+        """What the next block should hold: senders take turns, each in its nonce order, the urgent ones first.
 
         Nothing is removed.
         """
         chosen: list[Transaction] = []
         left_bytes = max_bytes
-        turn, senders = 0, list(self._ready)
+        turn, senders = 0, list({**self._urgent, **self._ready})
         while senders:
             going_on: list[bytes] = []
             for sender in senders:
@@ -280,6 +307,7 @@ class Mempool:
         del queue.waiting[transaction.body.nonce]
         queue.size_bytes -= len(transaction.raw)
         queue.spending -= _spending(transaction)
+        queue.urgent -= _is_urgent(transaction)
         self._size_bytes -= len(transaction.raw)
 
     def _settle(self, sender: bytes, ledger: Ledger) -> list[Dropped]:
@@ -296,14 +324,23 @@ class Mempool:
         while queue.first_gap in queue.waiting:
             queue.first_gap += 1
         self._ready.pop(sender, None)
+        self._urgent.pop(sender, None)
         if queue.first_gap > queue.next_nonce:
-            self._ready[sender] = None
+            self._note_ready(sender, queue)
         if not queue.waiting:
             del self._queues[sender]
         reason = (
             f"another transaction has used its nonce; the account's next one is {account.nonce}"
         )
         return [Dropped(transaction, RefusalCode.BAD_NONCE, reason) for transaction in stale]
+
+
+_URGENT = (AdmitObserver, ApproveValidator, CompleteTask, FailTask)
+"""Without these others wait: somebody to be let in, a reward in escrow."""
+
+
+def _is_urgent(transaction: Transaction) -> bool:
+    return any(isinstance(operation, _URGENT) for operation in transaction.body.operations)
 
 
 def _spending(transaction: Transaction) -> int:

@@ -20,10 +20,14 @@ from gossip.identity import NodeId
 
 
 class Store(Enum):
-    """The databases of a node. Votes stand apart, so that nothing else can damage or delay them."""
+    """The databases of a node. Votes stand apart, so that nothing else can damage or delay them.
+
+    All are synced but `POOL`: what waits there has been promised to nobody.
+    """
 
     VOTES = "votes"
     CHAIN = "chain"
+    POOL = "pool"
     PEERS = "peers"
     TASKS = "tasks"
 

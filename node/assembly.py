@@ -104,6 +104,7 @@ def _assemble(
         verifier=verifier,
         chain=stores["chain"],
         votes=stores["votes"],
+        pool=stores["pool"],
     )
 
     def admitted(node: NodeId) -> str | None:
@@ -111,7 +112,7 @@ def _assemble(
         return None if member is None else member.role.value
 
     peers = peer_service(parts, genesis, admitted, stores["peers"], nursery)
-    chain = ChainService(engine, stores["chain"], stores["votes"], peers.send_consensus)
+    chain = ChainService(engine, stores, peers.send_consensus)
     account = OwnAccount(keys.identity, chain)
     tasks = TaskService(
         chain=chain,
@@ -163,10 +164,10 @@ async def _until_told(parts: Parts, node: _Node) -> None:
 async def _stores(home: Home) -> AsyncIterator[dict[str, StagedStore]]:
     async with AsyncExitStack() as stack:
         opened = {}
-        for name in ("chain", "votes", "peers", "tasks"):
-            path = getattr(home, name)
-            disk = stack.enter_context(LevelStore(path, create=name == "peers"))
-            opened[name] = StagedStore(disk)
+        for name in ("pool", "chain", "votes", "peers", "tasks"):
+            may_be_new = name in ("pool", "peers")
+            disk = stack.enter_context(LevelStore(getattr(home, name), create=may_be_new))
+            opened[name] = StagedStore(disk, sync=name != "pool")
         yield opened
 
 

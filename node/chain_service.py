@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -68,19 +68,18 @@ class ChainService:
     def __init__(
         self,
         engine: Engine,
-        chain: StagedStore,
-        votes: StagedStore,
+        stores: Mapping[str, StagedStore],
         send: Callable[[NodeId, bytes, bool], bool],
     ) -> None:
-        """`chain` is written before `votes`.
+        """`stores` has `pool`, `chain` and `votes`; `chain` is written before `votes`.
 
         A crash between the two then leaves a block without the votes cast above it, and those have not been sent; the
         other way round would leave votes above a block that is not there.
         """
         self.engine = engine
-        stores = {Store.CHAIN: chain, Store.VOTES: votes}
+        ordered = {store: stores[store.value] for store in (Store.POOL, Store.CHAIN, Store.VOTES)}
         self._driver: CoreDriver[EngineEvent] = CoreDriver(
-            engine.handle, TimerFired, self._carry_out, stores
+            engine.handle, TimerFired, self._carry_out, ordered
         )
         self._send = send
         self._submitting: dict[Digest, list[_Waiting]] = {}

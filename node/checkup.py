@@ -160,7 +160,7 @@ def _clocks_of(peers: Sequence[PeerView]) -> Iterator[Finding]:
 
 def _stopped(home: Home) -> Iterator[Finding]:
     """What can only be looked at while no daemon has it open."""
-    for path in (home.votes, home.peers, home.tasks):
+    for path in (home.votes, home.pool, home.peers, home.tasks):
         if path.exists():
             yield _looked(f"database {path.name}", partial(_database, path))
     last_ms = 0

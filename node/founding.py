@@ -126,7 +126,7 @@ def begin_chain(home: Home, genesis: Genesis) -> None:
                 f"the database {chain.path} holds the chain of another federation; "
                 "join this one from another home: --home DIR",
             )
-    for path in (home.peers, home.tasks):
+    for path in (home.pool, home.peers, home.tasks):
         LevelStore(path, create=True).close()
     if not home.genesis.exists():
         create_file(home.genesis, genesis.to_json().encode(), PUBLIC)

@@ -98,11 +98,12 @@ class StagedStore:
     """A database plus what turns of a core have persisted since the last batch went to disk.
 
     The shell stages the writes of its turns; now and then it flushes all of them as one synced
-    batch, in a thread if it likes, and then settles. Reads see everything at all times.
+    batch, in a thread if it likes, and then settles. Reads see everything at all times. Without
+    `sync` a flush survives the end of the process, but perhaps not a power cut.
     """
 
-    def __init__(self, disk: LevelStore) -> None:
-        self._disk = disk
+    def __init__(self, disk: LevelStore, *, sync: bool = True) -> None:
+        self._disk, self._sync = disk, sync
         self._staged: dict[bytes, bytes | None] = {}
         self._flying: dict[bytes, bytes | None] = {}
 
@@ -132,13 +133,13 @@ class StagedStore:
         self._staged.update(writes)
 
     def flush(self) -> None:
-        """Put everything staged on disk, synced, as one batch. Raises `StoreError`.
+        """Put everything staged on disk as one batch, synced unless told otherwise. Raises `StoreError`.
 
         May run in a thread, one at a time; what is staged meanwhile belongs to the next batch.
         """
         assert not self._flying, "the batch before has not been settled"
         self._flying, self._staged = self._staged, {}
-        self._disk.write(self._flying.items())
+        self._disk.write(self._flying.items(), sync=self._sync)
 
     def settle(self) -> None:
         """The flush has returned: what it wrote is read from disk from now on."""

@@ -95,7 +95,7 @@ class Federation(World):
                 if kind is not None:
                     chain = self._genesis.federation_id
                     liar = KINDS[kind](node, self._voters[node], chain, self.draws)
-                stores = {Store.CHAIN: MemoryStore(), Store.VOTES: MemoryStore()}
+                stores = {store: MemoryStore() for store in (Store.CHAIN, Store.VOTES, Store.POOL)}
                 stores[Store.CHAIN].write(first_writes)
                 processes.append(
                     Process(
@@ -135,6 +135,7 @@ class Federation(World):
             verifier=self._verifier,
             chain=process.stores[Store.CHAIN],
             votes=process.stores[Store.VOTES],
+            pool=process.stores[Store.POOL],
             timing=Timing(
                 progress_ms=delays.progress_ms,
                 progress_cap_ms=delays.progress_cap_ms,

@@ -72,11 +72,15 @@ class Actor:
     node_id: NodeId
     chain: MemoryStore
     votes: MemoryStore
+    pool: MemoryStore
     timers: dict[str, int]
     engine: Engine | None = None
     muted: bool = False
     lies: bool = False
     nonce: int = 0
+
+    def store(self, name: Store) -> MemoryStore:
+        return {Store.CHAIN: self.chain, Store.VOTES: self.votes, Store.POOL: self.pool}[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,7 @@ class Story:
     def do_observer(self) -> None:
         number = len(self.actors)
         user = self.keys.signer(b"identity", number)
-        actor = Actor(number, NodeId(user.public), MemoryStore(), MemoryStore(), {})
+        actor = Actor(number, NodeId(user.public), MemoryStore(), MemoryStore(), MemoryStore(), {})
         actor.chain.write(initial_writes(self.genesis, self.keys.verifier))
         self.actors.append(actor)
         self.names[user.public] = self.names[self.keys.signer(b"voting", number).public] = (
@@ -143,6 +147,7 @@ class Story:
             verifier=self.keys.verifier,
             chain=actor.chain,
             votes=actor.votes,
+            pool=actor.pool,
         )
         self.turn(actor, Started())
         for other in self.actors:
@@ -224,7 +229,7 @@ class Story:
     def carry(self, actor: Actor, effect: Effect) -> None:
         match effect:
             case Persist():
-                (actor.votes if effect.store is Store.VOTES else actor.chain).write(effect.writes)
+                actor.store(effect.store).write(effect.writes)
             case Send():
                 self.post(actor, (effect.to,), effect.message)
             case Broadcast():

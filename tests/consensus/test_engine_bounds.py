@@ -51,6 +51,7 @@ def test_what_waits_is_sent_in_messages_that_fit_a_frame() -> None:
         verifier=keys.verifier,
         chain=store,
         votes=MemoryStore(),
+        pool=MemoryStore(),
     )
     engine.handle(1, Started())
     for user in users[:3]:

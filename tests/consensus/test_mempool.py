@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from consensus.mempool import Added, Limits, Mempool, RefusalCode, Refused
-from consensus.transactions import Transaction, Transfer, sign_transaction
+from consensus.transactions import FailTask, Transaction, Transfer, sign_transaction
 from tests.consensus.world import HashSigner, Town
 
 BOB, CAROL = HashSigner("bob"), HashSigner("carol")
@@ -54,6 +54,45 @@ def test_what_is_added_is_selected_in_nonce_order() -> None:
     assert pool.next_nonce(BOB.node_id, town.ledger) == 2
     assert pool.get(first.id) == first
     assert pool.contains(second.id)
+
+
+def test_of_two_with_one_nonce_the_one_that_expires_sooner_stays_in_whatever_order_they_come() -> (
+    None
+):
+    town = town_of(BOB)
+    sooner, later = (town.signed(BOB, PAY, expiry=expiry) for expiry in (50, 60))
+    for first, second in ((later, sooner), (sooner, later)):
+        pool = pool_of(town, max_sender_count=1)
+        assert pool.add(first, town.ledger) == Added(is_ready=True)
+        answer = pool.add(second, town.ledger)
+        if second is sooner:
+            assert answer == Added(is_ready=True, replaced=later)
+        else:
+            assert refusal(answer) is RefusalCode.NONCE_TAKEN
+        assert pool.ids() == (sooner.id,)
+        assert pool.select(10, 10**6) == (sooner,)
+        assert pool.size_bytes == len(sooner.raw)
+
+
+def test_a_replacement_may_spend_what_its_predecessor_would_have_spent() -> None:
+    town = town_of(BOB, amount=10)
+    pool = pool_of(town)
+    everything = Transfer(CAROL.node_id, 10)
+    assert isinstance(pool.add(town.signed(BOB, everything, expiry=60), town.ledger), Added)
+    assert isinstance(pool.add(town.signed(BOB, everything, expiry=50), town.ledger), Added)
+
+
+def test_who_has_something_urgent_comes_first() -> None:
+    town = town_of(BOB, CAROL)
+    pool = pool_of(town)
+    payments = [town.signed(BOB, PAY, nonce=nonce) for nonce in range(3)]
+    for payment in payments:
+        pool.add(payment, town.ledger)
+    give_back = town.signed(CAROL, FailTask(bytes(32), "late"))
+    pool.add(give_back, town.ledger)
+    assert pool.select(2, 10**6) == (give_back, payments[0])
+    assert commit(town, pool, give_back) == []
+    assert pool.select(10, 10**6) == tuple(payments)
 
 
 def test_refusals_say_why() -> None:

@@ -81,7 +81,11 @@ class Alone:
         genesis = load_genesis(home)
         assert genesis is not None
         self.keys, self.genesis = prepare(home), genesis
-        self._disks = {Store.CHAIN: LevelStore(home.chain), Store.VOTES: LevelStore(home.votes)}
+        self._disks = {
+            Store.CHAIN: LevelStore(home.chain),
+            Store.VOTES: LevelStore(home.votes),
+            Store.POOL: LevelStore(home.pool),
+        }
         self._stores = {store: StagedStore(disk) for store, disk in self._disks.items()}
         self.engine = Engine(
             genesis=genesis,
@@ -89,6 +93,7 @@ class Alone:
             verifier=Ed25519Verifier(),
             chain=self._stores[Store.CHAIN],
             votes=self._stores[Store.VOTES],
+            pool=self._stores[Store.POOL],
         )
         self.fates = Fates(self.engine.height, frozenset(), {})
         self.queries = ChainQueries(self.engine, self.fates)

@@ -13,7 +13,7 @@ from gossip.codec import Digest, encode
 from gossip.identity import Ed25519Signer
 from node.client import RefusedError
 from node.keyfile import Purpose, load_key
-from tests.node.e2e.daemons import WAIT_S, Daemon, await_agreement, command, until
+from tests.node.e2e.daemons import WAIT_S, Daemon, Fleet, await_agreement, command, until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -57,6 +57,25 @@ def test_a_transaction_is_taken_once_and_its_nonce_is_used_up(four: list[Daemon]
     other.pay(payer, 3)
     await_agreement(four)
     assert payer.balance() == balance + 3
+
+
+def test_what_waits_outlives_kill_9_and_can_be_replaced_by_its_sender(fleet: Fleet) -> None:
+    alone = fleet.new("alone").start("--found", "one")
+    signer = load_key(alone.home.identity_key, Purpose.IDENTITY)
+    nonce = alone.client.account(alone.id).nonce
+    held = _signed(alone, signer, nonce + 1, 10)
+    assert alone.client.submit(encode(held)).status == "pending"
+    alone.kill()
+    alone.start()
+    assert alone.client.transaction(held.id.hex()).status == "pending"
+    assert _refusal(alone, _signed(alone, signer, nonce + 1, 20)).code == "nonce_taken"
+    other = _signed(alone, signer, nonce + 1, 20, expiry_height=2**39)
+    alone.client.submit(encode(other))
+    told = alone.client.transaction(held.id.hex())
+    assert told.status == "rejected"
+    assert other.id.hex() in (told.reason or "")
+    alone.client.submit(encode(_signed(alone, signer, nonce, 1)))
+    assert alone.client.await_transaction(other.id.hex(), WAIT_S).status == "finalized"
 
 
 def test_more_than_there_is_can_not_be_paid(four: list[Daemon]) -> None:
