@@ -21,7 +21,8 @@ from node.chain_service import ChainService
 from node.clocks import ClockWatch
 from node.driver import now_ms
 from node.founding import check_chain
-from node.gateway.app import make_app, open_listener, serve
+from node.gateway.app import make_app, open_listener
+from node.gateway.http.listening import serve
 from node.home import ApiFile, Home
 from node.model_servers import make_router
 from node.neighbours import Neighbours

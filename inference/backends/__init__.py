@@ -3,9 +3,8 @@
 1. `servers.py` says what a server is to the rest: probe, answer, stream, embed.
 2. `openai.py` speaks OpenAI's protocol, `ollama.py` Ollama's own (its translation, a pure part, is
    `ollama_form.py`).
-3. `wire.py` is HTTP: it turns every way in which a server can misbehave into a typed failure.
+3. `wire.py` is HTTP: it turns every way in which a server can misbehave into a typed failure;
+   `connections.py` carries the bytes.
 4. `stream.py` follows one streamed answer to its end.
 5. `router.py` is what callers use: it knows how the servers stand, chooses, tries again, fails over.
-
-httpcore2 is imported when the first request is made: a node without model servers never loads it.
 """

@@ -64,4 +64,4 @@ class ChunkStream:
                 raise Garbled(f"its stream holds {error}") from error
 
     async def aclose(self) -> None:
-        await self._reply.aclose()
+        self._reply.close()

@@ -8,6 +8,8 @@ import trio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from node.gateway.http.exchange import Exchange
+
 
 class Listener:
     """The caller, to whom a stream can be sent."""
@@ -43,12 +45,24 @@ class Answering(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request of ASGI."""
+        exchange = scope.get("extensions", {}).get("bizra.exchange")
+        if isinstance(exchange, Exchange):
+            with trio.CancelScope() as stopped:
+                exchange.stop_when_gone(stopped)
+                try:
+                    await self._respond(scope, receive, send)
+                finally:
+                    exchange.go_on_when_gone()
+            return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
-            response = await self._work(Listener(send))
-            if response is not None:
-                await response(scope, receive, send)
+            await self._respond(scope, receive, send)
             nursery.cancel_scope.cancel()
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._work(Listener(send))
+        if response is not None:
+            await response(scope, receive, send)
 
 
 async def _until_gone(receive: Receive, scope: trio.CancelScope) -> None:

@@ -1,15 +1,10 @@
-"""The gateway as one ASGI application, and the server that carries it."""
+"""The gateway as one ASGI application, and the socket on which it is served."""
 
 from __future__ import annotations
 
 import errno
-import logging
 import socket
-from collections.abc import Awaitable, Callable
 
-import trio
-from hypercorn.config import Config as ServerConfig
-from hypercorn.trio import serve as serve_asgi
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
@@ -30,8 +25,6 @@ from node.gateway.reads import Reads
 from node.gateway.writes import Writes
 
 _BACKLOG = 256
-_IDLE_S = 60
-_FAREWELL_S = 1.0
 
 
 class ApiAddressError(NodeError):
@@ -121,16 +114,3 @@ def open_listener(api: ApiAddress) -> socket.socket:
             "choose another address with --api HOST:PORT"
         ) from None
     return listener
-
-
-async def serve(
-    app: ASGIApp, listener: socket.socket, shutdown: Callable[[], Awaitable[None]] | None = None
-) -> None:
-    """Serve until cancelled, or until `shutdown` returns; takes the listener over."""
-    config = ServerConfig()
-    config.bind = [f"fd://{listener.detach()}"]
-    config.errorlog = logging.getLogger("bizra.gateway")
-    config.include_server_header = False
-    config.keep_alive_timeout = _IDLE_S
-    config.graceful_timeout = _FAREWELL_S
-    await serve_asgi(app, config, shutdown_trigger=shutdown or trio.sleep_forever)  # type: ignore[arg-type]

@@ -32,8 +32,9 @@ from inference.backends.router import ModelRouter
 from inference.kinds import kind_of
 from node.config import ApiAddress
 from node.founding import load_genesis, prepare
-from node.gateway.app import make_app, open_listener, serve
+from node.gateway.app import make_app, open_listener
 from node.gateway.facade import Named, Problem, TaskRequest
+from node.gateway.http.listening import serve
 from node.gateway.views import (
     AccountView,
     AdmissionView,

@@ -19,6 +19,7 @@ from node.demo.cluster import Cluster
 
 CALLERS: Final = (1, 16, 64)
 _WARM_UP_S: Final = 1.0
+_IDLE_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class DoorReport:
 
     name: str
     idle_mb: float
+    idle_cpu_ms_per_s: float
+    """What it spends while nobody asks; taken off the cost of requests."""
     runs: tuple[DoorFigures, ...]
 
 
@@ -81,11 +84,12 @@ def _one_door(
     idle_mb = door.resident_mb()
     for stream in (False, True):
         trio.run(_asked, door.url, stream, 4, _WARM_UP_S)
+    idle_share = _idle_share(door)
     runs = []
     for count, bare in direct.items():
         say(f"{name}: {count} callers")
-        plain, plain_s = _costed(door, count, seconds, stream=False)
-        streamed, stream_s = _costed(door, count, seconds, stream=True)
+        plain, plain_s = _costed(door, count, seconds, idle_share, stream=False)
+        streamed, stream_s = _costed(door, count, seconds, idle_share, stream=True)
         runs.append(
             DoorFigures(
                 callers=count,
@@ -98,18 +102,24 @@ def _one_door(
                 requests_per_s=round(plain.requests / seconds, 1),
             )
         )
-    return DoorReport(name, round(idle_mb, 1), tuple(runs))
+    return DoorReport(name, round(idle_mb, 1), round(1000 * idle_share, 1), tuple(runs))
 
 
-def _costed(door: doors.Door, callers: int, seconds: float, *, stream: bool) -> tuple[Timed, float]:
-    """What the callers saw, and the CPU seconds that the door spent on them.
+def _idle_share(door: doors.Door) -> float:
+    """CPU seconds a second while nobody asks."""
+    before, began = door.cpu_seconds(), time.monotonic()
+    time.sleep(_IDLE_S)
+    return (door.cpu_seconds() - before) / (time.monotonic() - began)
 
-    What the door spends while nobody asks is not taken off.
-    """
-    time.sleep(0.1)
-    before = door.cpu_seconds()
+
+def _costed(
+    door: doors.Door, callers: int, seconds: float, idle_share: float, *, stream: bool
+) -> tuple[Timed, float]:
+    """What the callers saw, and the CPU seconds that the door spent on them."""
+    before, began = door.cpu_seconds(), time.monotonic()
     timed = trio.run(_asked, door.url, stream, callers, seconds)
-    return timed, door.cpu_seconds() - before
+    spent = door.cpu_seconds() - before
+    return timed, max(0.0, spent - idle_share * (time.monotonic() - began))
 
 
 def as_json(reports: Sequence[DoorReport]) -> dict[str, Any]:

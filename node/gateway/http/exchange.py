@@ -1,0 +1,216 @@
+"""One request and its answer: what ASGI calls `scope`, `receive` and `send`.
+
+The connection puts in what it reads; the application takes it out at its own pace, and the
+connection reads no more while much is waiting. An answer's head waits for the first piece of its
+body, so that a short answer is one write.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import trio
+
+Message = MutableMapping[str, Any]
+Headers = list[tuple[bytes, bytes]]
+
+_REASONS: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+_BODILESS: Final = frozenset({204, 304})
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_BODY_PAUSE_S: Final = 60.0
+"""A caller that sends nothing of an announced body for so long counts as gone."""
+_LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+class Exchange:
+    """`write` sends bytes and raises `trio.BrokenResourceError` when nobody is there to read them.
+
+    `on_taken` is called when the application has taken a piece of the body.
+    """
+
+    __slots__ = (
+        "_body",
+        "_expects_continue",
+        "_head",
+        "_is_chunked",
+        "_is_complete",
+        "_is_told",
+        "_more",
+        "_on_taken",
+        "_stopped",
+        "_write",
+        "headers",
+        "is_answered",
+        "is_begun",
+        "is_gone",
+        "keeps_alive",
+        "method",
+        "target",
+        "version",
+    )
+
+    def __init__(
+        self, write: Callable[[bytes], Awaitable[None]], on_taken: Callable[[int], None]
+    ) -> None:
+        self._write, self._on_taken = write, on_taken
+        self.method, self.target, self.version = "", b"", "1.1"
+        self.headers: Headers = []
+        self.keeps_alive = True
+        self.is_begun = False
+        """Whether a part of the answer has left."""
+        self.is_answered = False
+        self.is_gone = False
+        """Whether the caller hung up."""
+        self._body: deque[bytes] = deque()
+        self._is_complete = False
+        self._is_told = False
+        """Whether the application knows that the body is complete."""
+        self._more: trio.Event | None = None
+        self._stopped: trio.CancelScope | None = None
+        self._head: bytes | None = None
+        self._is_chunked = False
+        self._expects_continue = False
+
+    # What the connection puts in
+
+    def begin(self, method: str, version: str, *, keeps_alive: bool) -> None:
+        """The head is there."""
+        self.method, self.version, self.keeps_alive = method, version, keeps_alive
+        self._expects_continue = any(
+            name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers
+        )
+
+    def feed(self, part: bytes) -> None:
+        """A piece of the body."""
+        self._body.append(part)
+        self._wake()
+
+    def complete(self) -> None:
+        """The body's end."""
+        self._is_complete = True
+        self._wake()
+
+    def gone(self) -> None:
+        """The caller hung up."""
+        self.is_gone = True
+        if self._stopped is not None:
+            self._stopped.cancel()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._more is not None:
+            self._more.set()
+            self._more = None
+
+    # What the application sees
+
+    def stop_when_gone(self, scope: trio.CancelScope) -> None:
+        """Cancel this scope as soon as the caller hangs up; cheaper than a task that waits for it."""
+        self._stopped = scope
+        if self.is_gone:
+            scope.cancel()
+
+    def go_on_when_gone(self) -> None:
+        """Take `stop_when_gone` back."""
+        self._stopped = None
+
+    async def receive(self) -> Message:
+        """ASGI's: the next piece of the body, or that the caller hung up."""
+        if self._expects_continue and not self.is_begun:
+            self._expects_continue = False
+            if not self._body and not self._is_complete:
+                await self._write(_CONTINUE)
+        pause_s = math.inf if self._is_told else _BODY_PAUSE_S
+        with trio.move_on_after(pause_s) as scope:
+            while not (self._body or self.is_gone or (self._is_complete and not self._is_told)):
+                self._more = self._more or trio.Event()
+                await self._more.wait()
+        if scope.cancelled_caught or not (self._body or (self._is_complete and not self._is_told)):
+            return {"type": "http.disconnect"}
+        self._is_told = self._is_complete
+        return {"type": "http.request", "body": self._take(), "more_body": not self._is_told}
+
+    def _take(self) -> bytes:
+        """All of the body that waits."""
+        part = self._body.popleft() if len(self._body) == 1 else b"".join(self._body)
+        self._body.clear()
+        self._on_taken(len(part))
+        return part
+
+    def forget_body(self) -> bool:
+        """Throw away what waits of the body; whether it was all."""
+        if self._body:
+            self._take()
+        return self._is_complete
+
+    async def send(self, message: Message) -> None:
+        """ASGI's: a piece of the answer. Nothing happens once the caller hung up."""
+        if message["type"] == "http.response.start":
+            assert self._head is None
+            assert not self.is_begun
+            self._head = self._answer_head(message["status"], message.get("headers", ()))
+            return
+        assert message["type"] == "http.response.body"
+        assert not self.is_answered
+        part, is_last = message.get("body", b""), not message.get("more_body", False)
+        if not self.is_gone:
+            data = self._framed(part, is_last=is_last)
+            if data:
+                self.is_begun = True
+                try:
+                    await self._write(data)
+                except trio.BrokenResourceError:
+                    self.gone()
+        self.is_answered = is_last
+
+    async def fail(self) -> None:
+        """The application failed before it said anything."""
+        self._head = None
+        told = b"the node made a mistake; its log says more. Please report it"
+        length = str(len(told)).encode()
+        headers = [(b"content-type", b"text/plain"), (b"content-length", length)]
+        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+        await self.send({"type": "http.response.body", "body": told})
+
+    def _answer_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        lines = [_REASONS.get(status) or f"HTTP/1.1 {status} \r\n".encode()]
+        has_length = False
+        for name, value in headers:
+            lower = name.lower()
+            if lower == b"connection":
+                self.keeps_alive = self.keeps_alive and value.lower() != b"close"
+                continue
+            if lower == b"transfer-encoding":
+                continue
+            has_length = has_length or lower == b"content-length"
+            lines.append(b"%b: %b\r\n" % (lower, value))
+        if not has_length and status not in _BODILESS and self.method != "HEAD":
+            if self.version == "1.1":
+                self._is_chunked = True
+                lines.append(b"transfer-encoding: chunked\r\n")
+            else:
+                self.keeps_alive = False
+        if not self.keeps_alive:
+            lines.append(b"connection: close\r\n")
+        elif self.version == "1.0":
+            lines.append(b"connection: keep-alive\r\n")
+        lines.append(b"\r\n")
+        return b"".join(lines)
+
+    def _framed(self, part: bytes, *, is_last: bool) -> bytes:
+        head, self._head = self._head, None
+        if head is None:
+            assert self.is_begun
+            head = b""
+        if self.method == "HEAD":
+            part = b""
+        if not self._is_chunked:
+            return head + part if head else part
+        framed = b"%x\r\n%b\r\n" % (len(part), part) if part else b""
+        return head + framed + (_LAST_CHUNK if is_last else b"")
