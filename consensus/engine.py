@@ -7,7 +7,6 @@ only fetches and executes. The daemon and the simulator drive this one object an
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -227,15 +226,19 @@ class Engine:
         return out
 
     def _settle(self, out: list[Effect], effects: list[Effect]) -> None:
-        """Move effects to `out`, executing what was decided on the way."""
-        queue = deque(effects)
-        while queue:
-            effect = queue.popleft()
+        """Move effects to `out`, then execute what was decided.
+
+        In this order: executing makes the replica vote at the next height. Carried out before what is left of this one,
+        those votes would be written over by older ones, and a restart would not be bound by them.
+        """
+        decided: list[Decided] = []
+        for effect in effects:
             if isinstance(effect, Notify) and isinstance(effect.what, Decided):
-                decided = effect.what
-                queue.extendleft(reversed(self._execute(decided.block, decided.certificate, None)))
+                decided.append(effect.what)
             else:
                 out.append(effect)
+        for one in decided:
+            self._settle(out, self._execute(one.block, one.certificate, None))
 
     def _go_on(self, out: list[Effect]) -> None:
         """After every event: propose if it is this node's turn, and let the leader's clock run while work waits."""

@@ -39,6 +39,15 @@ from simulations.adversaries import (
     forged,
 )
 from simulations.scenario import ActorKind
+from simulations.schemes import (
+    Alarmist,
+    Censor,
+    Impersonator,
+    StateLiar,
+    TwoFaced,
+    Usurper,
+    Weaver,
+)
 
 
 class Forger(Liar):
@@ -153,5 +162,12 @@ KINDS: dict[ActorKind, type[Liar]] = {
     "divider": Divider,
     "lying_server": LyingServer,
     "withholder": Withholder,
+    "weaver": Weaver,
+    "impersonator": Impersonator,
+    "censor": Censor,
+    "usurper": Usurper,
+    "state_liar": StateLiar,
+    "alarmist": Alarmist,
+    "two_faced": TwoFaced,
     "twin": Liar,
 }

@@ -13,10 +13,10 @@ from time import perf_counter
 import click
 import msgspec
 
+from simulations.cli_mutants import mutants_command
 from simulations.expand import expand
 from simulations.explore import Run, Summary, commit, explore
 from simulations.federation import run
-from simulations.mutants import MUTANTS, hunt_seeds
 from simulations.scenario import Scenario
 from simulations.scenario_file import ScenarioError, dump, load
 from simulations.trace import Trace
@@ -149,39 +149,4 @@ def explore_command(seeds: int, first: int, jobs: int, *, as_json: bool) -> None
         sys.exit(1)
 
 
-@main.command("mutants")
-@click.option("--seeds", type=click.IntRange(1), default=100, show_default=True, help="For each.")
-@click.option("--only", help="The name of one mutant.")
-@click.option("--first-only", is_flag=True, help="Stop at the first detection of each.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
-def mutants_command(seeds: int, only: str | None, *, first_only: bool, as_json: bool) -> None:
-    """Break the protocol on purpose, one way at a time, and count in how many seeds it is noticed."""
-    names = [mutant.name for mutant in MUTANTS]
-    if only is not None and only not in names:
-        raise click.UsageError(f"no mutant {only}; there are {', '.join(names)}")
-    rows = []
-    for mutant in MUTANTS:
-        if only not in (None, mutant.name):
-            continue
-        found = hunt_seeds(mutant, range(seeds), stop_at_first=first_only)
-        rows.append(
-            {
-                "name": mutant.name,
-                "detected": found.detections > 0,
-                "detection_rate": round(found.detections / found.tried, 4),
-                "seeds_to_detection": found.first,
-                "how": found.how,
-            }
-        )
-        if not as_json:
-            click.echo(
-                f"{mutant.name:<22} {found.detections:>4} of {found.tried:<5}"
-                f" first {found.first or '-':<5} {found.how[:70]}"
-            )
-    alarms = explore(range(seeds), 1).violations
-    if as_json:
-        click.echo(json.dumps({"mutants": rows, "false_alarms": alarms}))
-    else:
-        click.echo(f"the sound protocol: {len(alarms)} alarms in {seeds} seeds")
-    if alarms or not all(row["detected"] for row in rows):
-        sys.exit(1)
+main.add_command(mutants_command)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import get_args
 
 from consensus.quorum import admission_powers
+from simulations.campaigns import CAMPAIGNS, Campaign
 from simulations.draws import Draws
 from simulations.scenario import Actor, ActorKind, Clients, Delays, Scenario
 from simulations.setting import Crash, Fault, Network, Partition, Pause
 
 _SIZES = (1, 2, 3, 4, 4, 4, 4, 4, 5, 6, 7, 7, 8, 10)
 _LEAST_TOLERANT = 4
-_DIVISIBLE = (4, 5, 6)
-"""Sizes at which a leader and one more are missed by any quorum."""
 
 
 def expand(seed: int) -> Scenario:
@@ -27,9 +26,11 @@ def expand(seed: int) -> Scenario:
     if joiners and draws.below(2, "parted growth") == 0:
         apart = (draws.below(nodes, "apart"),)
         faults = (*faults, Partition(at_ms=joiners[0], until_ms=heal_ms - 500, side=apart))
-    if size in _DIVISIBLE and draws.below(6, "divided") == 0:
-        weights, joiners, nodes = (1,) * size, (), size
-        actors, faults = _divided(draws, heal_ms)
+    plan = _campaign(draws, heal_ms)
+    if plan is not None:
+        size = nodes = plan.sizes[draws.below(len(plan.sizes), "campaign size")]
+        weights, joiners = (1,) * size, ()
+        actors, faults = plan.actors, plan.faults
     return Scenario(
         name=f"seed {seed}",
         why="expanded from a seed",
@@ -38,20 +39,31 @@ def expand(seed: int) -> Scenario:
         joiners=joiners,
         signatures="ed25519" if draws.below(16, "signatures") == 0 else "keyed_hash",
         max_block_txs=(1, 5, 50)[draws.below(3, "block")],
-        clients=Clients(
-            transactions=draws.between(3, 15, "transactions"),
-            interval_ms=draws.between(20, 400, "interval"),
-            burst=draws.between(1, 3, "burst"),
-            only=(draws.below(size, "asker"),) if draws.below(4, "askers") == 0 else (),
-        ),
-        delays=_delays(draws),
-        network=_network(draws),
+        clients=(plan and plan.clients) or _clients(draws, size),
+        delays=(plan and plan.delays) or _delays(draws),
+        network=(plan and plan.network) or _network(draws),
         skews_ms=tuple(draws.between(-1_500, 1_500, "skew", node) for node in range(nodes))
-        if draws.below(3, "skewed") == 0
+        if draws.below(3, "skewed") == 0 and (plan is None or plan.delays is None)
         else (),
         actors=actors,
         faults=faults,
         heal_ms=heal_ms,
+    )
+
+
+def _campaign(draws: Draws, heal_ms: int) -> Campaign | None:
+    """A scripted attack, for a quarter of the seeds."""
+    if draws.below(4, "campaign"):
+        return None
+    return CAMPAIGNS[draws.below(len(CAMPAIGNS), "which campaign")](draws, heal_ms)
+
+
+def _clients(draws: Draws, size: int) -> Clients:
+    return Clients(
+        transactions=draws.between(3, 15, "transactions"),
+        interval_ms=draws.between(20, 400, "interval"),
+        burst=draws.between(1, 3, "burst"),
+        only=(draws.below(size, "asker"),) if draws.below(4, "askers") == 0 else (),
     )
 
 
@@ -146,14 +158,6 @@ def _crash(draws: Draws, node: int, begin: int, length: int, place: int) -> Cras
     if draws.below(2, "short", place):
         down = min(down, draws.between(5, 80, "fault-down", place))
     return Crash(node=node, at_ms=begin, down_ms=down, in_turn=in_turn)
-
-
-def _divided(draws: Draws, heal_ms: int) -> tuple[tuple[Actor, ...], tuple[Fault, ...]]:
-    """The first leader divides, and the one node that it lets commit can't tell anybody for a while."""
-    begin = draws.between(0, 400, "divided-begin")
-    end = draws.between(begin + 1_000, heal_ms, "divided-end")
-    unheard = Partition(at_ms=begin, until_ms=end, side=(1,), direction="out")
-    return (Actor(node=0, kind="divider"),), (unheard,)
 
 
 def _partition(draws: Draws, nodes: int, begin: int, end: int, place: int) -> Partition:

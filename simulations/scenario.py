@@ -24,6 +24,13 @@ ActorKind = Literal[
     "divider",
     "lying_server",
     "withholder",
+    "weaver",
+    "impersonator",
+    "censor",
+    "usurper",
+    "state_liar",
+    "alarmist",
+    "two_faced",
     "twin",
 ]
 
