@@ -14,7 +14,7 @@ from consensus.blocks import Block
 from consensus.certificates import Certificate, StateCertificate, StateStatement
 from consensus.chain import ChainReader, Execution, block_writes, genesis_writes
 from consensus.event_log import block_events, event_write
-from consensus.finality import Finality
+from consensus.finality import STATE_TIMER, Finality
 from consensus.genesis import Genesis
 from consensus.ledger import BlockResult, Ledger
 from consensus.mempool import Added, Dropped, Mempool, RefusalCode, Refused
@@ -223,6 +223,7 @@ class Engine:
             case _:
                 assert_never(event)
         self._go_on(out)
+        self._finality.hand_over(out)
         return out
 
     def _settle(self, out: list[Effect], effects: list[Effect]) -> None:
@@ -465,6 +466,8 @@ class Engine:
             return self.replica.on_progress_timeout(self._now_ms)
         if name == SYNC_TIMER:
             return self._sync.on_timeout(self.height)
+        if name == STATE_TIMER:
+            return self._finality.on_timer()
         assert name == BEAT_TIMER
         return [*self._on_beat(), SetTimer(BEAT_TIMER, self._timing.status_ms)]
 

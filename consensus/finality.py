@@ -3,6 +3,10 @@
 After executing a block every validator signs a statement of its outcome. A quorum of equal statements is a STATE
 certificate: receipts, light clients and newcomers rely on it. A replica whose own result differs from the certified one
 has a damaged state or a bug and must stop.
+
+Nobody waits for STATE votes to decide the next block, so they leave with the next proposal or vote of their node, or
+after a moment if none comes: a message less for each block. A certificate costs no sync: what a crash loses of it, the
+others repeat.
 """
 
 from __future__ import annotations
@@ -17,13 +21,26 @@ from consensus.certificates import (
     is_endorsed,
 )
 from consensus.chain import ChainReader, certified_height_write, state_certificate_write
-from consensus.messages import Certified, StateVote
+from consensus.messages import Certified, Proposal, StateVote, Vote
 from consensus.quorum import ValidatorSet
 from consensus.tally import Tally
 from gossip.codec import Digest, digest, encode
-from gossip.effects import Broadcast, Effect, Notify, Persist, Rejected, Send, Store
+from gossip.effects import (
+    Broadcast,
+    CancelTimer,
+    Effect,
+    Notify,
+    Persist,
+    Rejected,
+    Send,
+    SetTimer,
+    Store,
+)
 from gossip.identity import NodeId, Signer, Verifier
 
+STATE_TIMER = "state"
+_HELD_MS = 10
+_MAX_HELD = 16
 _EARLY_HEIGHTS = 2
 _ANSWERS = 16
 
@@ -48,6 +65,7 @@ class _Open:
     """An executed height without a certificate."""
 
     own: StateStatement
+    own_vote: StateVote | None
     members: ValidatorSet
     tally: Tally
     statements: dict[Digest, StateStatement]
@@ -62,6 +80,8 @@ class Finality:
         self._chain, self._signer, self._verifier, self._reader = chain, signer, verifier, reader
         self._open: dict[int, _Open] = {}
         self._early: dict[tuple[NodeId, int], StateVote] = {}
+        self._held: list[Broadcast] = []
+        self._timer_runs = False
         self._executed = reader.height()
         self._certified = reader.certified_height()
         for height in range(self._certified + 1, self._executed + 1):
@@ -88,16 +108,16 @@ class Finality:
             self._begin(execution.statement, start.members)
 
     def _begin(self, statement: StateStatement, members: ValidatorSet) -> _Open:
-        opened = self._open[statement.height] = _Open(statement, members, Tally(members), {})
+        vote = None
         if members.member(self._signer.public) is not None:
-            vote = self._own_vote(statement)
+            vote = StateVote(statement, endorse(self._signer, self._chain, statement))
+        opened = _Open(statement, vote, members, Tally(members), {})
+        self._open[statement.height] = opened
+        if vote is not None:
             opened.tally.add(
                 self._signer.public, self._name(opened, statement), vote.endorsement.signature
             )
         return opened
-
-    def _own_vote(self, statement: StateStatement) -> StateVote:
-        return StateVote(statement, endorse(self._signer, self._chain, statement))
 
     @staticmethod
     def _name(opened: _Open, statement: StateStatement) -> Digest:
@@ -111,23 +131,44 @@ class Finality:
         """A block was executed by the set `members`; sign it, or take the certificate that came with it."""
         self._executed = statement.height
         opened = self._begin(statement, members)
-        out: list[Effect] = []
-        if members.member(self._signer.public) is not None:
+        if known is not None and self._is_about(known, statement, members):
+            return self._close(opened, known)
+        if opened.own_vote is not None:
             others = tuple(
                 NodeId(one.node)
                 for one in members.validators
                 if one.voting_key != self._signer.public
             )
             if others:
-                out.append(Broadcast(others, self._own_vote(statement)))
-        if known is not None and self._is_about(known, statement, members):
-            out += self._close(opened, known)
-            return out
-        out += self._check(opened)
+                self._held.append(Broadcast(others, opened.own_vote))
+        out = self._check(opened)
         early = [key for key in self._early if key[1] <= statement.height]
         for key in early:
             out += self.on_vote(key[0], self._early.pop(key))
         return out
+
+    def hand_over(self, out: list[Effect]) -> None:
+        """Put the own votes behind what leaves anyway; if nothing does, have them leave soon."""
+        if not self._held:
+            return
+        goes_along = any(
+            isinstance(one, Broadcast) and isinstance(one.message, Proposal | Vote) for one in out
+        )
+        if goes_along or len(self._held) > _MAX_HELD:
+            out += self._held
+            self._held = []
+            if self._timer_runs:
+                self._timer_runs = False
+                out.append(CancelTimer(STATE_TIMER))
+        elif not self._timer_runs:
+            self._timer_runs = True
+            out.append(SetTimer(STATE_TIMER, _HELD_MS))
+
+    def on_timer(self) -> list[Effect]:
+        """Nothing took the own votes along."""
+        self._timer_runs = False
+        held, self._held = self._held, []
+        return [*held]
 
     def _is_about(
         self, known: StateCertificate, statement: StateStatement, members: ValidatorSet
@@ -173,8 +214,8 @@ class Finality:
                 known = self._reader.state_certificate(height)
                 if known is not None:
                     out.append(Send(peer, Certified(known)))
-            elif opened.members.member(self._signer.public) is not None:
-                out.append(Send(peer, self._own_vote(opened.own)))
+            elif opened.own_vote is not None:
+                out.append(Send(peer, opened.own_vote))
         return out
 
     def _check(self, opened: _Open) -> list[Effect]:
@@ -192,7 +233,7 @@ class Finality:
             self._certified += 1
         writes = (state_certificate_write(certificate), certified_height_write(self._certified))
         return [
-            Persist(Store.CHAIN, writes),
+            Persist(Store.CHAIN, writes, lazy=True),
             Notify(StateCertified(certificate)),
         ]
 

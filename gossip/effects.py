@@ -3,8 +3,8 @@
 A core is `handle(now_ms, event) -> list[Effect]`. It never does any of this itself. The shell carries effects out in
 the order of the list, and these are its duties:
 
-1. Nothing is sent before the `Persist` in front of it is on disk. A shell may gather several turns, write all their
-   `Persist`s at once, and then send.
+1. Nothing is sent before the `Persist` in front of it is on disk, unless that is lazy. A shell may gather several
+   turns, write all their `Persist`s at once, and then send.
 2. A failed write ends the process: what was promised can't be taken back.
 3. A timer fires once, as an event with its name, unless it is set again or cancelled before.
 """
@@ -38,10 +38,15 @@ Write = tuple[bytes, bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class Persist:
-    """One atomic, synced batch of writes to one database."""
+    """One atomic, synced batch of writes to one database.
+
+    A lazy one costs no sync of its own: it goes to disk with the next batch, and is lost if the process ends before.
+    Only for what can be had again from others.
+    """
 
     store: Store
     writes: tuple[Write, ...]
+    lazy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,11 @@
 """Drives one pure core: events in, one synced write for all that was promised, then the other effects.
 
 All events that wait are handled in one round. After each event the core sees its own writes and timers; what a round
-wants on disk is written in one batch per database, in a thread, so that the loop goes on; only then is anything sent or
-told. A failed write ends the daemon: what was promised can't be taken back.
+wants on disk is written in one batch per database; only then is anything sent or told. A failed write ends the daemon:
+what was promised can't be taken back.
+
+While the disk is quick, small batches are written on the spot: handing them to a thread and back costs more than they
+take. Large ones, and all as soon as the disk gets slow, are written in a thread, so that the loop goes on.
 """
 
 from __future__ import annotations
@@ -21,6 +24,9 @@ from node.store import StagedStore
 Event = TypeVar("Event")
 
 _ROUND_EVENTS = 512
+_QUICK_S = 0.002
+_SMALL_WRITES = 128
+_NEWEST_SHARE = 0.2
 
 
 class CoreDriver(Generic[Event]):
@@ -41,6 +47,8 @@ class CoreDriver(Generic[Event]):
         self._queue: deque[Event | trio.Event] = deque()
         self._wake = trio.Event()
         self._deadlines: dict[str, float] = {}
+        self._write_s = 0.0
+        """How long a batch takes, a moving average."""
         self.syncs = 0
 
     @property
@@ -107,7 +115,8 @@ class CoreDriver(Generic[Event]):
         match effect:
             case Persist():
                 self._stores[effect.store].stage(effect.writes)
-                touched.add(effect.store)
+                if not effect.lazy:
+                    touched.add(effect.store)
             case SetTimer():
                 self._deadlines[effect.name] = trio.current_time() + effect.delay_ms / 1000
             case CancelTimer():
@@ -120,14 +129,18 @@ class CoreDriver(Generic[Event]):
         if not stores:
             return
         self.syncs += len(stores)
-        await trio.to_thread.run_sync(_flush, stores)
+        if self._write_s < _QUICK_S and sum(one.staged for one in stores) <= _SMALL_WRITES:
+            self._flush(stores)
+        else:
+            await trio.to_thread.run_sync(self._flush, stores)
         for store in stores:
             store.settle()
 
-
-def _flush(stores: list[StagedStore]) -> None:
-    for store in stores:
-        store.flush()
+    def _flush(self, stores: list[StagedStore]) -> None:
+        began = time.perf_counter()
+        for store in stores:
+            store.flush()
+        self._write_s += _NEWEST_SHARE * (time.perf_counter() - began - self._write_s)
 
 
 def now_ms() -> int:

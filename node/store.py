@@ -132,6 +132,11 @@ class StagedStore:
         """Make writes visible to reads; later ones replace earlier ones."""
         self._staged.update(writes)
 
+    @property
+    def staged(self) -> int:
+        """How many keys the next batch writes."""
+        return len(self._staged)
+
     def flush(self) -> None:
         """Put everything staged on disk as one batch, synced unless told otherwise. Raises `StoreError`.
 

@@ -89,6 +89,8 @@ class Process:
 
     def die(self) -> None:
         """Memory is gone, the disk stays."""
+        for store in self.stores.values():
+            store.power_off()
         self.core = None
         self.timers = {}
         self.dies_in_turn = None

@@ -336,7 +336,7 @@ class World:
                 case Send():
                     self._send(process, (effect.to,), effect.message)
                 case Persist():
-                    process.stores[effect.store].write(effect.writes)
+                    process.stores[effect.store].write(effect.writes, lazy=effect.lazy)
                 case SetTimer():
                     token = self._counter
                     process.timers[effect.name] = token

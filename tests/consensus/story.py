@@ -158,6 +158,8 @@ class Story:
     def do_crash(self, number: str) -> None:
         actor = self.actors[int(number)]
         actor.engine, actor.timers = None, {}
+        for disk in (actor.chain, actor.votes, actor.pool):
+            disk.power_off()
         self.letters = [one for one in self.letters if one.target != actor.number]
 
     def do_submit(self, number: str, to: str = "0") -> None:
@@ -229,7 +231,7 @@ class Story:
     def carry(self, actor: Actor, effect: Effect) -> None:
         match effect:
             case Persist():
-                actor.store(effect.store).write(effect.writes)
+                actor.store(effect.store).write(effect.writes, lazy=effect.lazy)
             case Send():
                 self.post(actor, (effect.to,), effect.message)
             case Broadcast():
