@@ -43,15 +43,15 @@ class PoolLog:
         return _batch(writes)
 
     def forget(self, transaction_ids: Iterable[bytes]) -> list[Persist]:
-        """Take out what is in a block, or never will be."""
+        """Take out what is in a block, or never will be; what comes back after a crash is refused then."""
         gone = [name for name in transaction_ids if name in self._kept]
         self._kept.difference_update(gone)
-        return _batch([(_KEY + name, None) for name in gone])
+        return _batch([(_KEY + name, None) for name in gone], lazy=True)
 
     def retain(self, transaction_ids: Iterable[bytes]) -> list[Persist]:
         """Take out everything else."""
         return self.forget(sorted(self._kept.difference(transaction_ids)))
 
 
-def _batch(writes: list[Write]) -> list[Persist]:
-    return [Persist(Store.POOL, tuple(writes))] if writes else []
+def _batch(writes: list[Write], *, lazy: bool = False) -> list[Persist]:
+    return [Persist(Store.POOL, tuple(writes), lazy)] if writes else []

@@ -43,7 +43,7 @@ class Node:
         told: list[object] = []
         for effect in effects:
             if isinstance(effect, Persist):
-                self.stores[effect.store].write(effect.writes)
+                self.stores[effect.store].write(effect.writes, lazy=effect.lazy)
             if isinstance(effect, Notify):
                 told.append(effect.what)
                 if isinstance(effect.what, BlockExecuted):
