@@ -1,4 +1,4 @@
-"""The door for OpenAI's clients: `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/v1/models`.
+"""The door for OpenAI's clients: chat, completions, responses, embeddings and models under `/v1`.
 
 The head of a stream is held back until the first token is there, so that a server that fails before
 it is replaced unseen. After it, a failure is an event of its own: a broken stream never ends as if
@@ -25,11 +25,14 @@ from inference.backends.router import ListedModel, ModelRouter, Routed, RoutedSt
 from inference.chat import AUTO, Call, CallKind, JsonObject
 from inference.failures import Failure
 from inference.sse import DONE, event
+from node.driver import now_ms
 from node.gateway.answering import Answering, Listener
 from node.gateway.facade import Problem
 from node.gateway.fields import MAX_TASK_BODY_BYTES, read_body
 from node.gateway.openai_form import OpenAiError, error_of, explanation, read_call
 from node.gateway.reads import json_response
+from node.gateway.responses import Responses
+from node.gateway.responses_form import read_response_call
 
 _ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -41,12 +44,14 @@ class OpenAiDoor:
 
     def __init__(self, router: ModelRouter) -> None:
         self._router = router
+        self._responses = Responses(router, lambda: now_ms() // 1000)
 
     def routes(self) -> list[Route]:
         """What is served under /v1."""
         posts: dict[str, Endpoint] = {
             "/v1/chat/completions": partial(self._generate, CallKind.CHAT),
             "/v1/completions": partial(self._generate, CallKind.TEXT),
+            "/v1/responses": self._respond,
             "/v1/embeddings": self._embed,
         }
         return [
@@ -62,12 +67,18 @@ class OpenAiDoor:
         work = self._stream if call.body.get("stream") else self._whole
         return Answering(_telling(partial(work, call, explain=explain)))
 
+    async def _respond(self, request: Request) -> Response:
+        call, asked = read_response_call(await read_body(request, MAX_TASK_BODY_BYTES))
+        explain = request.headers.get("x-bizra-explain") == "1"
+        work = self._responses.stream if asked.get("stream") else self._responses.whole
+        return Answering(_telling(partial(work, call, asked, explain=explain)))
+
     async def _whole(self, call: Call, _listener: Listener, *, explain: bool) -> Response:
         routed = await self._router.complete(call)
         answer = routed.answer
         if explain:
             answer = {**answer, "bizra": explanation(routed.decision)}
-        return _with_server(json_response(answer), routed.server)
+        return json_response(answer, headers={"x-bizra-backend": routed.server})
 
     async def _stream(self, call: Call, listener: Listener, *, explain: bool) -> None:
         routed = await self._router.open_stream(call)
@@ -110,7 +121,7 @@ class OpenAiDoor:
         tokens = routed.answer.prompt_tokens
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         answer = {"object": "list", "data": rows, "model": routed.model, "usage": usage}
-        return _with_server(json_response(answer), routed.server)
+        return json_response(answer, headers={"x-bizra-backend": routed.server})
 
     async def _models(self, _request: Request) -> Response:
         rows = [_card(model) for model in await listed(self._router)]
@@ -136,11 +147,6 @@ def _card(model: ListedModel) -> JsonObject:
 
 def _base64(row: list[float]) -> str:
     return b64encode(struct.pack(f"<{len(row)}f", *row)).decode()
-
-
-def _with_server(response: Response, server: str) -> Response:
-    response.headers["x-bizra-backend"] = server
-    return response
 
 
 async def _nothing(request: Request) -> Response:

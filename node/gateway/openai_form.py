@@ -21,11 +21,11 @@ from inference.chat import Call, CallKind, JsonObject
 from inference.failures import ContextOverflow, Failure, Overloaded, Silent, Unsupported
 from inference.selection import Decision
 
-_MAX_MODEL_CHARS = 512
+MAX_MODEL_CHARS = 512
 _SOON_S = 2
 _PLACE = re.compile(r"(?:at `\$\.?(?P<path>[^`]*)`|required field `(?P<missing>[^`]*)`)$")
 
-_Model = Annotated[str, Meta(min_length=1, max_length=_MAX_MODEL_CHARS)]
+_Model = Annotated[str, Meta(min_length=1, max_length=MAX_MODEL_CHARS)]
 _Natural = Annotated[int, Meta(ge=1, le=2**31)]
 _Share = Annotated[float, Meta(ge=0, le=1)]
 
@@ -127,6 +127,11 @@ def read_call(kind: CallKind, body: bytes) -> Call:
     if kind is CallKind.EMBED and not value["input"]:
         raise OpenAiError(400, "invalid_value", "input: must not be empty", param="input")
     return Call(kind, value["model"], value)
+
+
+def checked_chat(value: JsonObject) -> None:
+    """A chat request that was made of another form. Raises `OpenAiError`."""
+    checked(value, _Chat)
 
 
 def decode_body(body: bytes) -> JsonObject:

@@ -15,9 +15,11 @@ _PAGE = 20
 _MAX_HEIGHT = 2**63 - 1
 
 
-def json_response(value: View | JsonObject, status: int = 200) -> Response:
+def json_response(
+    value: View | JsonObject, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
     """An answer in JSON."""
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
+    return Response(msgspec.json.encode(value), status, headers, media_type="application/json")
 
 
 class Reads:

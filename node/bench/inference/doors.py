@@ -115,7 +115,8 @@ def litellm(folder: Path, model_url: str, say: Callable[[str], None]) -> Iterato
 
     def is_up() -> bool:
         if process.poll() is not None:
-            raise DoorError(f"LiteLLM ended by itself; its log is {folder / 'litellm.log'}")
+            told = (folder / "litellm.log").read_text("utf-8", "replace").strip()
+            raise DoorError(f"LiteLLM ended by itself: {told[-800:]}")
         try:
             with urllib.request.urlopen(f"{url}/health/liveliness", timeout=2) as answer:  # noqa: S310 - loopback
                 return bool(answer.status == 200)  # noqa: PLR2004 - HTTP's own number
