@@ -29,6 +29,7 @@ from gossip.codec import (
 )
 from gossip.effects import CancelTimer, KeyValueReader, Notify, Persist, SetTimer, Store
 from gossip.identity import NodeId, Verifier
+from inference.chat_task import check_output
 from inference.desk_events import (
     Asked,
     LedgerChanged,
@@ -38,8 +39,8 @@ from inference.desk_events import (
     Transact,
 )
 from inference.executor import REASON_CHARS, RETRY_MS
-from inference.handoff import Accepted, Declined, Failed, Finished, Offer, is_last
-from inference.kinds import UnknownKind, decode_output
+from inference.handoff import Accepted, Declined, Failed, Finished, Offer, Progress, is_last
+from inference.kinds import UnknownKind
 
 ENDED_RECORDS = 10_000
 ENDED_BYTES = 2**30
@@ -72,7 +73,7 @@ class AskedTask(Wire, frozen=True):
     """A task of this node's user. `receipt` came with the output; `reason` says why there is none, or not yet.
 
     `last_tx` is the transaction that changed it last, executed at `last_height` (0: not yet). `size_bytes` is what
-    input and output take on disk.
+    input and output take on disk. `why` says why this executor was chosen.
     """
 
     task: Bytes32
@@ -87,6 +88,7 @@ class AskedTask(Wire, frozen=True):
     receipt: SignedReceipt | None = None
     size_bytes: Natural = 0
     wants_cancel: bool = False
+    why: Sentence = ""
 
     @property
     def is_open(self) -> bool:
@@ -167,6 +169,7 @@ class Asker:
             asked_at_ms=now_ms,
             stage=Stage.QUEUED,
             size_bytes=len(event.content),
+            why=event.why[:REASON_CHARS],
         )
         kept_input = Persist(Store.TASKS, ((_INPUT + event.task, event.content),))
         return [
@@ -263,6 +266,8 @@ class Asker:
                 return self._give_up(now_ms, event.task, f"the executor declined: {reason}")
             case Failed(reason):
                 return self._give_up(now_ms, event.task, f"the executor failed: {reason}")
+            case Progress():
+                return []
             case Finished(signed):
                 return self._on_output(now_ms, record, signed, event.content)
             case _:
@@ -300,7 +305,7 @@ class Asker:
         if not signed.is_signed(self._verifier):
             return "the executor's receipt is not signed by it"
         try:
-            decode_output(record.kind, content)
+            check_output(record.kind, content)
         except (UnknownKind, DecodeError) as error:
             return f"the executor's output is not one of kind {record.kind!r}: {error}"
         return None

@@ -44,7 +44,8 @@ class Call(msgspec.Struct, frozen=True):
     `options` are settings that only Ollama's own API has; they reach a server of that kind alone.
     `peers` says that the texts may leave this machine for a peer of the federation, `quotes` that
     `auto` may be answered by quoting. `file` is the SHA-256 of the file that the model must be, or
-    the beginning of it; empty if the caller leaves it open.
+    the beginning of it; empty if the caller leaves it open. `why` is the router's reason for the
+    server that is asked.
     """
 
     kind: CallKind
@@ -54,6 +55,7 @@ class Call(msgspec.Struct, frozen=True):
     peers: bool = False
     quotes: bool = True
     file: str = ""
+    why: str = ""
 
     @property
     def wants_usage(self) -> bool:

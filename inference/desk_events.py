@@ -18,7 +18,10 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A user's task; its transaction is about to be handed in. `content` is the canonical input."""
+    """A user's task; its transaction is about to be handed in. `content` is the canonical input.
+
+    `why` says why this executor was chosen.
+    """
 
     task: Digest
     kind: str
@@ -26,6 +29,7 @@ class Asked:
     executor: NodeId
     deadline_ms: int
     submit_tx: Digest
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

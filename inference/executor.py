@@ -74,7 +74,10 @@ class _Job:
 
 
 class Executor:
-    """The tasks that this node works on."""
+    """The tasks that this node works on.
+
+    `unable` says why an input of a kind that is served can't be worked on now, or None.
+    """
 
     TIMERS = frozenset({"unconfirmed", "claim", "work", "kept"})
 
@@ -86,8 +89,10 @@ class Executor:
         serves: Callable[[str], bool],
         ledger_task: Callable[[bytes], Task | None],
         reader: KeyValueReader,
+        unable: Callable[[str, bytes], str | None] | None = None,
     ) -> None:
         self._chain, self._signer = chain, signer
+        self._unable = unable or (lambda _kind, _content: None)
         self._own = NodeId(signer.public)
         self._serves, self._ledger_task, self._reader = serves, ledger_task, reader
         self._waiting: dict[tuple[Digest, NodeId], OfferReceived] = {}
@@ -149,8 +154,9 @@ class Executor:
             fault = _unserved(offer.kind)
         elif peer != self._own and others >= CAPACITY:
             fault = f"this node has {CAPACITY} tasks in hand; ask again later or elsewhere"
+        fault = fault or self._unable(offer.kind, offered.content)
         if fault is not None:
-            return [_declined(offered, fault)]
+            return [_declined(offered, fault[:REASON_CHARS])]
         self._jobs[task] = _Job(peer, offer.kind, Digest(known.input_hash))
         left_ms = known.deadline_ms - now_ms
         return [

@@ -6,6 +6,9 @@
       | <- Finished, output in chunks --------  |  or Failed
       |                                         |
 
+While a conversation is answered, its lines come as `Progress` between `Accepted` and `Finished`, and
+the asker may say `Stop`.
+
 Nothing of the content stands on the chain, and no third node sees it. Whoever offers is whom the transport has proven;
 what is offered must hash to what the ledger says. Whatever the other side sends, the only error raised here is
 `HandoffError`; a stream's own errors, when it is cut, pass through.
@@ -54,6 +57,15 @@ class Declined(Wire, frozen=True, tag="declined"):
     reason: Sentence
 
 
+class Progress(Wire, frozen=True, tag="progress"):
+    """The next lines of an answer that is being written."""
+
+    lines: Annotated[
+        tuple[Annotated[str, msgspec.Meta(max_length=MAX_CONTENT_BYTES)], ...],
+        msgspec.Meta(max_length=4096),
+    ]
+
+
 class Finished(Wire, frozen=True, tag="finished"):
     """The signed receipt; the output follows."""
 
@@ -67,7 +79,11 @@ class Failed(Wire, frozen=True, tag="failed"):
     reason: Sentence
 
 
-Reply = Accepted | Declined | Finished | Failed
+Reply = Accepted | Declined | Progress | Finished | Failed
+
+
+class Stop(Wire, frozen=True, tag="stop"):
+    """From the asker while it listens: whoever asked has hung up. What was sent by then is signed for and paid."""
 
 
 class ContentStream(Protocol):
@@ -105,6 +121,8 @@ async def receive_replies(stream: ContentStream) -> AsyncIterator[tuple[Reply, b
         reply: Reply = _decoded(await stream.receive(), Reply)  # type: ignore[arg-type]  # a union
         if isinstance(reply, Accepted) and has_accepted:
             raise HandoffError("the executor accepted twice")
+        if isinstance(reply, Progress) and not has_accepted:
+            raise HandoffError("the executor answered before it accepted")
         has_accepted = True
         content = b""
         if isinstance(reply, Finished):
@@ -116,7 +134,20 @@ async def receive_replies(stream: ContentStream) -> AsyncIterator[tuple[Reply, b
 
 def is_last(reply: Reply) -> bool:
     """Whether nothing follows this reply."""
-    return not isinstance(reply, Accepted)
+    return not isinstance(reply, Accepted | Progress)
+
+
+async def send_stop(stream: ContentStream) -> None:
+    """Tell the executor to stop."""
+    await stream.send(encode(Stop()))
+
+
+async def receive_stop(stream: ContentStream) -> bool:
+    """Wait until the asker wants the work to stop, or ends its side. Raises `HandoffError`."""
+    message = await stream.receive()
+    if message is not None:
+        _decoded(message, Stop)
+    return True
 
 
 async def _send_content(stream: ContentStream, content: bytes) -> None:

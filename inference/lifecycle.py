@@ -54,7 +54,8 @@ from inference.executor import Executor
 class TaskDesk:
     """All tasks that this node asked for or works on.
 
-    `own_tasks` lists the open tasks on the ledger that this node submitted or claimed.
+    `own_tasks` lists the open tasks on the ledger that this node submitted or claimed; `unable` is
+    the executor's.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class TaskDesk:
         ledger_task: Callable[[bytes], Task | None],
         own_tasks: Callable[[], list[tuple[Digest, Task]]],
         reader: KeyValueReader,
+        unable: Callable[[str, bytes], str | None] | None = None,
     ) -> None:
         self._own = NodeId(signer.public)
         self._ledger_task, self._own_tasks = ledger_task, own_tasks
@@ -74,7 +76,12 @@ class TaskDesk:
             chain=chain, own=self._own, verifier=verifier, ledger_task=ledger_task, reader=reader
         )
         self._executor = Executor(
-            chain=chain, signer=signer, serves=serves, ledger_task=ledger_task, reader=reader
+            chain=chain,
+            signer=signer,
+            serves=serves,
+            ledger_task=ledger_task,
+            reader=reader,
+            unable=unable,
         )
 
     def asked(self) -> list[AskedTask]:

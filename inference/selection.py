@@ -103,11 +103,12 @@ class Considered(msgspec.Struct, frozen=True):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """A server to ask, its name for the model, and the SHA-256 of the model's file, empty if not known."""
+    """A server to ask, its name for the model, the SHA-256 of the model's file (empty if not known), and why."""
 
     server: str
     model: str
     file: str = ""
+    why: str = ""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -190,7 +191,7 @@ def select(wanted: Wanted, kind: CallKind, standings: Sequence[Standing]) -> Dec
     return Decision(
         model=wanted.model,
         choices=tuple(
-            Choice(standing.name, name, standing.files.get(name, ""))
+            Choice(standing.name, name, standing.files.get(name, ""), one.reason)
             for (standing, name), one in zip(looked, considered, strict=True)
             if one.verdict is Verdict.CHOSEN and name is not None
         ),

@@ -15,6 +15,7 @@ from consensus.engine import Engine, PeerConnected, PeerDisconnected, Received
 from consensus.genesis import Genesis
 from gossip.identity import Ed25519Verifier, NodeId
 from gossip.membership.events import Leaving
+from inference.backends.router import ModelRouter
 from inference.breaker import BreakerChanged
 from inference.embedded.backend import EmbeddedBackend
 from node.chain_service import ChainService
@@ -24,11 +25,14 @@ from node.founding import check_chain
 from node.gateway.app import make_app, open_listener
 from node.gateway.http.listening import serve
 from node.home import ApiFile, Home
+from node.model_files import ModelFiles
+from node.model_offers import ModelOffers
 from node.model_servers import make_router
 from node.neighbours import Neighbours
 from node.news import News
 from node.own_account import OwnAccount
 from node.parts import Parts, bootstrap_event, peer_service
+from node.peer_chat import PeerChats
 from node.peer_service import PeerService
 from node.service import NodeService
 from node.store import LevelStore, StagedStore
@@ -62,7 +66,9 @@ async def run_node(parts: Parts, genesis: Genesis) -> None:
         trio.open_nursery() as nursery,
     ):
         check_chain(parts.home, genesis, stores["chain"])
-        node = _assemble(parts, genesis, stores, backend, nursery)
+        files = ModelFiles(config.backend, models)
+        node = _assemble(parts, genesis, stores, (backend, models, files), nursery)
+        models.join(PeerChats(node.tasks, node.peers))
         _connect(parts, node, nursery)
         app = make_app(
             node.service,
@@ -71,11 +77,14 @@ async def run_node(parts: Parts, genesis: Genesis) -> None:
             feed=node.chain,
             models=models,
             contents=parts.contents,
+            chat_peers=config.chat_peers,
         )
         host, port = listener.getsockname()[:2]
         for task in (node.chain.run, node.tasks.run, node.peers.run):
             nursery.start_soon(task)
         nursery.start_soon(serve, app, listener)
+        offers = ModelOffers(files, node.peers, node.tasks, config.kinds)
+        nursery.start_soon(files.run, offers.renew)
         if config.mdns:
             nursery.start_soon(Neighbours(node.peers, parts.link, config.name).run)
         nursery.start_soon(ClockWatch(node.peers.membership.table, parts.announcer).run)
@@ -94,9 +103,10 @@ def _assemble(
     parts: Parts,
     genesis: Genesis,
     stores: dict[str, StagedStore],
-    backend: EmbeddedBackend,
+    places: tuple[EmbeddedBackend, ModelRouter, ModelFiles],
     nursery: trio.Nursery,
 ) -> _Node:
+    backend, models, files = places
     keys, config = parts.keys, parts.options.config
     verifier = Ed25519Verifier()
     engine = Engine(
@@ -125,6 +135,8 @@ def _assemble(
         kinds=config.kinds,
         store=stores["tasks"],
         nursery=nursery,
+        models=models,
+        files=files,
     )
     service = NodeService(
         name=config.name,

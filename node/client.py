@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Self, TypeVar
 
@@ -156,10 +156,12 @@ class Client:
         return self._get("/v1/models", JsonObject)
 
     @contextmanager
-    def streaming(self, path: str, content: JsonObject) -> Iterator[Iterator[bytes]]:
+    def streaming(
+        self, path: str, content: JsonObject, wishes: Mapping[str, str]
+    ) -> Iterator[Iterator[bytes]]:
         """A streamed answer, as its bytes come; a model may think for minutes before the first."""
         body = msgspec.json.encode(content)
-        headers = {"Content-Type": "application/json", "X-Bizra-Explain": "1"}
+        headers = {"Content-Type": "application/json", "X-Bizra-Explain": "1", **wishes}
         try:
             with self._http.stream(
                 "POST", path, content=body, headers=headers, timeout=None

@@ -63,8 +63,11 @@ class Config:
     """A node's settings. `bootstrap` holds multiaddrs and invites as they were given.
 
     `kinds` are the task kinds that this node works on for others; `model_idle_s` is after how long
-    without work the model's process ends. `backend` are the model servers beside this node. `contents_mb` bounds
+    without work the model's process ends. `contents_mb` bounds
     what is kept of contents, `send_mb_per_s` what is sent of them to all others together (0: no bound).
+    `backend` are the model servers beside this node; with
+    `chat` among the kinds, members may ask them too. `chat_peers` says that conversations of this
+    node's users may go to peers without being asked for each.
     """
 
     name: str
@@ -72,7 +75,8 @@ class Config:
     bootstrap: tuple[str, ...] = ()
     api: ApiAddress = ApiAddress("127.0.0.1", DEFAULT_API_PORT)
     mdns: bool = True
-    kinds: tuple[str, ...] = ("embed", "rank", "summarize", "answer")
+    kinds: tuple[str, ...] = ("embed", "rank", "summarize", "answer", "chat")
+    chat_peers: bool = False
     model_idle_s: int = 120
     log_level: str = "info"
     contents_mb: int = 2048
@@ -223,9 +227,11 @@ def _flag(value: object) -> bool:
 
 
 def _kinds(value: object) -> tuple[str, ...]:
+    from inference.chat_task import CHAT  # noqa: PLC0415 - slow to import
     from inference.kinds import kind_named  # noqa: PLC0415 - slow to import
 
-    return tuple(kind_named(name).name for name in dict.fromkeys(_texts(value)))
+    names = dict.fromkeys(_texts(value))
+    return tuple(name if name == CHAT else kind_named(name).name for name in names)
 
 
 def _idle(value: object) -> int:
@@ -258,6 +264,7 @@ _READERS: dict[str, Callable[[object], object]] = {
     "api": _api,
     "mdns": _flag,
     "kinds": _kinds,
+    "chat_peers": _flag,
     "model_idle_s": _idle,
     "log_level": _level,
     "contents_mb": _between(16, 1_000_000),

@@ -7,6 +7,8 @@
     api_key = "..."            # optional
     models = ["qwen3-4b"]      # optional: only these are used
     timeout_s = 600            # optional
+    slots = 4                  # optional: conversations of peers at once
+    files = { "qwen3-4b" = "/models/qwen3-4b.gguf" }  # optional: where the server does not tell
 
 Only servers on this machine: what is asked holds the owner's texts, and they leave the machine to
 peers on encrypted streams alone. A server elsewhere is reached by forwarding its port through ssh.
@@ -17,7 +19,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -30,6 +32,7 @@ KINDS = ("openai", "ollama")
 MAX_SERVERS = 16
 _RESERVED = "embedded"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_MAX_SLOTS = 64
 _MAX_TIMEOUT_S = 24 * 60 * 60
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEY = re.compile(r"[\x21-\x7e]{1,1024}")
@@ -45,6 +48,8 @@ class ModelServer:
     api_key: str | None = None
     models: tuple[str, ...] = ()
     timeout_s: int = 600
+    slots: int = 4
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_servers(value: object) -> tuple[ModelServer, ...]:
@@ -81,6 +86,8 @@ def _server(row: Mapping[str, object]) -> ModelServer:
         _api_key(name, row.get("api_key")),
         _models(name, row.get("models", [])),
         _timeout_s(name, row.get("timeout_s", 600)),
+        _slots(name, row.get("slots", 4)),
+        _files(name, row.get("files", {})),
     )
 
 
@@ -126,12 +133,32 @@ def _timeout_s(name: str, value: object) -> int:
     return value
 
 
+def _slots(name: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MAX_SLOTS:
+        raise ValueError(f"{name}: slots: expected a number from 0 to {_MAX_SLOTS}")
+    return value
+
+
+def _files(name: str, value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(
+        isinstance(path, str) and path.startswith("/") for path in value.values()
+    ):
+        raise ValueError(
+            f'{name}: files: expected paths from the root such as {{ "qwen3-4b" = "/models/q.gguf" }}'
+        )
+    return dict(value)
+
+
 def to_toml(servers: tuple[ModelServer, ...]) -> str:
     """The tables that say this."""
     tables = []
     for server in servers:
         rows = {key: value for key, value in asdict(server).items() if value is not None}
-        lines = (f"{key} = {json.dumps(rows[key], ensure_ascii=False)}\n" for key in rows)
+        files = rows.pop("files")
+        lines = [f"{key} = {json.dumps(rows[key], ensure_ascii=False)}\n" for key in rows]
+        if files:
+            pairs = (f"{json.dumps(one)} = {json.dumps(path)}" for one, path in files.items())
+            lines.append(f"files = {{ {', '.join(pairs)} }}\n")
         tables.append("\n[[backend]]\n" + "".join(lines))
     return "".join(tables)
 

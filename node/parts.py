@@ -18,6 +18,7 @@ from gossip.membership.invites import InviteError, is_invite, parse_invite
 from gossip.membership.records import Capability
 from gossip.transfer.service import ContentService
 from gossip.transport.libp2p import Libp2pTransport
+from inference.chat_task import CHAT
 from memory.model_files import MODEL_HASH
 from node.announcer import Announcer
 from node.config import ConfigError, RunOptions
@@ -58,15 +59,11 @@ def peer_service(
 ) -> PeerService:
     """The membership core in its shell; without a genesis it looks for a federation."""
     config, keys = parts.options.config, parts.keys
-    model = bytes.fromhex(MODEL_HASH)
     membership = Membership(
         profile=Profile(
             name=config.name,
             addresses=parts.link.addresses(),
-            capabilities=tuple(
-                Capability("inference", kind, model, DEFAULT_REWARD, _FREE_SLOTS)
-                for kind in config.kinds
-            ),
+            capabilities=own_capabilities(config.kinds),
             load=0,
             voting_key=keys.voting.public,
             version=VERSION,
@@ -81,6 +78,16 @@ def peer_service(
     )
     parts.limits.is_member = membership.is_member
     return PeerService(parts.link, membership, store, nursery)
+
+
+def own_capabilities(kinds: tuple[str, ...]) -> tuple[Capability, ...]:
+    """What the embedded model does for others."""
+    model = bytes.fromhex(MODEL_HASH)
+    return tuple(
+        Capability("inference", kind, model, DEFAULT_REWARD, _FREE_SLOTS)
+        for kind in kinds
+        if kind != CHAT
+    )
 
 
 def bootstrap_event(parts: Parts) -> AddBootstrap:

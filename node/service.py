@@ -29,6 +29,7 @@ from gossip.json_form import to_json
 from gossip.membership.invites import issue_invite
 from gossip.membership.notices import PeerEntry
 from inference.asker import AskedTask
+from inference.chat_task import CHAT, chat_json
 from inference.kinds import EmbedOutput, decode_output, encode_input, kind_of
 from inference.placement import NoPlaceError
 from node.chain_service import ChainService
@@ -230,6 +231,7 @@ class NodeService:
             height=asked.last_height or None,
             receipt=_receipt_json(asked.receipt),
             reason=asked.reason or None,
+            place=asked.why or None,
         )
 
     # Deeds
@@ -393,6 +395,8 @@ def _receipt_json(signed: SignedReceipt | None) -> JsonObject | None:
 
 def _output_json(kind: str, output: bytes) -> JsonObject:
     """An output for people: vectors as lists of numbers."""
+    if kind == CHAT:
+        return chat_json(output)
     decoded = decode_output(kind, output)
     shown: dict[str, Any] = msgspec.to_builtins(decoded)
     if isinstance(decoded, EmbedOutput):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter, deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -11,7 +12,7 @@ import trio
 
 from consensus.engine import BlockExecuted
 from consensus.events import TaskChanged
-from consensus.records import Task
+from consensus.records import Task, TaskState
 from consensus.transactions import (
     CompleteTask,
     FailTask,
@@ -21,12 +22,14 @@ from consensus.transactions import (
     content_hash,
     task_id,
 )
-from gossip.codec import Digest
+from gossip.codec import ZERO_DIGEST, Digest
 from gossip.effects import Notify, Store
 from gossip.identity import NodeId, Signer, Verifier
 from gossip.transport import Stream, Transport, TransportError
 from inference.asker import AskedTask
 from inference.backend import Backend, BackendError
+from inference.backends.router import ModelRouter
+from inference.chat_task import CHAT
 from inference.desk_events import (
     Answer,
     Asked,
@@ -49,18 +52,23 @@ from inference.desk_events import (
 from inference.handoff import (
     PROTOCOL,
     HandoffError,
+    Progress,
     Reply,
     is_last,
     receive_offer,
     receive_replies,
+    receive_stop,
     send_offer,
     send_reply,
+    send_stop,
 )
 from inference.kinds import BadInput, UnknownKind
 from inference.lifecycle import TaskDesk
-from inference.placement import choose_place
+from inference.placement import Place, choose_place
 from node.chain_service import ChainService
+from node.chat_work import COALESCE_S, ChatWork
 from node.driver import CoreDriver, now_ms
+from node.model_files import ModelFiles
 from node.own_account import NotTakenError, OwnAccount
 from node.peer_service import PeerService
 from node.store import StagedStore
@@ -84,6 +92,23 @@ class _OpenOffer:
     wake: trio.Event = field(default_factory=trio.Event)
 
 
+class Follower:
+    """Somebody who waits for a task while it is done: hears its lines and every change of its record."""
+
+    def __init__(self) -> None:
+        self.name = ZERO_DIGEST
+        self.wants_stop = trio.Event()
+
+    async def on_lines(self, lines: tuple[str, ...]) -> None:
+        """Lines of the answer; the peer is held back until this returns."""
+
+    def on_record(self, record: AskedTask) -> None:
+        """What is on disk about the task now."""
+
+    def on_lost(self, reason: str) -> None:
+        """The stream to the executor broke."""
+
+
 class TaskService:
     """The task desk's surroundings."""
 
@@ -99,8 +124,12 @@ class TaskService:
         kinds: tuple[str, ...],
         store: StagedStore,
         nursery: trio.Nursery,
+        models: ModelRouter,
+        files: ModelFiles,
     ) -> None:
         self._chain, self._peers, self._account = chain, peers, account
+        self._chats = ChatWork(models, files, self._on_lines)
+        self._followers: dict[Digest, Follower] = {}
         self._backend, self._kinds, self._nursery = backend, kinds, nursery
         self._own = account.node_id
         ledger = chain.engine.ledger
@@ -112,6 +141,7 @@ class TaskService:
             ledger_task=ledger.task,
             own_tasks=self._own_tasks,
             reader=store,
+            unable=self._unable,
         )
         self._driver: CoreDriver[TaskEvent] = CoreDriver(
             self.desk.handle, TimerFired, self._carry_out, {Store.TASKS: store}
@@ -153,14 +183,33 @@ class TaskService:
 
         Raises `NoPlaceError` and `NotTakenError`.
         """
+        place = self._choose(kind, executor)
+        return await self.place(kind, content, place, reward=reward, deadline_s=deadline_s)
+
+    def _choose(self, kind: str, executor: NodeId | None) -> Place:
         candidates = tuple(one.node_id for one in self._peers.membership.candidates(kind))
-        place = choose_place(
+        return choose_place(
             kind,
             own=self._own,
             serves=kind in self._kinds,
             candidates=candidates,
             wanted=executor,
         )
+
+    async def place(
+        self,
+        kind: str,
+        content: bytes,
+        place: Place,
+        *,
+        reward: int | None,
+        deadline_s: int | None,
+        follower: Follower | None = None,
+    ) -> AskedTask:
+        """Put a task for a chosen executor on the ledger; returns when it has its id.
+
+        Raises `NotTakenError`.
+        """
         deadline_ms = now_ms() + 1000 * (DEADLINE_S if deadline_s is None else deadline_s)
         operation = SubmitTask(
             kind,
@@ -172,14 +221,18 @@ class TaskService:
         async with self._account.turn:
             transaction = self._account.sign((operation,))
             name = task_id(transaction.id, 0)
-            self._driver.post(
-                Asked(name, kind, content, place.executor, deadline_ms, transaction.id)
+            if follower is not None:
+                follower.name, self._followers[name] = name, follower
+            asked = Asked(
+                name, kind, content, place.executor, deadline_ms, transaction.id, place.reason
             )
+            self._driver.post(asked)
             await self._driver.caught_up()
             try:
                 await self._account.hand_in(transaction)
             except NotTakenError as error:
                 self._driver.post(SubmitRefused(name, str(error)))
+                self._followers.pop(name, None)
                 raise
         self._nursery.start_soon(self._watch_submission, name, transaction.id)
         log.info("task placed", task=name.hex(), executor=place.executor.hex(), why=place.reason)
@@ -197,6 +250,11 @@ class TaskService:
         """Take a task back if nobody has claimed it; returns when the desk has judged that."""
         self._driver.post(Cancelled(task))
         await self._driver.caught_up()
+
+    def withdraw(self, task: Digest) -> None:
+        """Nobody waits for a task any more: take it back if it is not claimed."""
+        self._followers.pop(task, None)
+        self._driver.post(Cancelled(task))
 
     # As executor
 
@@ -227,10 +285,54 @@ class TaskService:
         self._driver.post(OfferReceived(peer, offer, content))
         try:
             with opened.scope:
-                await _answer(stream, opened)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._listen, stream, name[1])
+                    await self._answer(stream, name[1], opened)
+                    nursery.cancel_scope.cancel()
         finally:
             if self._offers.get(name) is opened:
                 del self._offers[name]
+                self._chats.forget(name[1])
+
+    async def _listen(self, stream: Stream, task: Digest) -> None:
+        """An asker that says `Stop`, or is gone, wants no more of a conversation."""
+        with suppress(TransportError, HandoffError):
+            await receive_stop(stream)
+        self._chats.stop(task)
+
+    async def _answer(self, stream: Stream, task: Digest, opened: _OpenOffer) -> None:
+        """Send replies until the last one is sent, and the lines of a conversation before that."""
+        while True:
+            opened.wake = trio.Event()
+            if opened.replies and not is_last(opened.replies[0][0]):
+                await send_reply(stream, *opened.replies.popleft())
+            elif self._has_claimed(task) and (lines := self._chats.take(task)):
+                await send_reply(stream, Progress(lines))
+                await trio.sleep(COALESCE_S)
+            elif opened.replies:
+                await send_reply(stream, *opened.replies.popleft())
+                return
+            else:
+                await opened.wake.wait()
+
+    def _has_claimed(self, task: Digest) -> bool:
+        known = self._chain.engine.ledger.task(task)
+        return (
+            known is not None and known.state is TaskState.ASSIGNED and known.executor == self._own
+        )
+
+    def _on_lines(self, task: Digest) -> None:
+        """A conversation has lines to send, or may send them now."""
+        for (_, name), opened in self._offers.items():
+            if name == task:
+                opened.wake.set()
+
+    def _unable(self, kind: str, content: bytes) -> str | None:
+        return self._chats.unable(content) if kind == CHAT else None
+
+    def lent(self, model: str, file: str) -> int:
+        """How many of a model's slots are lent to peers."""
+        return self._chats.in_hand(model, file)
 
     # Effects
 
@@ -241,6 +343,7 @@ class TaskService:
                     self._driver.post(
                         LedgerChanged(Digest(event.task_id), event.transaction, what.block.height)
                     )
+                    self._on_lines(Digest(event.task_id))
 
     def _carry_out(self, effect: object) -> None:
         match effect:
@@ -255,10 +358,19 @@ class TaskService:
                 if opened is not None:
                     opened.replies.append((effect.reply, effect.content))
                     opened.wake.set()
+            case Notify(what=AskedTask() as record):
+                self._tell(record)
             case Notify():
                 pass
             case _:
                 raise AssertionError(f"the task desk never asks for {effect!r}")
+
+    def _tell(self, record: AskedTask) -> None:
+        follower = self._followers.get(Digest(record.task))
+        if follower is not None:
+            follower.on_record(record)
+            if not record.is_open:
+                del self._followers[Digest(record.task)]
 
     async def _transact(self, operation: Operation) -> None:
         try:
@@ -273,21 +385,38 @@ class TaskService:
         name = Digest(effect.offer.task)
         try:
             stream = await self.link.open_stream(effect.executor, PROTOCOL)
-            async with stream:
+            async with stream, trio.open_nursery() as nursery:
                 await send_offer(stream, effect.offer, effect.content)
+                follower = self._followers.get(name)
+                if follower is not None:
+                    nursery.start_soon(_stop_when_told, stream, follower)
                 async for reply, content in receive_replies(stream):
-                    self._driver.post(ReplyReceived(name, reply, content))
-        except (TransportError, HandoffError) as error:
-            reason = f"the executor {effect.executor.hex()[:12]} was lost: {error}"
+                    if isinstance(reply, Progress):
+                        if follower is not None:
+                            await follower.on_lines(reply.lines)
+                    else:
+                        self._driver.post(ReplyReceived(name, reply, content))
+                nursery.cancel_scope.cancel()
+        except* (TransportError, HandoffError) as errors:
+            reason = f"the executor {effect.executor.hex()[:12]} was lost: {_first(errors)}"
+            follower = self._followers.get(name)
+            if follower is not None:
+                follower.on_lost(reason)
             self._driver.post(ExchangeLost(name, reason))
 
     async def _work(self, effect: Work) -> None:
         timeout_s = effect.timeout_ms / 1000
         try:
-            result = await self._backend.run(effect.kind, effect.content, timeout_s=timeout_s)
+            if effect.kind == CHAT:
+                result = await self._chats.run(effect.task, effect.content, timeout_s)
+            else:
+                result = await self._backend.run(effect.kind, effect.content, timeout_s=timeout_s)
         except (BackendError, BadInput, UnknownKind) as error:
             self._driver.post(WorkFailed(effect.task, str(error)))
             return
+        finally:
+            if not any(task == effect.task for _, task in self._offers):
+                self._chats.forget(effect.task)
         usage = Usage(result.usage.items, result.usage.tokens, result.usage.duration_ms)
         model = bytes.fromhex(result.model_hash)
         self._driver.post(
@@ -295,13 +424,11 @@ class TaskService:
         )
 
 
-async def _answer(stream: Stream, opened: _OpenOffer) -> None:
-    """Send replies until the last one is sent."""
-    while True:
-        while not opened.replies:
-            await opened.wake.wait()
-            opened.wake = trio.Event()
-        reply, content = opened.replies.popleft()
-        await send_reply(stream, reply, content)
-        if is_last(reply):
-            return
+async def _stop_when_told(stream: Stream, follower: Follower) -> None:
+    await follower.wants_stop.wait()
+    await send_stop(stream)
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    inner = errors.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

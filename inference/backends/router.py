@@ -320,7 +320,9 @@ class ModelRouter:
     ) -> T:
         ticket = known.enter()
         with ticket.watching():
-            chosen = msgspec.structs.replace(call, model=choice.model, file=choice.file)
+            chosen = msgspec.structs.replace(
+                call, model=choice.model, file=choice.file, why=choice.why
+            )
             return await work(known, chosen, ticket)
 
 

@@ -28,9 +28,18 @@ _MAX_PROMPT_CHARS = 1_000_000
     help="A file or folder that the question is about.",
 )
 @click.option("--explain", is_flag=True, help="Tell which servers were considered, and why.")
+@click.option(
+    "--peers/--no-peers", default=None, help="Whether a peer of the federation may be asked."
+)
 @with_session
 def chat(
-    session: Session, prompt: str | None, model: str, source: Path | None, *, explain: bool
+    session: Session,
+    prompt: str | None,
+    model: str,
+    source: Path | None,
+    *,
+    explain: bool,
+    peers: bool | None,
 ) -> None:
     """Ask PROMPT, or what comes on standard input; the answer comes as it is written.
 
@@ -42,7 +51,9 @@ def chat(
     messages = [*_documents(session, source), {"role": "user", "content": asked}]
     parts: list[str] = []
     told: JsonObject = {}
-    for chunk in _chunks(session, {"model": model, "messages": messages, "stream": True}):
+    wishes = {} if peers is None else {"X-Bizra-Peers": str(int(peers))}
+    asking = {"model": model, "messages": messages, "stream": True}
+    for chunk in _chunks(session, asking, wishes):
         told = {"bizra": chunk["bizra"], "model": chunk["model"]} if "bizra" in chunk else told
         for choice in chunk["choices"]:
             text = choice["delta"].get("content") or ""
@@ -86,12 +97,15 @@ def _documents(session: Session, source: Path | None) -> list[JsonObject]:
     ]
 
 
-def _chunks(session: Session, body: JsonObject) -> Iterator[JsonObject]:
+def _chunks(session: Session, body: JsonObject, wishes: dict[str, str]) -> Iterator[JsonObject]:
     """The chunks of the answer. Raises `NodeError` for an error, in its middle too."""
     from inference.sse import DONE, SseParser  # noqa: PLC0415 - as above
 
     events, is_whole = SseParser(), False
-    with session.client() as client, client.streaming("/v1/chat/completions", body) as parts:
+    with (
+        session.client() as client,
+        client.streaming("/v1/chat/completions", body, wishes) as parts,
+    ):
         for data in (data for part in parts for data in events.feed(part)):
             if data == DONE:
                 is_whole = True

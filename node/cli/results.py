@@ -44,6 +44,10 @@ def _answer(output: JsonObject) -> str:
     return "\n".join(lines).rstrip()
 
 
+def _chat(output: JsonObject) -> str:
+    return str(output["text"]) + ("" if output["is_whole"] else "\n(stopped by its asker)")
+
+
 def _place(quote: JsonObject) -> str:
     return f"{quote['document']} {quote['start']}-{quote['end']}"
 
@@ -62,4 +66,5 @@ _DRAWERS: dict[str, Callable[[JsonObject], str]] = {
     "rank": _rank,
     "summarize": _summarize,
     "answer": _answer,
+    "chat": _chat,
 }

@@ -120,6 +120,8 @@ def _text(view: TaskView) -> str:
         rows.append(("reason", view.reason))
     if view.executor:
         rows.append(("executor", view.executor))
+    if view.place:
+        rows.append(("chosen", view.place))
     if view.usage is not None:
         used = view.usage
         counts = f"{plural(used.items, 'item')}, {plural(used.tokens, 'token')}"

@@ -39,11 +39,13 @@ def make_app(
     feed: BlockFeed | None = None,
     models: ModelRouter | None = None,
     contents: ContentService | None = None,
+    chat_peers: bool = False,
 ) -> ASGIApp:
     """The application for one node. `host` is where it listens, `token` what its owner shows.
 
     With a `feed` it also has the wide doors of `bulk.py`, with `models` those of `openai.py` and
-    `ollama.py`, with `contents` those of `contents.py`.
+    `ollama.py`, with `contents` those of `contents.py`; `chat_peers` says that conversations may
+    leave the machine for a peer unasked.
     """
     reads, writes = Reads(facade), Writes(facade, OwnerCheck(token))
     routes = [
@@ -75,7 +77,8 @@ def make_app(
     if contents is not None:
         routes += ContentDoor(facade, contents, OwnerCheck(token)).routes()
     if models is not None:
-        routes += [*OpenAiDoor(models).routes(), *OllamaDoor(models).routes()]
+        openai = OpenAiDoor(models, chat_peers=chat_peers)
+        routes += [*openai.routes(), *OllamaDoor(models).routes()]
     app = Starlette(
         routes=routes,
         exception_handlers={

@@ -5,7 +5,9 @@ it is replaced unseen. After it, a failure is an event of its own: a broken stre
 it were whole.
 
 Each answer names its server in `x-bizra-backend`. With the request header `x-bizra-explain: 1` it
-holds a field `bizra`: who was considered, and why it was chosen or not.
+holds a field `bizra`: who was considered, and why it was chosen or not. `x-bizra-peers: 1` lets the
+texts go to a peer of the federation, 0 keeps them here whatever the owner allows in general;
+`x-bizra-extractive: 0` wants no quotations for `auto`.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from node.driver import now_ms
 from node.gateway.answering import Answering, Listener
 from node.gateway.facade import Problem
 from node.gateway.fields import MAX_TASK_BODY_BYTES, read_body
-from node.gateway.openai_form import OpenAiError, error_of, explanation, read_call
+from node.gateway.openai_form import OpenAiError, error_of, explanation, read_call, with_wishes
 from node.gateway.reads import json_response
 from node.gateway.responses import Responses
 from node.gateway.responses_form import read_response_call
@@ -42,8 +44,8 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class OpenAiDoor:
     """One method for each of OpenAI's."""
 
-    def __init__(self, router: ModelRouter) -> None:
-        self._router = router
+    def __init__(self, router: ModelRouter, *, chat_peers: bool = False) -> None:
+        self._router, self._chat_peers = router, chat_peers
         self._responses = Responses(router, lambda: now_ms() // 1000)
 
     def routes(self) -> list[Route]:
@@ -63,12 +65,14 @@ class OpenAiDoor:
 
     async def _generate(self, kind: CallKind, request: Request) -> Response:
         call = read_call(kind, await read_body(request, MAX_TASK_BODY_BYTES))
+        call = with_wishes(call, request.headers, peers=self._chat_peers)
         explain = request.headers.get("x-bizra-explain") == "1"
         work = self._stream if call.body.get("stream") else self._whole
         return Answering(_telling(partial(work, call, explain=explain)))
 
     async def _respond(self, request: Request) -> Response:
         call, asked = read_response_call(await read_body(request, MAX_TASK_BODY_BYTES))
+        call = with_wishes(call, request.headers, peers=self._chat_peers)
         explain = request.headers.get("x-bizra-explain") == "1"
         work = self._responses.stream if asked.get("stream") else self._responses.whole
         return Answering(_telling(partial(work, call, asked, explain=explain)))

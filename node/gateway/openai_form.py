@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -132,6 +133,22 @@ def read_call(kind: CallKind, body: bytes) -> Call:
 def checked_chat(value: JsonObject) -> None:
     """A chat request that was made of another form. Raises `OpenAiError`."""
     checked(value, _Chat)
+
+
+def with_wishes(call: Call, headers: Mapping[str, str], *, peers: bool) -> Call:
+    """The call with what its headers allow. `peers` is what the owner allows. Raises `OpenAiError`."""
+    return msgspec.structs.replace(
+        call,
+        peers=_wish(headers, "x-bizra-peers", default=peers),
+        quotes=_wish(headers, "x-bizra-extractive", default=True),
+    )
+
+
+def _wish(headers: Mapping[str, str], name: str, *, default: bool) -> bool:
+    said = headers.get(name)
+    if said not in (None, "0", "1"):
+        raise OpenAiError(400, "invalid_value", f"the header {name} must be 0 or 1", param=name)
+    return default if said is None else said == "1"
 
 
 def decode_body(body: bytes) -> JsonObject:

@@ -137,7 +137,7 @@ class TaskView(View, frozen=True):
     """A task. `output` is JSON for its asker alone; `txHash` and `height` are of its last change.
 
     `status` is queued, assigned, running, settled, disputed, failed or cancelled. `reason` says why
-    it failed.
+    it failed, `place` why its asker chose this executor.
     """
 
     task_id: str
@@ -150,6 +150,7 @@ class TaskView(View, frozen=True):
     height: int | None = None
     receipt: JsonObject | None = None
     reason: str | None = None
+    place: str | None = None
 
 
 class TasksView(View, frozen=True):

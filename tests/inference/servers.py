@@ -10,7 +10,7 @@ Each request for text takes the next act; the last one stays. What was asked is 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +35,7 @@ class Speak:
     wait_after: int | None = None
     named: str | None = None
     finish: bool = True
+    pause_ms: int = 0
     fault_after: int | None = None
     """An error event after so many words."""
 
@@ -80,6 +81,11 @@ class ModelServer:
     url: str = ""
     hung_up: trio.Event = field(default_factory=trio.Event)
     waiting: trio.Event = field(default_factory=trio.Event)
+    file: str | None = None
+    """What `/props` names as the model's file, as llama.cpp's server does."""
+    certainty: float = 0.0
+    """The log-probability of each of its tokens."""
+    tell: Callable[[str], None] = lambda _: None
 
     def next_act(self) -> Act:
         return self.acts.pop(0) if len(self.acts) > 1 else self.acts[0]
@@ -90,6 +96,7 @@ class ModelServer:
                 await _Connection(self, stream).run()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.hung_up.set()
+            self.tell("hung up")
 
 
 class _Connection:
@@ -147,7 +154,10 @@ class _Connection:
             if path == "/v1/models":
                 return await self.json({"data": [{"id": name} for name in server.models]})
             return await self.json({"models": [{"name": name} for name in server.models]})
+        if path == "/props" and server.file is not None:
+            return await self.json({"model_path": server.file, "total_slots": 4})
         server.asked.append((path, body))
+        server.tell("asked")
         if "embed" in path:
             return await self.embeddings(path, body)
         match server.next_act():
@@ -215,6 +225,7 @@ class _Speaker:
                 await self.connection.send(h11.Data(data=self.fault()), h11.EndOfMessage())
                 return True
             await self.connection.send(h11.Data(data=self.piece(number, word)))
+            await trio.sleep(self.act.pause_ms / 1000)
         end = self.ending() if self.act.finish else self.unfinished()
         await self.connection.send(h11.Data(data=end), h11.EndOfMessage())
         return True
@@ -253,10 +264,17 @@ class OpenAi(_Speaker):
         choice: JsonObject = {"index": 0, "finish_reason": "stop" if self.act.finish else None}
         if "chat" in self.path:
             choice["message"] = {"role": "assistant", "content": content}
+            if self.body.get("logprobs"):
+                choice["logprobs"] = {"content": [*map(self.likely, range(len(self.words)))]}
         else:
             choice["text"] = content
         head = {"id": "x1", "object": "chat.completion", "created": 1, "model": self.model}
         return {**head, "choices": [choice], "usage": self.usage()}
+
+    def likely(self, number: int) -> JsonObject:
+        told = {"token": self.words[number], "id": number, "bytes": None}
+        told["logprob"] = self.connection.server.certainty
+        return {**told, "top_logprobs": [dict(told)]}
 
     def event(self, choices: list[JsonObject], **more: object) -> bytes:
         chunk = {
@@ -273,7 +291,9 @@ class OpenAi(_Speaker):
         if "chat" not in self.path:
             return self.event([{"index": 0, "text": word, "finish_reason": None}])
         first = self.event([{"index": 0, "delta": {"role": "assistant", "content": ""}}])
-        delta = {"index": 0, "delta": {"content": word}, "finish_reason": None}
+        delta: JsonObject = {"index": 0, "delta": {"content": word}, "finish_reason": None}
+        if self.body.get("logprobs"):
+            delta["logprobs"] = {"content": [self.likely(number)]}
         return (b"" if number else first) + self.event([delta])
 
     def ending(self) -> bytes:

@@ -98,6 +98,12 @@ class Daemon:
         self._process: subprocess.Popen[bytes] | None = None
         self._client: Client | None = None
         self.listen = "/ip4/127.0.0.1/tcp/0"
+        self._more = ""
+        self._settle()
+
+    def configure(self, more: str) -> None:
+        """These lines too stand in its settings; before it is started."""
+        self._more = more
         self._settle()
 
     @classmethod
@@ -106,13 +112,13 @@ class Daemon:
         daemon = cls.__new__(cls)
         daemon.name, daemon.home = path.name, Home(path)
         daemon._kinds, daemon._process, daemon._client = ALL_KINDS, None, None
-        daemon.listen = ""
+        daemon.listen = daemon._more = ""
         return daemon
 
     def _settle(self) -> None:
         self.home.config.write_text(
             f'name = "{self.name}"\nlisten = ["{self.listen}"]\napi = "127.0.0.1:0"\n'
-            f"mdns = false\nkinds = {json.dumps(self._kinds)}\n"
+            f"mdns = false\nkinds = {json.dumps(self._kinds)}\n{self._more}"
         )
 
     # Its process
@@ -280,10 +286,17 @@ class Fleet:
         self.all.append(daemon)
         return daemon
 
-    def federation(self, size: int, kinds: dict[int, Sequence[str]] | None = None) -> list[Daemon]:
-        """Validators that know each other; `kinds` says what some of them can do."""
+    def federation(
+        self,
+        size: int,
+        kinds: dict[int, Sequence[str]] | None = None,
+        settings: dict[int, str] | None = None,
+    ) -> list[Daemon]:
+        """Validators that know each other; `kinds` says what some can do, `settings` what else they are told."""
         chosen = kinds or {}
         members = [self.new(f"node{at}", chosen.get(at, ALL_KINDS)) for at in range(size)]
+        for at, more in (settings or {}).items():
+            members[at].configure(more)
         founder, newcomers = members[0].start(), members[1:]
         for one in newcomers:
             one.launch("--bootstrap", founder.address)
