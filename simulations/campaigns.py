@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from simulations.draws import Draws
+from simulations.faults import Crash, Fault, Partition
 from simulations.scenario import Actor, ActorKind, Clients, Delays, Scenario
-from simulations.setting import Crash, Fault, Network, Partition
+from simulations.setting import Network
 
 FIRST_ASKED_MS = 50
 """When users send their first transactions, so when the first leader proposes."""

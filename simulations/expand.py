@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from collections.abc import Iterable
+from typing import Any, Literal, get_args
 
 from consensus.quorum import admission_powers
 from simulations.campaigns import CAMPAIGNS, Campaign
 from simulations.draws import Draws
+from simulations.faults import Crash, Fault, Partition, Pause
 from simulations.scenario import Actor, ActorKind, Clients, Delays, Scenario
-from simulations.setting import Crash, Fault, Network, Partition, Pause
+from simulations.setting import Disk, Network
+from simulations.weather import damage, weather
 
 _SIZES = (1, 2, 3, 4, 4, 4, 4, 4, 5, 6, 7, 7, 8, 10)
+_SHAPES: tuple[Literal["uniform", "exponential", "pareto"], ...] = (
+    *("uniform",) * 4,
+    "exponential",
+    "pareto",
+)
 _LEAST_TOLERANT = 4
 
 
@@ -20,17 +28,20 @@ def expand(seed: int) -> Scenario:
     size = _SIZES[draws.below(len(_SIZES), "size")]
     weights = _weights(draws, size)
     joiners = _joiners(draws, size)
-    nodes = size + len(joiners)
-    heal_ms = draws.between(3_000, 12_000, "heal")
-    actors, faults = _actors(draws, weights, joiners), _faults(draws, nodes, weights, heal_ms)
+    drawn = draw_setting(draws, size + len(joiners), weights)
+    heal_ms = drawn["heal_ms"]
+    actors, faults = _actors(draws, weights, joiners), drawn.pop("faults")
     if joiners and draws.below(2, "parted growth") == 0:
-        apart = (draws.below(nodes, "apart"),)
+        apart = (draws.below(size + len(joiners), "apart"),)
         faults = (*faults, Partition(at_ms=joiners[0], until_ms=heal_ms - 500, side=apart))
+    faults = (*faults, *damage(draws, weights, actors, joiners, heal_ms))
     plan = _campaign(draws, heal_ms)
     if plan is not None:
-        size = nodes = plan.sizes[draws.below(len(plan.sizes), "campaign size")]
+        size = plan.sizes[draws.below(len(plan.sizes), "campaign size")]
         weights, joiners = (1,) * size, ()
         actors, faults = plan.actors, plan.faults
+        drawn |= _clocks(draws, size) if plan.delays is None else _clocks(draws, 0)
+        drawn["network"] = plan.network or drawn["network"]
     return Scenario(
         name=f"seed {seed}",
         why="expanded from a seed",
@@ -41,13 +52,9 @@ def expand(seed: int) -> Scenario:
         max_block_txs=(1, 5, 50)[draws.below(3, "block")],
         clients=(plan and plan.clients) or _clients(draws, size),
         delays=(plan and plan.delays) or _delays(draws),
-        network=(plan and plan.network) or _network(draws),
-        skews_ms=tuple(draws.between(-1_500, 1_500, "skew", node) for node in range(nodes))
-        if draws.below(3, "skewed") == 0 and (plan is None or plan.delays is None)
-        else (),
         actors=actors,
-        faults=faults,
-        heal_ms=heal_ms,
+        faults=_in_order(faults),
+        **drawn,
     )
 
 
@@ -65,6 +72,39 @@ def _clients(draws: Draws, size: int) -> Clients:
         burst=draws.between(1, 3, "burst"),
         only=(draws.below(size, "asker"),) if draws.below(4, "askers") == 0 else (),
     )
+
+
+def draw_setting(draws: Draws, nodes: int, weights: tuple[int, ...] = ()) -> dict[str, Any]:
+    """The part of a scenario that is about no protocol: network, disks, clocks, faults and when they end."""
+    heal_ms = draws.between(3_000, 12_000, "heal")
+    faults = (
+        *_faults(draws, nodes, weights or (1,) * nodes, heal_ms),
+        *weather(draws, nodes, heal_ms),
+    )
+    return {
+        "network": _network(draws),
+        "disk": Disk(
+            sync_us=draws.between(100, 15_000, "sync") if draws.below(4, "syncs") == 0 else 0
+        ),
+        **_clocks(draws, nodes),
+        "faults": _in_order(faults),
+        "heal_ms": heal_ms,
+    }
+
+
+def _clocks(draws: Draws, nodes: int) -> dict[str, tuple[int, ...]]:
+    return {
+        "skews_ms": _each(draws, nodes, "skew", 1_500) if draws.below(3, "skewed") == 0 else (),
+        "drifts_ppm": _each(draws, nodes, "drift", 30_000) if draws.below(8, "drifts") == 0 else (),
+    }
+
+
+def _each(draws: Draws, nodes: int, purpose: str, most: int) -> tuple[int, ...]:
+    return tuple(draws.between(-most, most, purpose, node) for node in range(nodes))
+
+
+def _in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+    return tuple(sorted(faults, key=lambda fault: fault.at_ms))
 
 
 def _weights(draws: Draws, size: int) -> tuple[int, ...]:
@@ -101,6 +141,11 @@ def _network(draws: Draws) -> Network:
         tail_us=draws.between(50_000, 800_000, "tail-length"),
         loss_ppm=loss,
         duplicate_ppm=(0, 50_000)[draws.below(2, "duplicates")],
+        jitter_shape=_SHAPES[draws.below(len(_SHAPES), "shape")],
+        keeps_order=draws.below(4, "order") == 0,
+        bytes_per_s=draws.between(100_000, 1_000_000, "rate")
+        if draws.below(8, "rated") == 0
+        else None,
     )
 
 
@@ -148,7 +193,7 @@ def _faults(draws: Draws, nodes: int, weights: tuple[int, ...], heal_ms: int) ->
                 faults.append(Pause(node=node, at_ms=begin, for_ms=min(length, 1_500)))
             case _:
                 faults.append(_partition(draws, nodes, begin, begin + length, place))
-    return tuple(sorted(faults, key=lambda fault: fault.at_ms))
+    return tuple(faults)
 
 
 def _crash(draws: Draws, node: int, begin: int, length: int, place: int) -> Crash:

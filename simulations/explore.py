@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
-import subprocess
+import signal
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from functools import partial
 from time import perf_counter
 
-from simulations.expand import expand
-from simulations.federation import run
+from simulations.recording import commit
+from simulations.running import run_any, setting_of_seed
 from simulations.world import Result
 
 
@@ -40,6 +40,7 @@ class Summary:
     marks: Counter[str] = field(default_factory=Counter)
     hashes: dict[int, str] = field(default_factory=dict)
     commit: str = ""
+    is_interrupted: bool = False
 
     def add(self, one: Run) -> None:
         """Count one run."""
@@ -65,9 +66,9 @@ class Summary:
         }
 
 
-def run_seed(seed: int) -> Run:
+def run_seed(seed: int, core: str | None = None) -> Run:
     """One seed; the unit of work of a process."""
-    result: Result = run(expand(seed))
+    result: Result = run_any(setting_of_seed(seed, core))
     return Run(
         seed,
         result.violation,
@@ -79,40 +80,44 @@ def run_seed(seed: int) -> Run:
 
 
 def explore(
-    seeds: Iterable[int], jobs: int, tell: Callable[[Run, Summary], None] | None = None
+    seeds: Iterable[int],
+    jobs: int,
+    tell: Callable[[Run, Summary], None] | None = None,
+    *,
+    core: str | None = None,
 ) -> Summary:
-    """Run all seeds; `tell` hears of each as it comes in, in no particular order."""
+    """Run all seeds; `tell` hears of each as it comes in, in no particular order.
+
+    An interrupt ends it early: the summary then has what came in before, and says so.
+    """
     summary = Summary(commit=commit())
     begin = perf_counter()
-    for one in _runs(seeds, jobs):
-        summary.add(one)
-        if one.violation is not None:
-            summary.violations.append({"seed": one.seed, "violation": one.violation})
-        summary.wall_s = perf_counter() - begin
-        if tell is not None:
-            tell(one, summary)
+    try:
+        for one in _runs(seeds, jobs, core):
+            summary.add(one)
+            if one.violation is not None:
+                summary.violations.append({"seed": one.seed, "violation": one.violation})
+            summary.wall_s = perf_counter() - begin
+            if tell is not None:
+                tell(one, summary)
+    except KeyboardInterrupt:
+        summary.is_interrupted = True
     summary.violations.sort(key=lambda found: str(found["seed"]).zfill(20))
     return summary
 
 
-def _runs(seeds: Iterable[int], jobs: int) -> Iterator[Run]:
+def _runs(seeds: Iterable[int], jobs: int, core: str | None) -> Iterator[Run]:
+    one = partial(run_seed, core=core)
     if jobs <= 1:
-        yield from map(run_seed, seeds)
+        yield from map(one, seeds)
         return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap_unordered(run_seed, seeds, chunksize=4)
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(jobs, _begin_worker, (sys.path[0],)) as pool:
+        yield from pool.imap_unordered(one, seeds, chunksize=4)
 
 
-def commit() -> str:
-    """The commit this code is of, with a + if it was changed since; else the installed version."""
-    here = Path(__file__).resolve().parent
-    git = ("git", "-C", str(here), "describe", "--always", "--abbrev=12", "--dirty=+")
-    try:
-        told = subprocess.run(git, capture_output=True, text=True, check=True, timeout=10)
-        return told.stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        pass
-    try:
-        return version("bizra-node")
-    except PackageNotFoundError:
-        return "unknown"
+def _begin_worker(folder: str) -> None:
+    """An interrupt is for the parent, which then ends its workers; guests are found where the parent finds them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)

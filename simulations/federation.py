@@ -26,6 +26,7 @@ from gossip.identity import NodeId, Signer
 from simulations.attacks import KINDS
 from simulations.clients import Client, Joiner
 from simulations.disk import MemoryStore
+from simulations.labels import labelled
 from simulations.oracles import Oracles
 from simulations.process import Core, Process
 from simulations.scenario import Scenario
@@ -54,6 +55,7 @@ class Federation(World):
         self._voters = [keys.signer(b"voting", node) for node in range(scenario.nodes)]
         self._verifier = keys.verifier
         self._genesis = self._founded(users)
+        self._first_writes = initial_writes(self._genesis, self._verifier)
         ids = [NodeId(user.public) for user in users]
         self.populate(self._processes(ids))
         chain = self._genesis.federation_id
@@ -85,7 +87,6 @@ class Federation(World):
 
     def _processes(self, ids: list[NodeId]) -> list[Process]:
         scenario, liars = self.scenario, self.scenario.liars
-        first_writes = initial_writes(self._genesis, self._verifier)
         kinds = {actor.node: actor.kind for actor in scenario.actors}
         processes: list[Process] = []
         for node in range(scenario.nodes):
@@ -96,15 +97,15 @@ class Federation(World):
                     chain = self._genesis.federation_id
                     liar = KINDS[kind](node, self._voters[node], chain, self.draws)
                 stores = {store: MemoryStore() for store in (Store.CHAIN, Store.VOTES, Store.POOL)}
-                stores[Store.CHAIN].write(first_writes)
+                stores[Store.CHAIN].write(self._first_writes)
                 processes.append(
                     Process(
                         number=len(processes),
                         node=node,
                         address=ids[node],
                         stores=stores,
-                        created_ms=CREATED_MS,
-                        skew_ms=scenario.skews_ms[node] if node < len(scenario.skews_ms) else 0,
+                        clock=self.clock_of(node, CREATED_MS),
+                        sync_us=scenario.disk.sync_us,
                         is_honest=node not in liars,
                         liar=liar,
                         twin=twin,
@@ -149,6 +150,10 @@ class Federation(World):
 
     def wipe_votes(self, process: Process) -> None:
         process.stores[Store.VOTES].wipe()
+
+    def renew(self, process: Process) -> None:
+        super().renew(process)
+        process.stores[Store.CHAIN].write(self._first_writes)
 
     # Users
 
@@ -216,13 +221,24 @@ class Federation(World):
     def height(self) -> int:
         return self.oracles.height
 
+    def describe(self, process: Process) -> str:
+        engine: Engine = process.core
+        replica = engine.replica
+        entered = "" if replica.entered else " (asked for)"
+        return (
+            f"height={engine.height} certified={engine.certified}"
+            f" epoch={engine.validators.epoch} view={replica.view}{entered}"
+        )
+
+    def label(self, message: Any) -> str:  # noqa: ANN401 - see World
+        return labelled(message)
+
     # Judges and marks
 
     def on_restarted(self, process: Process) -> None:
         engine: Engine = process.core
         if not engine.replica.entered:
             self.marks["restart while asking for a view"] += 1
-        self.line(process.name, "restarted", f"height={engine.height}")
         if process.is_honest:
             self.oracles.restarted(process.number, engine)
 

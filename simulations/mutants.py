@@ -7,7 +7,7 @@ switched on. Those with a number are the list that every release is measured by 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from simulations import mistakes
@@ -156,3 +156,11 @@ def switched_on(mutant: Mutant) -> Iterator[None]:
     finally:
         for owner, name, whole in sound:
             setattr(owner, name, whole)
+
+
+def switched_on_by_name(name: str) -> AbstractContextManager[None]:
+    """The same for a mutant's name. Raises `ValueError` if there is none."""
+    for mutant in MUTANTS:
+        if mutant.name == name:
+            return switched_on(mutant)
+    raise ValueError(f"no mutant {name}; there are {', '.join(one.name for one in MUTANTS)}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections import deque
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
+from simulations.clock import Clock
 from simulations.disk import MemoryStore
 
 
@@ -33,19 +35,27 @@ class Process:
 
     __slots__ = (
         "address",
+        "busy_until_us",
+        "clock",
         "core",
-        "created_ms",
         "dies_in_turn",
+        "false_sync",
+        "flight_us",
+        "held",
+        "is_full",
         "is_honest",
+        "is_rotten",
         "liar",
         "life",
         "name",
         "node",
         "number",
         "paused_until_us",
-        "skew_ms",
         "stores",
+        "sync_us",
+        "synced_us",
         "timers",
+        "turn_us",
         "twin",
     )
 
@@ -56,16 +66,15 @@ class Process:
         node: int,
         address: Hashable,
         stores: dict[Any, MemoryStore],
-        created_ms: int = 0,
-        skew_ms: int = 0,
+        clock: Clock,
+        sync_us: int = 0,
         is_honest: bool = True,
         liar: Twister | None = None,
         twin: int | None = None,
     ) -> None:
         self.number, self.node, self.address, self.twin = number, node, address, twin
         self.name = f"n{node}" + ("" if twin is None else "ab"[twin])
-        self.is_honest, self.liar, self.skew_ms = is_honest, liar, skew_ms
-        self.created_ms = created_ms
+        self.is_honest, self.liar, self.clock = is_honest, liar, clock
         self.stores = stores
         self.core: Any = None
         """None while it is down."""
@@ -74,6 +83,14 @@ class Process:
         self.paused_until_us = 0
         self.dies_in_turn: int | None = None
         """Down time in milliseconds, once it is to die in the middle of a turn."""
+        self.turn_us = self.busy_until_us = 0
+        """What an event costs, and when the last of those that wait will be taken."""
+        self.sync_us = sync_us
+        self.is_full = self.false_sync = self.is_rotten = False
+        self.flight_us = self.synced_us = 0
+        """When the sync that is under way ends, and the last that is needed so far."""
+        self.held: deque[tuple[int, Callable[..., None], tuple[Any, ...]]] = deque()
+        """What is done only after a sync: when, what."""
 
     @property
     def is_up(self) -> bool:
@@ -89,12 +106,23 @@ class Process:
 
     def die(self) -> None:
         """Memory is gone, the disk stays."""
-        for store in self.stores.values():
-            store.power_off()
         self.core = None
         self.timers = {}
         self.dies_in_turn = None
+        self.busy_until_us = self.flight_us = self.synced_us = 0
+        self.held.clear()
+
+    def sync_ends_us(self, now_us: int) -> int:
+        """When a batch written now will be synced: by the next sync, which takes all that came before it begins."""
+        if now_us >= self.synced_us:
+            self.flight_us = self.synced_us = now_us + self.sync_us
+        elif now_us >= self.flight_us:
+            self.flight_us = self.synced_us
+            self.synced_us += self.sync_us
+        elif self.synced_us == self.flight_us:
+            self.synced_us += self.sync_us
+        return self.synced_us
 
     def clock_ms(self, now_us: int) -> int:
         """What its own clock says."""
-        return max(0, self.created_ms + now_us // 1000 + self.skew_ms)
+        return self.clock.show_ms(now_us)

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from simulations.setting import Crash, Ms, Node, Setting, Value, setting_fault
+from simulations.faults import Ms, Node, Value
+from simulations.setting import Setting, setting_fault
 
 ActorKind = Literal[
     "silent",
@@ -87,11 +88,8 @@ class Scenario(Setting, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def liars(self) -> frozenset[int]:
-        """Nodes of which nothing is asked: actors, and whoever loses its vote log."""
-        wiped = {
-            fault.node for fault in self.faults if isinstance(fault, Crash) and fault.wipes_votes
-        }
-        return frozenset({actor.node for actor in self.actors} | wiped)
+        """Nodes of which nothing is asked: actors, and those whose disks break their promises."""
+        return self.damaged | {actor.node for actor in self.actors}
 
     @property
     def bound_ms(self) -> int:

@@ -1,83 +1,181 @@
-"""Scenarios as TOML: readable, complete, and refused with the line and what would be allowed."""
+"""Scenarios as TOML: readable, complete, and refused with the line, the key and what would be allowed."""
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from simulations.scenario import ActorKind, Scenario, fault_of
+from simulations.faults import KINDS, Value
+from simulations.guest_world import GuestScenario, guest_fault
+from simulations.scenario import Actor, ActorKind, Clients, Delays, Scenario, fault_of
+from simulations.setting import Disk, Network, Setting
+from simulations.toml_lines import line_near, lines_of
+
+_TABLES: dict[str, type[Value]] = {
+    "network": Network,
+    "disk": Disk,
+    "clients": Clients,
+    "delays": Delays,
+    "actors": Actor,
+}
+_UNITS = {
+    "_ms": "a whole number of milliseconds",
+    "_us": "a whole number of microseconds",
+    "_ppm": "a whole number of millionths",
+    "_per_s": "a whole number for each second",
+}
+
+
+class Replay(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a saved run remembers of itself, so that running it again can be compared."""
+
+    commit: str
+    """The code that it was recorded with."""
+    trace: str
+    """The hash of the whole run."""
+    violation: str = ""
+    lines: int = 0
+    """How many transitions the run had."""
+    marks: str = ""
+    """Two characters for every so many lines; see `Trace.marks`."""
+    mutant: str = ""
+    """The mistake that was switched on, if any."""
 
 
 class ScenarioError(ValueError):
     """The file is no scenario; the text says where and why."""
 
 
-def load(path: Path) -> Scenario:
+def load(path: Path) -> Setting:
     """Read a scenario. Raises `ScenarioError`."""
+    return load_replay(path)[0]
+
+
+def load_replay(path: Path) -> tuple[Setting, Replay | None]:
+    """Read a scenario and what its run remembered. Raises `ScenarioError`."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ScenarioError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ScenarioError(f"{path}: not a text file") from None
-    return parse(text, str(path))
+    return parse_replay(text, str(path))
 
 
-def parse(text: str, name: str) -> Scenario:
+def parse(text: str, name: str) -> Setting:
     """Read a scenario from its text; `name` is for the errors. Raises `ScenarioError`."""
+    return parse_replay(text, name)[0]
+
+
+def parse_replay(text: str, name: str) -> tuple[Setting, Replay | None]:
+    """Read a scenario and what its run remembered, from their text. Raises `ScenarioError`."""
     try:
-        scenario = msgspec.convert(tomllib.loads(text), Scenario)
+        fields = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"{name}: {error}") from None
+    kind: type[Setting] = GuestScenario if "core" in fields else Scenario
+    try:
+        remembered = fields.pop("replay", None)
+        replay = None if remembered is None else msgspec.convert(remembered, Replay)
+        setting: Setting = msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
-        raise ScenarioError(f"{name}: {_explained(str(error), text)}") from None
-    fault = fault_of(scenario)
+        raise ScenarioError(f"{name}: {_explained(str(error), fields, kind, text)}") from None
+    fault = setting_fault_of(setting)
     if fault:
-        raise ScenarioError(f"{name}: {fault}")
-    return scenario
+        line = line_near(lines_of(text), fault.partition(":")[0])
+        where = f"line {line}: " if line else ""
+        raise ScenarioError(f"{name}: {where}{fault}")
+    return setting, replay
 
 
-def _explained(error: str, text: str) -> str:
-    """Msgspec's sentence with the line it speaks of and, for a name that is not known, the names that are."""
-    quoted = re.search(
-        r"unknown field `([^`]*)`|`\$[^`]*?\.?(\w+)`$|Invalid value '([^']*)'", error
-    )
-    word = next((found for found in quoted.groups() if found), "") if quoted else ""
-    lines = [
-        number
-        for number, line in enumerate(text.splitlines(), 1)
-        if word and re.search(rf"\b{re.escape(word)}\b", line)
-    ]
-    where = f"line {lines[0]}: " if lines else ""
-    known = ""
-    if "unknown field" in error:
-        known = f"; known at the top: {', '.join(Scenario.__struct_fields__)}"
-    elif "Invalid enum value" in error or "Invalid value" in error:
-        known = f"; kinds of faults: crash, pause, partition; of actors: {', '.join(get_args(ActorKind))}"
-    return f"{where}{error}{known}"
+def setting_fault_of(setting: Setting) -> str | None:
+    """What is wrong with a scenario of any kind, or None."""
+    return guest_fault(setting) if isinstance(setting, GuestScenario) else fault_of(_own(setting))
 
 
-def dump(scenario: Scenario, comment: str = "") -> str:
+def _own(setting: Setting) -> Scenario:
+    assert isinstance(setting, Scenario)
+    return setting
+
+
+def _explained(error: str, fields: dict[str, Any], kind: type[Setting], text: str) -> str:
+    """Msgspec's sentence, with the line it speaks of and what would be allowed there."""
+    found = re.search(r" - at `\$\.?([^`]*)`$", error)
+    path = found[1] if found else ""
+    sentence = error[: found.start()] if found else error
+    unknown = re.search(r"unknown field `([^`]*)`", error)
+    if unknown:
+        path = f"{path}.{unknown[1]}".strip(".")
+    line = line_near(lines_of(text), path)
+    where = f"line {line}: " if line else ""
+    return f"{where}{path + ': ' if path else ''}{sentence}{_allowed(path, fields, kind)}"
+
+
+def _allowed(path: str, fields: dict[str, Any], kind: type[Setting]) -> str:
+    table, _, key = path.rpartition(".")
+    shape = _shape(table, fields, kind)
+    if key == "kind" and table.startswith("faults"):
+        return f"; kinds of faults: {', '.join(sorted(KINDS))}"
+    if key == "kind" and table.startswith("actors"):
+        return f"; kinds of actors: {', '.join(get_args(ActorKind))}"
+    if shape is None:
+        return ""
+    if key in shape.__struct_fields__:
+        hint = get_type_hints(shape).get(key)
+        if get_origin(hint) is Literal:
+            return f"; allowed: {', '.join(map(str, get_args(hint)))}"
+        unit = next((unit for end, unit in _UNITS.items() if key.endswith(end)), "")
+        return f"; it is {unit}" if unit else ""
+    near = difflib.get_close_matches(key, shape.__struct_fields__, 1)
+    did = f"; did you mean {near[0]}?" if near and key else ""
+    return f"{did}; known here: {', '.join(shape.__struct_fields__)}"
+
+
+def _shape(table: str, fields: dict[str, Any], kind: type[Setting]) -> type[Value] | None:
+    """What may stand in a table."""
+    if not table:
+        return kind
+    numbered = re.fullmatch(r"faults\[(\d+)\]", table)
+    if numbered:
+        fault = fields["faults"][int(numbered[1])]
+        return KINDS.get(str(fault.get("kind"))) if isinstance(fault, dict) else None
+    return _TABLES.get(re.sub(r"\[\d+\]$", "", table))
+
+
+def dump(setting: Setting, comment: str = "", replay: Replay | None = None) -> str:
     """The text of a scenario; every field that is not at its default, tables last."""
     lines = [f"# {line}" for line in comment.splitlines()]
-    _table(lines, (), msgspec.to_builtins(scenario), msgspec.to_builtins(_plain(scenario)))
+    _table(lines, (), msgspec.to_builtins(setting), msgspec.to_builtins(_plain(setting)))
+    if replay is not None:
+        lines += ["", "[replay]"]
+        _table(lines, ("replay",), msgspec.to_builtins(replay), _defaults(Replay))
     return "\n".join(lines) + "\n"
 
 
-def _plain(scenario: Scenario) -> Scenario:
-    return Scenario(seed=scenario.seed, weights=scenario.weights)
+def _plain(setting: Setting) -> Setting:
+    if isinstance(setting, GuestScenario):
+        return GuestScenario(seed=setting.seed, core=setting.core, nodes=setting.nodes)
+    own = _own(setting)
+    return Scenario(seed=own.seed, weights=own.weights)
+
+
+def _defaults(kind: type[Value]) -> dict[str, Any]:
+    """The fields that need not be written, with what they are then."""
+    fields = msgspec.structs.fields(kind)
+    return {one.name: one.default for one in fields if one.default is not msgspec.NODEFAULT}
 
 
 def _table(
     lines: list[str], path: tuple[str, ...], value: dict[str, Any], plain: dict[str, Any]
 ) -> None:
-    always = {"seed", "weights", "heal_ms"}
+    always = {"seed", "weights", "heal_ms", "core", "nodes"} if not path else set()
     for key, one in value.items():
-        is_plain = one is False or (key in plain and one == plain[key] and key not in always)
+        is_plain = one is None or (key in plain and one == plain[key] and key not in always)
         if not isinstance(one, dict) and not _is_tables(one) and not is_plain:
             lines.append(f"{key} = {_literal(one)}")
     for key, one in value.items():
@@ -87,7 +185,15 @@ def _table(
         elif _is_tables(one):
             for row in one:
                 lines += ["", f"[[{'.'.join((*path, key))}]]"]
-                _table(lines, (*path, key), row, {})
+                _table(lines, (*path, key), row, _row_defaults(row))
+
+
+def _row_defaults(row: dict[str, Any]) -> dict[str, Any]:
+    kind = KINDS.get(str(row.get("kind")))
+    if kind is None:
+        return {}
+    defaults: dict[str, Any] = msgspec.to_builtins(_defaults(kind))
+    return defaults
 
 
 def _is_tables(value: object) -> bool:

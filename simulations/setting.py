@@ -10,14 +10,18 @@ from typing import Annotated, Literal
 
 import msgspec
 
-Ms = Annotated[int, msgspec.Meta(ge=0, le=86_400_000)]
-Micros = Annotated[int, msgspec.Meta(ge=0, le=60_000_000)]
-Ppm = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
-Node = Annotated[int, msgspec.Meta(ge=0, le=999)]
-
-
-class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What all parts of a scenario have in common."""
+from simulations.faults import (
+    BitRot,
+    Crash,
+    DriftPpm,
+    FalseSync,
+    Fault,
+    Micros,
+    Ms,
+    Ppm,
+    Rate,
+    Value,
+)
 
 
 class Network(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,53 +29,24 @@ class Network(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     latency_us: Micros = 500
     jitter_us: Micros = 1_500
+    jitter_shape: Literal["uniform", "exponential", "pareto"] = "uniform"
+    """Uniform: up to `jitter_us` more. Exponential: so much more on average. Pareto: the same, with a heavy tail."""
     tail_ppm: Ppm = 0
     """This share of the messages takes up to `tail_us` more."""
     tail_us: Micros = 0
     loss_ppm: Ppm = 0
     duplicate_ppm: Ppm = 0
+    keeps_order: bool = False
+    """Whether each link delivers in the order of sending, as a stream does."""
+    bytes_per_s: Rate | None = None
+    """How fast each node sends; what it sends waits in line."""
 
 
-class Crash(
-    Value, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="crash", tag_field="kind"
-):
-    """A node dies and comes back with what its disk has.
+class Disk(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How all nodes' disks behave, with LevelDB's promises: batches are atomic, and kept once synced."""
 
-    `in_turn`: it dies in the middle of its next turn that writes to disk, somewhere between two effects. `wipes_votes`:
-    its vote log is lost, which makes it count as faulty.
-    """
-
-    node: Node
-    at_ms: Ms
-    down_ms: Ms
-    in_turn: bool = False
-    wipes_votes: bool = False
-
-
-class Pause(
-    Value, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="pause", tag_field="kind"
-):
-    """A node stands still and then takes everything that has come meanwhile."""
-
-    node: Node
-    at_ms: Ms
-    for_ms: Ms
-
-
-class Partition(
-    Value, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="partition", tag_field="kind"
-):
-    """Messages between `side` and the rest are lost: all, or only those that go out of it, or into it."""
-
-    at_ms: Ms
-    until_ms: Ms
-    side: tuple[Node, ...]
-    direction: Literal["both", "out", "in"] = "both"
-    closes_links: bool = False
-    """Whether the nodes notice, as with a reset connection."""
-
-
-Fault = Crash | Pause | Partition
+    sync_us: Micros = 0
+    """How long a sync takes; 0: no crash falls between a write and its sync."""
 
 
 class Setting(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,8 +56,11 @@ class Setting(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     why: str = ""
     seed: int
     network: Network = Network()
+    disk: Disk = Disk()
     skews_ms: tuple[Annotated[int, msgspec.Meta(ge=-60_000, le=60_000)], ...] = ()
     """How far each node's clock is off; 0 where nothing is said."""
+    drifts_ppm: tuple[DriftPpm, ...] = ()
+    """How much too fast each node's clock runs until all is healed; 0 where nothing is said."""
     faults: tuple[Fault, ...] = ()
     heal_ms: Ms = 5_000
     """From here on the network is sound; before it no liveness is asked for."""
@@ -97,29 +75,30 @@ class Setting(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """By when after healing everything asked for must have happened."""
         raise NotImplementedError
 
+    @property
+    def damaged(self) -> frozenset[int]:
+        """Nodes whose disks break their promises; they count as faulty."""
+        return frozenset(
+            fault.node
+            for fault in self.faults
+            if isinstance(fault, BitRot | FalseSync)
+            or (isinstance(fault, Crash) and fault.wipes_votes)
+        )
+
 
 def setting_fault(setting: Setting) -> str | None:
     """What is wrong with a setting although every field by itself is right, or None."""
     nodes = setting.nodes
     for place, fault in enumerate(setting.faults):
-        named = fault.side if isinstance(fault, Partition) else (fault.node,)
-        for node in named:
+        for node in fault.nodes_named:
             if node >= nodes:
                 return f"faults[{place}]: node {node} does not exist, there are 0 to {nodes - 1}"
-        if _end_of(fault) > setting.heal_ms:
-            return (
-                f"faults[{place}]: ends at {_end_of(fault)} ms, after heal_ms = {setting.heal_ms}"
-            )
-    if len(setting.skews_ms) > nodes:
-        return f"skews_ms: {len(setting.skews_ms)} clocks for {nodes} nodes"
+        if fault.end_ms < fault.at_ms:
+            return f"faults[{place}]: until_ms = {fault.end_ms} is before at_ms = {fault.at_ms}"
+        if fault.end_ms > setting.heal_ms:
+            return f"faults[{place}]: ends at {fault.end_ms} ms, after heal_ms = {setting.heal_ms}"
+    for name in ("skews_ms", "drifts_ppm"):
+        clocks = len(getattr(setting, name))
+        if clocks > nodes:
+            return f"{name}: {clocks} clocks for {nodes} nodes"
     return None
-
-
-def _end_of(fault: Fault) -> int:
-    match fault:
-        case Crash():
-            return fault.at_ms + fault.down_ms
-        case Pause():
-            return fault.at_ms + fault.for_ms
-        case Partition():
-            return fault.until_ms

@@ -4,20 +4,21 @@ A core is anything with `handle(now_ms, event) -> effects`; the effects are thos
 ordered by (time, counter). A turn hands one event to one core and carries its effects out in order; messages go
 through a codec. Whatever a run leaves to luck is drawn by key, so equal scenarios give equal runs, byte for byte.
 
-This module knows nothing of what runs in it. A subclass makes the processes, boots their cores, says in which classes
-events come (`Vocabulary`), and judges: `federation.py` is the one for Bizra's own cores.
+This module knows nothing of what runs in it. A subclass makes the processes, boots their cores and judges (`Hooks`):
+`federation.py` is the one for Bizra's own cores, `guest_world.py` the one for anybody else's.
 """
 
 from __future__ import annotations
 
 import heapq
+import re
 import traceback
 from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any
 
-from gossip.codec import DecodeError, encode
+from gossip.codec import DecodeError
 from gossip.effects import (
     Broadcast,
     CancelTimer,
@@ -27,11 +28,14 @@ from gossip.effects import (
     Send,
     SetTimer,
 )
+from simulations.clock import Clock
 from simulations.draws import Draws
+from simulations.hooks import Hooks, Vocabulary
+from simulations.injection import Injector
 from simulations.network import Wires
-from simulations.process import Core, Process
-from simulations.setting import Crash, Partition, Pause, Setting
-from simulations.trace import Trace
+from simulations.process import Process
+from simulations.setting import Setting
+from simulations.trace import Message, Trace
 from simulations.twisted import Garbage, Late
 from simulations.violations import ViolationError
 
@@ -41,18 +45,9 @@ TICK_US = 500_000
 _TWIN_PERIOD_US = 1_500_000
 _NOTICE_US = 100
 """After so long a node knows that a link has opened or closed."""
-
-
-class Vocabulary(NamedTuple):
-    """In which classes a core is told of things."""
-
-    started: Callable[[], object]
-    received: Callable[[Any, Any], object]
-    """Takes the sender's address and the message."""
-    timer_fired: Callable[[str], object]
-    connected: Callable[[Any], object] | None = None
-    """Takes a peer's address. None: the core isn't told."""
-    disconnected: Callable[[Any], object] | None = None
+_SUPERVISOR_MS = 1_000
+"""After so long a process that ended by itself is started again."""
+_NEVER_US = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +65,14 @@ class Result:
     """How far the nodes came, in whatever they count."""
     end_ms: int
     marks: dict[str, int]
+    stopped: str | None = None
+    """Why the run ended before everything had happened, if it was told to."""
+    states: tuple[str, ...] = ()
+    """How each process stood at the end."""
 
 
-class World:
+class World(Hooks):
     """See the module. Make one, `run` it once."""
-
-    vocabulary: ClassVar[Vocabulary]
 
     def __init__(self, setting: Setting, trace: Trace | None = None) -> None:
         self.setting = setting
@@ -92,53 +89,9 @@ class World:
         self._counter = 0
         self._sent: Counter[bytes] = Counter()
         self._is_done = False
-
-    # What a subclass says
-
-    def boot(self, process: Process) -> Core:
-        """A fresh core over what the disk of `process` has."""
-        raise NotImplementedError
-
-    def decode(self, data: bytes) -> object:
-        """A message from its bytes. Raises `DecodeError`."""
-        raise NotImplementedError
-
-    def encode(self, message: Any) -> bytes:  # noqa: ANN401 - each world has its own messages
-        """The bytes of a message."""
-        return encode(message)
-
-    def missing(self) -> str:
-        """What has not happened though it should have, in a sentence; empty once all has."""
-        return ""
-
-    def has_asked(self, now_ms: int) -> bool:  # noqa: ARG002 - nothing is asked for here
-        """Whether everything that users are going to ask for has been asked for."""
-        return True
-
-    def height(self) -> int:
-        """How far the nodes came."""
-        return 0
-
-    def on_tick(self, now_ms: int) -> None:
-        """What users do twice a second."""
-
-    def on_restarted(self, process: Process) -> None:
-        """A process is back from a crash, its core not yet started."""
-
-    def on_turn(self, process: Process) -> None:
-        """An honest core has taken an event."""
-
-    def on_cut(self, lost: list[Any]) -> None:
-        """A process died in the middle of a turn and never did this."""
-
-    def on_send(self, process: Process, message: Any) -> None:  # noqa: ANN401
-        """A process sends a message; what it persisted before is on its disk."""
-
-    def on_message(self, message: Any) -> None:  # noqa: ANN401
-        """A message arrives."""
-
-    def on_notify(self, process: Process, what: Any) -> None:  # noqa: ANN401
-        """An honest core noted something."""
+        self._stopped: str | None = None
+        self.break_on: re.Pattern[str] | None = None
+        """The run ends after the first transition whose line this is found in."""
 
     # Beginnings
 
@@ -151,15 +104,13 @@ class World:
 
     def plan_faults(self) -> None:
         """Put on the heap what the setting says will go wrong."""
-        for fault in self.setting.faults:
-            match fault:
-                case Crash():
-                    self.at(fault.at_ms * 1000, self._crash, fault)
-                case Pause():
-                    self.at(fault.at_ms * 1000, self._pause, fault)
-                case Partition():
-                    self.at(fault.at_ms * 1000, self._partition_begins, fault)
-                    self.at(fault.until_ms * 1000, self._partition_ends, fault)
+        Injector(self).plan()
+
+    def clock_of(self, node: int, created_ms: int = 0) -> Clock:
+        """The clock that the setting gives to a node."""
+        skews, drifts = self.setting.skews_ms, self.setting.drifts_ppm
+        skew_ms = skews[node] if node < len(skews) else 0
+        return Clock(created_ms, skew_ms, drifts[node] if node < len(drifts) else 0)
 
     def at(self, time_us: int, act: Callable[..., None], *arguments: object) -> None:
         """Do this then."""
@@ -186,7 +137,19 @@ class World:
             height=self.height(),
             end_ms=self.now_us // 1000,
             marks=dict(sorted(self.marks.items())),
+            stopped=self._stopped,
+            states=tuple(f"{one.name:<5} {self._state(one)}" for one in self.processes),
         )
+
+    def _state(self, process: Process) -> str:
+        if process.core is None:
+            return "down"
+        timers = ",".join(sorted(process.timers))
+        return f"{self.describe(process)} clock={process.clock_ms(self.now_us)} timers={timers}"
+
+    def stop_at(self, until_ms: int) -> None:
+        """End the run at this time, whatever has happened by then."""
+        self.at(until_ms * 1000, self._stop, f"at {until_ms} ms")
 
     def _loop(self) -> None:
         deadline_us = (self.setting.heal_ms + self.setting.bound_ms) * 1000
@@ -215,11 +178,15 @@ class World:
         try:
             process.live(self.boot(process))
         except Exception as error:
+            if process.is_rotten:
+                self._replace_disks(process, error)
+                return
             raise ViolationError(
                 "no exception", f"{process.name} can't start: {error!r}"
             ) from error
         if process.life > 1:
             self.marks["restart"] += 1
+            self.line(process.name, "restarted", self.describe(process))
             self.on_restarted(process)
         self.turn(process, process.life, self.vocabulary.started())
         for other in self._others(process):
@@ -236,68 +203,50 @@ class World:
             due = self.now_us + _NOTICE_US
             self.at(due, self.turn, process, process.life, event(peer.address))
 
-    def _crash(self, fault: Crash) -> None:
-        for process in self.processes:
-            if process.node != fault.node or not process.is_up:
-                continue
-            if fault.wipes_votes:
-                self.wipe_votes(process)
-            if fault.in_turn:
-                process.dies_in_turn = fault.down_ms
-            else:
-                self.die(process, fault.down_ms)
-
-    def wipe_votes(self, process: Process) -> None:
-        """The disk with what a process has promised is replaced by an empty one. By default: all its disks."""
-        for store in process.stores.values():
-            store.wipe()
-
     def die(self, process: Process, down_ms: int) -> None:
         """A process loses its memory, and comes back after a while."""
         self.marks["crash"] += 1
         self.line(process.name, "crashed", f"for {down_ms} ms")
+        for name, store in process.stores.items():
+            if store.unsynced:
+                most = store.unsynced + 1
+                lost = self.draws.below(most, "unsynced", process.number, process.life, str(name))
+                if lost:
+                    self.marks["unsynced batches lost"] += 1
+                store.lose(lost)
         process.die()
         self.at(self.now_us + down_ms * 1000, self.start, process)
         for other in self._others(process):
             self._tell_soon(other, self.vocabulary.disconnected, process)
 
-    def _pause(self, fault: Pause) -> None:
-        self.marks["pause"] += 1
-        for process in self.processes:
-            if process.node == fault.node:
-                process.paused_until_us = self.now_us + fault.for_ms * 1000
-
-    def _partition_begins(self, fault: Partition) -> None:
-        self.marks["partition"] += 1
-        self.line("-", "partition", f"{list(fault.side)} {fault.direction}")
-        if fault.closes_links:
-            self._tell_across(fault, self.vocabulary.disconnected)
-
-    def _partition_ends(self, fault: Partition) -> None:
-        self.line("-", "healed", f"{list(fault.side)} {fault.direction}")
-        if fault.closes_links:
-            self._tell_across(fault, self.vocabulary.connected)
-
-    def _tell_across(self, fault: Partition, event: Callable[[Any], object] | None) -> None:
-        if event is None:
-            return
-        side = [one for one in self.processes if one.node in fault.side]
-        rest = [one for one in self.processes if one.node not in fault.side]
-        for one in side:
-            for other in rest:
-                if one.is_up and other.is_up:
-                    self.turn(one, one.life, event(other.address))
-                    self.turn(other, other.life, event(one.address))
+    def _replace_disks(self, process: Process, error: Exception) -> None:
+        """A core has come upon a damaged record: its operator begins anew."""
+        self.marks["damaged disk replaced"] += 1
+        self.line(process.name, "damaged", f"{type(error).__name__}: {error}")
+        self.renew(process)
+        process.is_rotten = False
+        self.die(process, _SUPERVISOR_MS)
 
     # One turn of one core
 
     def turn(self, process: Process, life: int, event: object) -> None:
         """Hand an event to a core, if its process still lives that life, and carry out what it wants."""
-        core = process.core
-        if core is None or process.life != life:
+        if process.core is None or process.life != life:
             return
         if process.paused_until_us > self.now_us:
             self.at(process.paused_until_us, self.turn, process, life, event)
+            return
+        if process.turn_us or process.busy_until_us > self.now_us:
+            begin_us = max(self.now_us, process.busy_until_us)
+            process.busy_until_us = begin_us + process.turn_us
+            if begin_us > self.now_us:
+                self.at(begin_us, self._take, process, life, event)
+                return
+        self._take(process, life, event)
+
+    def _take(self, process: Process, life: int, event: object) -> None:
+        core = process.core
+        if core is None or process.life != life:
             return
         try:
             effects = core.handle(process.clock_ms(self.now_us), event)
@@ -306,6 +255,9 @@ class World:
         except ViolationError:
             raise
         except Exception as error:
+            if process.is_rotten:
+                self._replace_disks(process, error)
+                return
             last = traceback.extract_tb(error.__traceback__)[-1]
             raise ViolationError(
                 "no exception",
@@ -313,17 +265,24 @@ class World:
             ) from error
         if process.liar is not None:
             self._carry(process, process.liar.twist(effects))
-        elif process.dies_in_turn is not None and any(isinstance(one, Persist) for one in effects):
+        elif (process.dies_in_turn is not None or process.is_full) and any(
+            isinstance(one, Persist) for one in effects
+        ):
             self._carry_in_part(process, effects)
         else:
             self._carry(process, effects)
 
     def _carry_in_part(self, process: Process, effects: list[Any]) -> None:
-        """The process dies between two effects of this turn."""
-        down_ms = process.dies_in_turn
-        assert down_ms is not None
-        kept = self.draws.below(len(effects), "cut", process.number, process.life)
-        self.marks["crash in the middle of a turn"] += 1
+        """The process dies between two effects of this turn, or at the first write that fails."""
+        if process.is_full:
+            kept = next(at for at, one in enumerate(effects) if isinstance(one, Persist))
+            down_ms = _SUPERVISOR_MS
+            self.marks["write failed"] += 1
+        else:
+            assert process.dies_in_turn is not None
+            down_ms = process.dies_in_turn
+            kept = self.draws.below(len(effects), "cut", process.number, process.life)
+            self.marks["crash in the middle of a turn"] += 1
         self.on_cut(effects[kept:])
         self._carry(process, effects[:kept])
         self.die(process, down_ms)
@@ -336,23 +295,57 @@ class World:
                 case Send():
                     self._send(process, (effect.to,), effect.message)
                 case Persist():
-                    process.stores[effect.store].write(effect.writes, lazy=effect.lazy)
+                    self._write(process, effect)
                 case SetTimer():
                     token = self._counter
                     process.timers[effect.name] = token
-                    due = self.now_us + effect.delay_ms * 1000
+                    due = self.now_us + process.clock.span_us(effect.delay_ms * 1000)
                     self.at(due, self._fire, process, process.life, effect.name, token)
                 case CancelTimer():
                     process.timers.pop(effect.name, None)
                 case Notify():
                     if process.is_honest:
-                        self.on_notify(process, effect.what)
+                        self._once_synced(process, self.on_notify, process, effect.what)
                 case Rejected():
                     self.marks["rejected"] += 1
                     if self.trace.is_read:
                         self.line(process.name, "rejected", effect.reason)
                 case _:
                     self._carry_twisted(process, effect)
+
+    def _write(self, process: Process, effect: Persist) -> None:
+        store = process.stores[effect.store]
+        if effect.lazy:
+            store.write(effect.writes, lazy=True)
+        elif process.false_sync:
+            store.write(effect.writes, _NEVER_US)
+        elif process.sync_us or process.synced_us > self.now_us:
+            due_us = process.sync_ends_us(self.now_us)
+            store.write(effect.writes, due_us)
+            self.at(due_us, self._synced, process, process.life)
+        else:
+            store.write(effect.writes)
+
+    def _synced(self, process: Process, life: int) -> None:
+        """A sync ends: what waited for it is done."""
+        if process.life != life or not process.is_up:
+            return
+        if process.paused_until_us > self.now_us:
+            self.at(process.paused_until_us, self._synced, process, life)
+            return
+        for store in process.stores.values():
+            store.sync(self.now_us)
+        held = process.held
+        while held and held[0][0] <= self.now_us and process.life == life:
+            _, act, arguments = held.popleft()
+            act(*arguments)
+
+    def _once_synced(self, process: Process, act: Callable[..., None], *arguments: object) -> None:
+        """Nothing leaves a process before what was written in front of it is on disk."""
+        if process.synced_us > self.now_us or process.held:
+            process.held.append((process.synced_us, act, arguments))
+        else:
+            act(*arguments)
 
     def _carry_twisted(self, process: Process, effect: object) -> None:
         match effect:
@@ -382,9 +375,12 @@ class World:
 
     def _send(self, process: Process, to: tuple[Hashable, ...], message: object) -> None:
         self.on_send(process, message)
-        self._transmit(process, to, self.encode(message))
+        label = self.label(message) if self.trace.wants_messages else ""
+        self._once_synced(process, self._transmit, process, to, self.encode(message), label)
 
-    def _transmit(self, process: Process, to: tuple[Hashable, ...], data: bytes) -> None:
+    def _transmit(
+        self, process: Process, to: tuple[Hashable, ...], data: bytes, label: str = "garbage"
+    ) -> None:
         raw = self.draws.raw
         name = raw(b"message", data)
         now_us, source, size = self.now_us, process.node, len(data)
@@ -401,7 +397,12 @@ class World:
                 luck = raw(b"luck", b"%d " % count + link)
                 self.messages += 1
                 self.message_bytes += size
-                for delay in self.wires.deliveries(now_us, source, target.node, luck):
+                delays = self.wires.deliveries(now_us, source, target.node, luck, size)
+                if self.trace.wants_messages:
+                    arrivals = [now_us + delay for delay in delays]
+                    entry = Message(now_us, process.name, target.name, label, arrivals)
+                    self.trace.message(entry)
+                for delay in delays:
                     self._counter += 1
                     heapq.heappush(
                         self._heap,
@@ -434,5 +435,13 @@ class World:
         self.turn(target, target.life, self.vocabulary.received(peer, message))
 
     def line(self, who: str, kind: str, detail: str) -> None:
-        """Note a transition."""
-        self.trace.line(self.now_us, who, kind, detail)
+        """Note a transition; end the run here if it is the one that was waited for."""
+        text = self.trace.line(self.now_us, who, kind, detail)
+        if self.break_on is not None and self.break_on.search(text):
+            self._stop(f"at {text.strip()}")
+
+    def _stop(self, why: str) -> None:
+        self._is_done, self._stopped = True, why
+
+
+__all__ = ["TICK_US", "Result", "Vocabulary", "World"]

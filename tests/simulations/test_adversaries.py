@@ -4,9 +4,10 @@ from typing import get_args
 
 import pytest
 
+from simulations.faults import Crash
 from simulations.federation import run
 from simulations.scenario import Actor, ActorKind, Clients, Scenario, fault_of
-from simulations.setting import Crash, Network
+from simulations.setting import Network
 from simulations.world import Result
 
 

@@ -8,10 +8,11 @@ from gossip.identity import Ed25519Verifier
 from simulations.disk import MemoryStore
 from simulations.draws import Draws
 from simulations.expand import expand
+from simulations.faults import Partition
 from simulations.network import Wires
 from simulations.scenario import Scenario, fault_of
 from simulations.scenario_file import dump, parse
-from simulations.setting import Network, Partition
+from simulations.setting import Network
 from simulations.signatures import Keyring
 
 

@@ -1,0 +1,32 @@
+"""`bizra-sim`: run a scenario, explore many seeds, replay, shrink and draw what was found, hunt mutants.
+
+Exit codes: 0 all held, 1 an invariant broke (or a mutant went unnoticed), 2 wrong usage or a file that is no scenario,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import click
+
+from simulations.cli.many import explore_command
+from simulations.cli.mutants import mutants_command
+from simulations.cli.one import list_command, replay_command, run_command
+from simulations.cli.small import shrink_command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """A deterministic simulator for the real cores, or for yours: faults, liars, virtual time."""
+
+
+for _command in (
+    run_command,
+    explore_command,
+    replay_command,
+    shrink_command,
+    list_command,
+    mutants_command,
+):
+    main.add_command(_command)
+
+__all__ = ["main"]

@@ -1,0 +1,93 @@
+"""`explore`: many seeds over several processes."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from simulations.cli.parts import core_option, from_seed
+from simulations.cli.small import write_small
+from simulations.explore import Run, Summary, explore
+from simulations.recording import FOLDER, record, save
+from simulations.shrink import shrink
+
+_SHRINK_RUNS = 200
+_MOST_SHRUNK = 5
+_BAR = 24
+_INTERRUPTED = 130
+
+
+@click.command("explore")
+@click.option("--seeds", type=click.IntRange(1), default=200, show_default=True, help="How many.")
+@click.option("--first", type=int, default=0, show_default=True, help="The first seed.")
+@core_option
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+@click.option(
+    "--shrink/--no-shrink",
+    "shrinks",
+    default=True,
+    help=f"Shrink what breaks (the first {_MOST_SHRUNK} seeds; on by default).",
+)
+@click.option("--json", "wants_json", is_flag=True, help="One JSON object instead of text.")
+def explore_command(
+    seeds: int, first: int, core: str | None, jobs: int, *, shrinks: bool, wants_json: bool
+) -> None:
+    """Run many seeds; save, shrink and name each one that breaks an invariant."""
+    from_seed(first, core)  # a wrong --core is told at once
+    shows = sys.stderr.isatty() and not wants_json
+
+    def tell(one: Run, summary: Summary) -> None:
+        if one.violation is not None:
+            saved = _saved(
+                one.seed, core, small=shrinks and len(summary.violations) <= _MOST_SHRUNK
+            )
+            summary.violations[-1] |= saved
+            if not wants_json:
+                clear = "\r\x1b[K" if shows else ""
+                click.echo(f"{clear}seed {one.seed}: {one.violation}\n  {saved['reproduce']}")
+        if shows:
+            click.echo(f"\r\x1b[K{_bar(summary, seeds)}", nl=False, err=True)
+
+    summary = explore(range(first, first + seeds), jobs, tell, core=core)
+    if shows:
+        click.echo("", err=True)
+    told = summary.as_json()
+    if wants_json:
+        click.echo(json.dumps(told))
+    else:
+        early = f" of {seeds}, interrupted" if summary.is_interrupted else ""
+        click.echo(
+            f"{summary.scenarios} scenarios{early}, {len(summary.violations)} violations,"
+            f" {summary.messages} messages in {summary.wall_s:.1f} s"
+            f" ({told['messages_per_s']}/s), commit {summary.commit}"
+        )
+        for name, count in sorted(summary.marks.items()):
+            click.echo(f"  {count:>8}  {name}")
+    if summary.is_interrupted:
+        sys.exit(_INTERRUPTED)
+    if summary.violations:
+        sys.exit(1)
+
+
+def _saved(seed: int, core: str | None, *, small: bool) -> dict[str, object]:
+    """Keep the scenario of a seed that breaks something, as small as can be, and say where."""
+    setting = from_seed(seed, core)
+    path = save(setting, record(setting)[1])
+    if small:
+        path = FOLDER / f"{path.stem}-small.toml"
+        write_small(setting, shrink(setting, _SHRINK_RUNS), path)
+    return {"file": str(path), "reproduce": f"bizra-sim replay {path}"}
+
+
+def _bar(summary: Summary, seeds: int) -> str:
+    """How far, how fast, what broke, and the rarest things that have happened."""
+    done = _BAR * summary.scenarios // seeds
+    rate = summary.scenarios / max(summary.wall_s, 1e-9)
+    rarest = sorted(summary.marks.items(), key=lambda item: (item[1], item[0]))[:2]
+    told = ", ".join(f"{name} {count}" for name, count in rarest)
+    return (
+        f"[{'#' * done}{'.' * (_BAR - done)}] {summary.scenarios}/{seeds} {rate:.1f} seeds/s"
+        f"  broken {len(summary.violations)}  marks {len(summary.marks)} (rarest: {told})"
+    )[:150]

@@ -1,0 +1,172 @@
+"""`run`, `replay` and `list`: one scenario at a time."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from contextlib import nullcontext
+from time import perf_counter
+from typing import IO
+
+import click
+
+from simulations.cli.parts import (
+    as_json,
+    changed,
+    core_option,
+    first_line,
+    found,
+    from_seed,
+    pattern,
+    printer,
+    tell,
+)
+from simulations.library import scenarios
+from simulations.mutants import switched_on_by_name
+from simulations.recording import Comparison, Difference, commit, record, save
+from simulations.running import run_any
+from simulations.scenario_file import Replay
+from simulations.setting import Setting
+from simulations.trace import Trace
+
+
+@click.command("run")
+@click.argument("scenario", required=False)
+@core_option
+@click.option("--seed", type=int, help="Expand this seed, or give the scenario another one.")
+@click.option("--json", "wants_json", is_flag=True, help="One JSON object instead of text.")
+@click.option("--trace", is_flag=True, help="Print every transition.")
+@click.option("--messages", is_flag=True, help="Print every message too.")
+@click.option(
+    "--trace-jsonl", type=click.File("w"), help="Write both there, one JSON object a line."
+)
+@click.option("--until", "until_ms", type=click.IntRange(0), metavar="MS", help="Stop then.")
+@click.option(
+    "--break-on",
+    metavar="REGEX",
+    callback=pattern,
+    help="Stop at the first transition in whose line this is found, and show every node.",
+)
+def run_command(
+    scenario: str | None,
+    *,
+    core: str | None,
+    seed: int | None,
+    trace_jsonl: IO[str] | None,
+    until_ms: int | None,
+    break_on: re.Pattern[str] | None,
+    wants_json: bool,
+    trace: bool,
+    messages: bool,
+) -> None:
+    """Run a scenario: a file, a name of the library (see list), or the scenario of a seed (0 if none is given)."""
+    if scenario is None:
+        setting = from_seed(seed or 0, core)
+    else:
+        setting, _ = found(scenario)
+        if seed is not None:
+            setting = changed(setting, seed=seed)
+    if not wants_json:
+        click.echo(first_line(setting))
+    hear = printer(text=(trace or messages) and not wants_json, jsonl=trace_jsonl)
+    record_ = Trace(hear, messages=messages or trace_jsonl is not None)
+    begin = perf_counter()
+    result = run_any(setting, record_, until_ms=until_ms, break_on=break_on)
+    wall_s = perf_counter() - begin
+    again = f"bizra-sim run {scenario}" if scenario is not None else "bizra-sim run"
+    again += f" --core {core}" if core is not None and scenario is None else ""
+    again += f" --seed {setting.seed}" if seed is not None or scenario is None else ""
+    if result.violation is not None:
+        again = f"bizra-sim replay {save(setting, record(setting)[1])}"
+    if wants_json:
+        click.echo(json.dumps(as_json(setting, result, wall_s, again)))
+    else:
+        tell(result, wall_s)
+        click.echo(again)
+    if result.violation is not None:
+        sys.exit(1)
+
+
+@click.command("replay")
+@click.argument("file")
+@click.option("--json", "wants_json", is_flag=True, help="One JSON object instead of text.")
+@click.option("--trace/--no-trace", default=True, help="Print every transition (the default).")
+@click.option("--messages", is_flag=True, help="Print every message too.")
+def replay_command(file: str, *, wants_json: bool, trace: bool, messages: bool) -> None:
+    """Run a saved scenario again, and say whether it is the run that was recorded."""
+    setting, replay = found(file)
+    with switched_on_by_name(replay.mutant) if replay and replay.mutant else nullcontext():
+        _replayed(setting, replay, file, wants_json=wants_json, trace=trace, messages=messages)
+
+
+def _replayed(
+    setting: Setting,
+    replay: Replay | None,
+    file: str,
+    *,
+    wants_json: bool,
+    trace: bool,
+    messages: bool,
+) -> None:
+    if not wants_json:
+        click.echo(first_line(setting))
+    hear = printer(text=trace and not wants_json, jsonl=None)
+    comparison = Comparison(replay or Replay(commit="", trace=""), hear, messages=messages)
+    begin = perf_counter()
+    result = run_any(setting, comparison.trace)
+    wall_s = perf_counter() - begin
+    again = f"bizra-sim replay {file}"
+    difference = comparison.difference() if replay is not None else None
+    if wants_json:
+        told = as_json(setting, result, wall_s, again)
+        if replay is not None:
+            told["recorded"] = {
+                "commit": replay.commit,
+                "trace_hash": replay.trace,
+                "same": difference is None,
+                "agreeing": None if difference is None else difference.agreeing,
+                "first_different": None if difference is None else list(difference.now),
+            }
+        click.echo(json.dumps(told))
+    else:
+        tell(result, wall_s)
+        if replay is not None:
+            _compared(replay, difference)
+        click.echo(again)
+    if result.violation is not None:
+        sys.exit(1)
+
+
+def _compared(replay: Replay, difference: Difference | None) -> None:
+    here = commit()
+    if replay.commit != here:
+        click.echo(f"recorded with commit {replay.commit}; this is {here}")
+    if difference is None:
+        click.echo(f"the same run as was recorded, to the last byte: trace {replay.trace}")
+        return
+    click.echo(
+        f"not the run that was recorded (trace {replay.trace}, {replay.violation or 'all held'}):"
+        f" {difference.agreeing} of {replay.lines} transitions are the same"
+    )
+    if not difference.now:
+        click.echo("then the recorded run went on, and this one ends")
+    elif len(difference.now) == 1:
+        click.echo("the first that differs is now:")
+    else:
+        click.echo(f"the first that differs is now one of these {len(difference.now)}:")
+    for line in difference.now:
+        click.echo(f"  {line}")
+
+
+@click.command("list")
+@click.option("--json", "wants_json", is_flag=True, help="One JSON object instead of text.")
+def list_command(*, wants_json: bool) -> None:
+    """The scenarios of the library: their names, and why each exists."""
+    known = scenarios()
+    if wants_json:
+        click.echo(json.dumps({one.name: one.why for one in known}))
+        return
+    width = max(len(one.name) for one in known)
+    for one in known:
+        click.echo(f"{one.name:<{width}}  {one.why}")

@@ -1,0 +1,1 @@
+"""Protocols of others, as examples of what `simulations.guest` takes."""

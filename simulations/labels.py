@@ -1,0 +1,68 @@
+"""The messages of consensus, each in a few words for whoever reads a trace or looks at a picture."""
+
+from __future__ import annotations
+
+from consensus.certificates import Phase
+from consensus.messages import (
+    Blocks,
+    Body,
+    Certified,
+    FetchBlocks,
+    FetchBody,
+    NewView,
+    Proposal,
+    StateVote,
+    Status,
+    Suspect,
+    Transactions,
+    ViewChange,
+    Vote,
+)
+
+_PHASES = {Phase.PREPARE: "PREPARE", Phase.COMMIT: "COMMIT"}
+
+
+def labelled(message: object) -> str:
+    """Kind in capitals, then what it is about."""
+    match message:
+        case Proposal():
+            block = message.block
+            return f"PROPOSAL v{message.view} h{block.height} {block.digest.hex()[:6]}"
+        case Vote():
+            ballot = message.ballot
+            return (
+                f"{_PHASES[ballot.phase]} v{ballot.view} h{ballot.height} {ballot.digest.hex()[:6]}"
+            )
+        case StateVote():
+            return f"STATE h{message.statement.height}"
+        case Certified():
+            return f"CERTIFIED h{message.certificate.statement.height}"
+        case Suspect():
+            return f"SUSPECT v{message.view}"
+        case ViewChange():
+            shown = message.prepared
+            return f"VIEW-CHANGE v{message.view}" + (
+                f" prepared h{shown.header.height}" if shown is not None else ""
+            )
+        case NewView():
+            return f"NEW-VIEW v{message.view}"
+        case Status():
+            return f"STATUS v{message.view} h{message.height}"
+        case _:
+            return _of_contents(message)
+
+
+def _of_contents(message: object) -> str:
+    match message:
+        case FetchBody():
+            return f"FETCH-BODY {message.digest.hex()[:6]}"
+        case Body():
+            return f"BODY h{message.block.height}"
+        case FetchBlocks():
+            return f"FETCH-BLOCKS h{message.first}"
+        case Blocks():
+            return f"BLOCKS {len(message.blocks)}"
+        case Transactions():
+            return f"TRANSACTIONS {len(message.raw)}"
+        case _:
+            return type(message).__name__

@@ -1,0 +1,38 @@
+"""Where in a TOML text each key stands, for errors that name the line."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+_HEADER = re.compile(r"\s*(\[\[|\[)\s*([\w.\-]+)\s*\]")
+_KEY = re.compile(r"\s*([\w\-]+)\s*=")
+
+
+def lines_of(text: str) -> dict[str, int]:
+    """The line of each key and table, by its path: `heal_ms`, `network`, `faults[1].at_ms`. The first counts."""
+    found: dict[str, int] = {}
+    counted: Counter[str] = Counter()
+    table = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        header, key = _HEADER.match(line), _KEY.match(line)
+        if header:
+            table = header[2]
+            if header[1] == "[[":
+                found.setdefault(table, number)
+                counted[table] += 1
+                table = f"{table}[{counted[table] - 1}]"
+            found.setdefault(table, number)
+        elif key:
+            found.setdefault(f"{table}.{key[1]}" if table else key[1], number)
+    return found
+
+
+def line_near(found: dict[str, int], path: str) -> int | None:
+    """The line of a path, or of the nearest table above it that is written out."""
+    while path:
+        if path in found:
+            return found[path]
+        shorter = re.sub(r"(\.[^.\[]+|\[\d+\])$", "", path)
+        path = "" if shorter == path else shorter
+    return None
