@@ -1,7 +1,8 @@
 """A node's databases, with what LevelDB promises: a batch is written whole or not at all, and kept once it is synced.
 
 Batches that are not synced yet can be read, and are lost by a crash: the latest first, whole ones only, in each
-database by itself. A lazy batch is synced along with the next that is not. A record may rot; whoever reads it is told, as LevelDB's checksums do, or is given what is left.
+database by itself. A lazy batch is synced along with the next that is not. A record may rot; whoever reads it is told,
+as LevelDB's checksums do, or is given what is left.
 """
 
 from __future__ import annotations
@@ -69,11 +70,6 @@ class MemoryStore:
 
     def _apply(self, writes: tuple[Write, ...]) -> None:
         values = self._values
-        if lazy:
-            for key, _ in writes:
-                self._unsynced.setdefault(key, values.get(key))
-        else:
-            self._unsynced.clear()
         for key, value in writes:
             if value is None:
                 if values.pop(key, None) is not None:
@@ -105,6 +101,10 @@ class MemoryStore:
         for _ in range(batches):
             self._apply(self._unsynced.pop()[1])
         self._unsynced.clear()
+
+    def power_off(self) -> None:
+        """The process dies: what was not synced is gone."""
+        self.lose(len(self._unsynced))
 
     def rot(self, draws: Draws, *identity: object, unchecked: bool) -> bytes | None:
         """One record, drawn by luck, loses a bit; its key, or None if there is none."""
