@@ -335,8 +335,9 @@ class EventLog:
                     yield logged
 
 
-def read_batch(raw: bytes) -> tuple[Logged, ...]:
-    """The events in a stored batch. Raises `DecodeError`."""
+def read_batch(raw: bytes, kinds: frozenset[type[Any]] | None = None) -> tuple[Logged, ...]:
+    """The events in a stored batch, or those of some kinds. Raises `DecodeError`."""
+    wanted = None if kinds is None else {kind.__name__ for kind in kinds}
     batch = decode(raw, StoredBatch)
     height, correlations = batch.height, (batch.block, *batch.transactions)
     return tuple(
@@ -348,6 +349,7 @@ def read_batch(raw: bytes) -> tuple[Logged, ...]:
             _decoded(record),
         )
         for index, record in enumerate(batch.records)
+        if wanted is None or record.kind in wanted
     )
 
 

@@ -110,6 +110,10 @@ class Home:
         return self.path / "content"
 
     @property
+    def projections(self) -> Path:
+        return self.path / "projections"
+
+    @property
     def log(self) -> Path:
         return self.path / "log"
 

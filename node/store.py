@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -70,6 +71,15 @@ class LevelStore:
         """See `KeyValueReader.scan`."""
         with _told(self.path), self._db.iterator(prefix=prefix, verify_checksums=True) as found:
             pairs: list[tuple[bytes, bytes]] = list(found)
+        return pairs
+
+    def range(self, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """The first pairs with `start` <= key < `stop`, in order."""
+        with (
+            _told(self.path),
+            self._db.iterator(start=start, stop=stop, verify_checksums=True) as found,
+        ):
+            pairs: list[tuple[bytes, bytes]] = list(islice(found, limit))
         return pairs
 
     def write(self, writes: Iterable[Write], *, sync: bool = True) -> None:

@@ -1,0 +1,164 @@
+"""Who did what was asked: earnings (leaderboard), reliability (reputation), and how evenly rewards fall (fairness)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from consensus.event_log import Logged
+from consensus.events import MemberChanged, TaskChanged
+from consensus.genesis import Genesis
+from consensus.projections.rows import (
+    Projection,
+    RowReader,
+    Rows,
+    down,
+    page_of,
+    read,
+    up,
+    write,
+)
+from consensus.records import TaskState
+from gossip.codec import Natural, Wire, decode
+
+_NODE, _RANKED = b"e", b"l"
+_FULL_SCORE = 1000
+_MANY = 2**31
+
+
+class Earned(Wire, frozen=True):
+    """What a node was paid for tasks, and for how many."""
+
+    total: Natural
+    tasks: Natural
+
+
+class Conduct(Wire, frozen=True):
+    """How often a node that had claimed a task settled it, and how often not."""
+
+    settled: Natural = 0
+    failed: Natural = 0
+
+    @property
+    def score(self) -> int:
+        """0 to 1000, 500 without any task: the rule of succession, so that few tasks prove little."""
+        return _FULL_SCORE * (self.settled + 1) // (self.settled + self.failed + 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Fairness:
+    """How rewards are spread over the members: 0 all the same, near 1 all to one. None before the first reward."""
+
+    gini: float | None
+    members: int
+    total: int
+
+
+def _nothing(_rows: Rows, _genesis: Genesis) -> None:
+    pass
+
+
+def _paid(logged: Logged) -> tuple[bytes, int] | None:
+    """Who is paid how much by this event."""
+    event = logged.event
+    if isinstance(event, TaskChanged) and event.now.state is TaskState.SETTLED:
+        assert event.now.executor is not None
+        return event.now.executor, event.now.reward
+    return None
+
+
+def _on_earning(rows: Rows, logged: Logged) -> None:
+    paid = _paid(logged)
+    if paid is None:
+        return
+    node, reward = paid
+    before = read(rows, _NODE + node, Earned)
+    if before is not None:
+        rows.put(_RANKED + down(before.total) + node, None)
+    now = Earned(reward, 1) if before is None else Earned(before.total + reward, before.tasks + 1)
+    write(rows, _NODE + node, now)
+    write(rows, _RANKED + down(now.total) + node, now)
+
+
+LEADERBOARD = Projection("leaderboard", 1, frozenset({TaskChanged}), _nothing, _on_earning)
+
+
+def leaders(
+    reader: RowReader, after: bytes | None, limit: int
+) -> tuple[list[tuple[bytes, Earned]], bytes | None]:
+    """A page of nodes by what they earned, the most first; and where the next one begins."""
+    page = page_of(reader, _RANKED, after, limit)
+    return [(key[9:], decode(value, Earned)) for key, value in page.rows], page.next_key
+
+
+def _on_conduct(rows: Rows, logged: Logged) -> None:
+    event = logged.event
+    if not isinstance(event, TaskChanged) or event.now.executor is None:
+        return
+    settled, failed = event.now.state is TaskState.SETTLED, event.now.state is TaskState.FAILED
+    if not settled and not failed:
+        return
+    node = event.now.executor
+    before = read(rows, _NODE + node, Conduct)
+    if before is not None:
+        rows.put(_RANKED + down(before.score) + node, None)
+    before = before or Conduct()
+    now = Conduct(before.settled + settled, before.failed + failed)
+    write(rows, _NODE + node, now)
+    write(rows, _RANKED + down(now.score) + node, now)
+
+
+REPUTATION = Projection("reputation", 1, frozenset({TaskChanged}), _nothing, _on_conduct)
+
+
+def conduct(reader: RowReader, node: bytes) -> Conduct | None:
+    """A node's conduct; None if it never ended a task."""
+    return read(reader, _NODE + node, Conduct)
+
+
+def reputed(
+    reader: RowReader, after: bytes | None, limit: int
+) -> tuple[list[tuple[bytes, Conduct]], bytes | None]:
+    """A page of nodes by their score, the best first; and where the next one begins."""
+    page = page_of(reader, _RANKED, after, limit)
+    return [(key[9:], decode(value, Conduct)) for key, value in page.rows], page.next_key
+
+
+def _members(rows: Rows, genesis: Genesis) -> None:
+    for founder in genesis.founders:
+        _share(rows, founder.node, 0)
+
+
+def _on_share(rows: Rows, logged: Logged) -> None:
+    if isinstance(logged.event, MemberChanged):
+        _share(rows, logged.event.node, 0)
+    paid = _paid(logged)
+    if paid is not None:
+        _share(rows, *paid)
+
+
+def _share(rows: Rows, node: bytes, more: int) -> None:
+    """Rows in the order of the earnings, least first: what the coefficient is summed over."""
+    before = read(rows, _NODE + node, Earned)
+    if before is not None:
+        rows.put(_RANKED + up(before.total) + node, None)
+    total = more + (0 if before is None else before.total)
+    write(rows, _NODE + node, Earned(total, 0))
+    rows.put(_RANKED + up(total) + node, b"")
+
+
+FAIRNESS = Projection("fairness", 1, frozenset({TaskChanged, MemberChanged}), _members, _on_share)
+
+
+def fairness(reader: RowReader) -> Fairness:
+    """The Gini coefficient of what the members earned."""
+    page = page_of(reader, _RANKED, None, _MANY)
+    return gini([int.from_bytes(key[1:9], "big") for key, _ in page.rows])
+
+
+def gini(shares: list[int]) -> Fairness:
+    """The coefficient of shares in ascending order: sum((2i - n - 1) x_i) / (n sum(x_i)), i from 1."""
+    count, total = len(shares), sum(shares)
+    if not total:
+        return Fairness(None, count, 0)
+    weighted = sum((2 * at - count - 1) * share for at, share in enumerate(shares, 1))
+    return Fairness(weighted / (count * total), count, total)

@@ -1,0 +1,313 @@
+"""Keeps the read models: their rows in a database of their own, a cursor for each, and each made anew on demand.
+
+Everything here can be lost and is then made again from the log, so nothing is synced. One task brings all projections
+up to every new block, in a thread. Making one anew happens beside that, in a thread of its own and under a new
+generation of keys; callers are answered from the old rows until the new ones have caught up, then those go.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import structlog
+import trio
+
+from consensus.event_log import EventLog, read_batch
+from consensus.genesis import Genesis
+from consensus.projections import PROJECTIONS, Projection, RowReader
+from consensus.projections.rows import end_of, subjects_of
+from gossip.codec import DecodeError, Natural, Wire, decode, encode
+from gossip.effects import KeyValueReader, Write
+from node.store import LevelStore, StoreError, StoreFault
+
+log = structlog.get_logger(__name__)
+
+_META = b"\x00"
+_BATCH_ROWS = 20_000
+_THREADS = 2
+_NOT_BEGUN = -1
+
+_T = TypeVar("_T")
+
+Listener = Callable[[str, frozenset[bytes]], None]
+"""Hears which subjects of which projection have changed; the empty set stands for all of them."""
+
+
+class Feed(Protocol):
+    """How far the log is on disk."""
+
+    @property
+    def durable_height(self) -> int:
+        """The height of the last block on disk."""
+
+    async def until_durable(self, height: int) -> None:
+        """Return when the block at this height is on disk."""
+
+
+class _Meta(Wire, frozen=True):
+    """What stands beside the rows; written with them."""
+
+    version: Natural
+    generation: Natural
+    height: Natural
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Which keys hold the rows, and up to which block they are made."""
+
+    generation: int
+    height: int = _NOT_BEGUN
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A projection at a glance; `rebuilt_to` is how far it is while it is being made anew."""
+
+    name: str
+    version: int
+    height: int
+    rebuilt_to: int | None
+
+
+def open_projections(path: Path) -> LevelStore:
+    """The database of the read models, new if it was not there or is damaged. Raises `StoreError`."""
+    try:
+        return LevelStore(path, create=True)
+    except StoreError as error:
+        if error.fault is not StoreFault.DAMAGED:
+            raise
+        log.warning("the read models are made anew", reason=str(error))
+        shutil.rmtree(path)
+        return LevelStore(path, create=True)
+
+
+class Projector:
+    """See the module. `chain` is read from threads: the database itself, not what is staged above it."""
+
+    def __init__(
+        self, store: LevelStore, chain: KeyValueReader, genesis: Genesis, feed: Feed
+    ) -> None:
+        self._store, self._genesis, self._feed = store, genesis, feed
+        self._log = EventLog(chain)
+        self._projections = {one.name: one for one in PROJECTIONS}
+        self._places = {one.name: self._stored_place(one) for one in PROJECTIONS}
+        self._rebuilding: dict[str, int] = {}
+        self._wanted: list[str] = []
+        self._wish = trio.Event()
+        self._moved = trio.Event()
+        self._turn = trio.Lock()
+        self._limiter = trio.CapacityLimiter(_THREADS)
+        self._listeners: list[Listener] = []
+
+    def _stored_place(self, projection: Projection) -> _Place:
+        raw = self._store.get(_META + projection.name.encode())
+        if raw is None:
+            return _Place(0)
+        try:
+            meta = decode(raw, _Meta)
+        except DecodeError:
+            return _Place(0)
+        if meta.version != projection.version or meta.height > self._feed.durable_height:
+            return _Place(meta.generation + 1)
+        return _Place(meta.generation, meta.height)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The projections there are."""
+        return tuple(self._projections)
+
+    @property
+    def height(self) -> int:
+        """Every projection is made up to this block; 0 if some aren't begun."""
+        return max(0, min(place.height for place in self._places.values()))
+
+    def standing(self) -> list[Standing]:
+        """All projections."""
+        return [
+            Standing(
+                name,
+                projection.version,
+                max(0, self._places[name].height),
+                self._rebuilding.get(name),
+            )
+            for name, projection in self._projections.items()
+        ]
+
+    def reader(self, name: str) -> RowReader:
+        """The rows of a projection as they are now."""
+        return _Reader(self._store, _prefix(name, self._places[name].generation))
+
+    async def moved(self) -> None:
+        """Return when rows have changed again, or have been made anew."""
+        await self._moved.wait()
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` after rows have changed."""
+        self._listeners.append(listener)
+
+    def rebuild(self, name: str) -> None:
+        """Make a projection anew, beside everything else; nothing if that is under way."""
+        if name not in self._rebuilding:
+            self._rebuilding[name] = 0
+            self._wanted.append(name)
+            self._wish.set()
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises `StoreError`, and `DecodeError` if the log is damaged."""
+        async with trio.open_nursery() as first:
+            for name, place in self._places.items():
+                first.start_soon(self._in_thread, self._drop_but, name, place.generation)
+                first.start_soon(self._catch_up, name)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._follow)
+            while True:
+                self._wish = trio.Event()
+                for name in self._wanted:
+                    nursery.start_soon(self._rebuild, name)
+                self._wanted.clear()
+                await self._wish.wait()
+
+    async def _catch_up(self, name: str) -> None:
+        """Begin, and go on where the node stopped; several in parallel."""
+        while self._places[name].height < self._feed.durable_height:
+            self._places[name], subjects = await self._in_thread(
+                self._advance, name, self._places[name], self._feed.durable_height
+            )
+            self._tell(name, subjects)
+
+    async def _follow(self) -> None:
+        while True:
+            await self._feed.until_durable(self.height + 1)
+            async with self._turn:
+                before = dict(self._places)
+                changes = await self._in_thread(
+                    self._advance_all, before, self._feed.durable_height
+                )
+                for name, (place, _) in changes.items():
+                    self._places[name] = place
+            for name, (_, subjects) in changes.items():
+                self._tell(name, subjects)
+
+    async def _rebuild(self, name: str) -> None:
+        before = self._places[name].generation
+        place = _Place(before + 1)
+        await self._in_thread(self._drop_but, name, before)
+        while True:
+            place = await self._in_thread(
+                self._advance_beside, name, place, self._feed.durable_height
+            )
+            self._rebuilding[name] = place.height
+            async with self._turn:
+                if place.height >= self._places[name].height:
+                    self._store.write([self._meta(name, place)], sync=False)
+                    self._places[name] = place
+                    break
+        self._tell(name, frozenset())
+        log.info("projection made anew", name=name, height=place.height)
+        await self._in_thread(self._drop_but, name, place.generation)
+        del self._rebuilding[name]
+        self._tell(name, frozenset())
+
+    async def _in_thread(self, work: Callable[..., _T], *given: object) -> _T:
+        return await trio.to_thread.run_sync(work, *given, limiter=self._limiter)
+
+    def _tell(self, name: str, subjects: frozenset[bytes]) -> None:
+        for listener in self._listeners:
+            listener(name, subjects)
+        self._moved.set()
+        self._moved = trio.Event()
+
+    # In threads
+
+    def _advance_all(
+        self, places: dict[str, _Place], until: int
+    ) -> dict[str, tuple[_Place, frozenset[bytes]]]:
+        return {
+            name: self._advance(name, place, until)
+            for name, place in places.items()
+            if place.height < until
+        }
+
+    def _advance(self, name: str, place: _Place, until: int) -> tuple[_Place, frozenset[bytes]]:
+        """Take in blocks; the new place, and what changed."""
+        reached, changes = self._taken_in(name, place, until)
+        self._store.write([*changes, self._meta(name, reached)], sync=False)
+        cut = len(_prefix(name, place.generation))
+        return reached, frozenset(one for key, _ in changes for one in subjects_of(key[cut:]))
+
+    def _advance_beside(self, name: str, place: _Place, until: int) -> _Place:
+        """The same for rows that nobody is answered from yet."""
+        reached, changes = self._taken_in(name, place, until)
+        self._store.write(changes, sync=False)
+        return reached
+
+    def _taken_in(self, name: str, place: _Place, until: int) -> tuple[_Place, list[Write]]:
+        """The changes by the blocks up to `until`, or by as many as make a good batch."""
+        projection = self._projections[name]
+        prefix = _prefix(name, place.generation)
+        draft = _Draft(_Reader(self._store, prefix))
+        height = place.height
+        if height == _NOT_BEGUN:
+            projection.begin(draft, self._genesis)
+            height = 0
+        while height < until and len(draft.changes) < _BATCH_ROWS:
+            height += 1
+            raw = self._log.raw(height)
+            for logged in () if raw is None else read_batch(raw, projection.kinds):
+                projection.apply(draft, logged)
+        writes: list[Write] = [(prefix + key, value) for key, value in draft.changes.items()]
+        return replace(place, height=height), writes
+
+    def _meta(self, name: str, place: _Place) -> Write:
+        version = self._projections[name].version
+        return _META + name.encode(), encode(_Meta(version, place.generation, place.height))
+
+    def _drop_but(self, name: str, generation: int) -> None:
+        """Delete the rows of all other generations."""
+        kept, everything = _prefix(name, generation), _prefix(name)
+        for start, stop in ((everything, kept), (end_of(kept), end_of(everything))):
+            while pairs := self._store.range(start, stop, _BATCH_ROWS):
+                self._store.write([(key, None) for key, _ in pairs], sync=False)
+
+
+def _prefix(name: str, generation: int | None = None) -> bytes:
+    number = b"" if generation is None else generation.to_bytes(4, "big")
+    return name.encode() + _META + number
+
+
+class _Reader:
+    """The rows of one generation of one projection."""
+
+    def __init__(self, store: LevelStore, prefix: bytes) -> None:
+        self._store, self._prefix = store, prefix
+
+    def get(self, key: bytes) -> bytes | None:
+        """See `RowReader.get`."""
+        return self._store.get(self._prefix + key)
+
+    def range(self, start: bytes, stop: bytes, limit: int) -> Sequence[tuple[bytes, bytes]]:
+        """See `RowReader.range`."""
+        cut = len(self._prefix)
+        pairs = self._store.range(self._prefix + start, self._prefix + stop, limit)
+        return [(key[cut:], value) for key, value in pairs]
+
+
+class _Draft:
+    """Rows with the changes of some blocks that are not written yet."""
+
+    def __init__(self, reader: _Reader) -> None:
+        self._reader = reader
+        self.changes: dict[bytes, bytes | None] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        """See `Rows.get`."""
+        return self.changes[key] if key in self.changes else self._reader.get(key)
+
+    def put(self, key: bytes, value: bytes | None) -> None:
+        """See `Rows.put`."""
+        self.changes[key] = value
