@@ -182,7 +182,12 @@ class Cursor:
             raise ValueError(
                 f"{text[:60]!r} is no cursor such as 12.5, or 12 for the end of block 12"
             )
-        return cls(int(height), int(index) if dot else 2**62)
+        return cls(int(height), int(index)) if dot else cls.end_of(int(height))
+
+    @classmethod
+    def end_of(cls, height: int) -> Cursor:
+        """Behind all events of a block."""
+        return cls(height, 2**62)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +195,7 @@ class Logged:
     """An event in its place."""
 
     place: Cursor
+    block: bytes
     time_ms: int
     correlation: bytes
     causation: Cursor | None
@@ -343,6 +349,7 @@ def read_batch(raw: bytes, kinds: frozenset[type[Any]] | None = None) -> tuple[L
     return tuple(
         Logged(
             Cursor(height, index),
+            batch.block,
             batch.time_ms,
             correlations[record.about],
             None if record.cause is None else Cursor(height, record.cause),

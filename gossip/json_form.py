@@ -8,8 +8,9 @@ besides, each spelled as it is written here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Annotated, TypeAlias, TypeVar
+from collections.abc import Hashable, Iterator
+from functools import cache
+from typing import Annotated, TypeAlias, TypeVar, cast
 
 import msgspec
 from msgspec import inspect
@@ -31,6 +32,18 @@ _TAG = "type"
 def to_json(value: object) -> str:
     """The JSON text of a wire value, indented for reading."""
     return json.dumps(_written(value, inspect.type_info(type(value))), indent=2) + "\n"
+
+
+def to_json_value(value: object) -> dict[str, Json]:
+    """A wire struct, or a dataclass of wire values, as a JSON object; amounts are decimal strings."""
+    written = _written(value, _type_info(cast("Hashable", type(value))))
+    assert isinstance(written, dict)
+    return written
+
+
+@cache
+def _type_info(kind: Hashable) -> inspect.Type:
+    return inspect.type_info(cast("type", kind))
 
 
 def from_json(text: str | bytes, kind: type[T]) -> T:
@@ -128,6 +141,11 @@ def _written(value: object, kind: inspect.Type) -> Json:
                 for field in kind.fields
             }
             return named if kind.tag is None else {_TAG: kind.tag, **named}
+        case inspect.DataclassType():
+            return {
+                field.name: _written(getattr(value, field.name), field.type)
+                for field in kind.fields
+            }
         case inspect.VarTupleType():
             assert isinstance(value, tuple)
             return [_written(item, kind.item_type) for item in value]

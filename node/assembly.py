@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,8 +21,9 @@ from inference.embedded.backend import EmbeddedBackend
 from node.chain_service import ChainService
 from node.clocks import ClockWatch
 from node.driver import now_ms
+from node.event_hub import EventHub
 from node.founding import check_chain
-from node.gateway.app import make_app, open_listener
+from node.gateway.app import Doors, make_app, open_listener
 from node.gateway.http.listening import serve
 from node.home import ApiFile, Home
 from node.model_files import ModelFiles
@@ -34,6 +35,8 @@ from node.own_account import OwnAccount
 from node.parts import Parts, bootstrap_event, peer_service
 from node.peer_chat import PeerChats
 from node.peer_service import PeerService
+from node.projector import Projector, open_projections
+from node.read_models import ReadModels
 from node.service import NodeService
 from node.store import LevelStore, StagedStore
 from node.task_service import TaskService
@@ -60,27 +63,37 @@ async def run_node(parts: Parts, genesis: Genesis) -> None:
     config = parts.options.config
     listener = open_listener(config.api)
     async with (
-        _stores(parts.home) as stores,
+        _opened(parts.home) as stores,
         EmbeddedBackend(idle_s=config.model_idle_s) as backend,
         make_router(config.backend, backend, now_s=_now_s, on_breaker=_log_breaker) as models,
         trio.open_nursery() as nursery,
     ):
-        check_chain(parts.home, genesis, stores["chain"])
+        check_chain(parts.home, genesis, stores.staged["chain"])
         files = ModelFiles(config.backend, models)
-        node = _assemble(parts, genesis, stores, (backend, models, files), nursery)
+        node = _assemble(parts, genesis, stores.staged, (backend, models, files), nursery)
         models.join(PeerChats(node.tasks, node.peers))
         _connect(parts, node, nursery)
+        chain_disk = stores.disks["chain"]
+        projector = Projector(stores.projections, chain_disk, genesis, node.chain)
+        hub = EventHub(chain_disk, node.chain)
+        node.chain.listen(hub.on_report)
         app = make_app(
             node.service,
             token=parts.home.read_token(),
             host=config.api.host,
-            feed=node.chain,
-            models=models,
-            contents=parts.contents,
-            chat_peers=config.chat_peers,
+            doors=Doors(
+                feed=node.chain,
+                models=models,
+                contents=parts.contents,
+                chat_peers=config.chat_peers,
+                reading=ReadModels(projector, chain_disk, node.service.name_of),
+                hub=hub,
+                keys=stores.disks["gateway"],
+                quota_per_s=config.quota_per_s,
+            ),
         )
         host, port = listener.getsockname()[:2]
-        for task in (node.chain.run, node.tasks.run, node.peers.run):
+        for task in (node.chain.run, node.tasks.run, node.peers.run, projector.run):
             nursery.start_soon(task)
         nursery.start_soon(serve, app, listener)
         offers = ModelOffers(files, node.peers, node.tasks, config.kinds)
@@ -173,15 +186,30 @@ async def _until_told(parts: Parts, node: _Node) -> None:
     parts.announcer.stopped()
 
 
+@dataclass(frozen=True, slots=True)
+class _Stores:
+    """The open databases; `staged` are those that cores write."""
+
+    disks: dict[str, LevelStore]
+    staged: dict[str, StagedStore]
+    projections: LevelStore
+
+
 @asynccontextmanager
-async def _stores(home: Home) -> AsyncIterator[dict[str, StagedStore]]:
-    async with AsyncExitStack() as stack:
-        opened = {}
-        for name in ("pool", "chain", "votes", "peers", "tasks"):
-            may_be_new = name in ("pool", "peers")
-            disk = stack.enter_context(LevelStore(getattr(home, name), create=may_be_new))
-            opened[name] = StagedStore(disk, sync=name != "pool")
-        yield opened
+async def _opened(home: Home) -> AsyncIterator[_Stores]:
+    with ExitStack() as stack:
+        disks = {
+            name: stack.enter_context(
+                LevelStore(getattr(home, name), create=name in ("pool", "peers", "gateway"))
+            )
+            for name in ("pool", "chain", "votes", "peers", "tasks", "gateway")
+        }
+        staged = {
+            name: StagedStore(disk, sync=name != "pool")
+            for name, disk in disks.items()
+            if name != "gateway"
+        }
+        yield _Stores(disks, staged, stack.enter_context(open_projections(home.projections)))
 
 
 def _now_s() -> int:

@@ -19,7 +19,7 @@ from consensus.engine import (
     Submitted,
     TimerFired,
 )
-from consensus.finality import Diverged
+from consensus.finality import Diverged, StateCertified
 from consensus.mempool import Added, Dropped, Refused
 from consensus.messages import Proposal, StateVote, Vote
 from consensus.outcomes import Outcome
@@ -90,6 +90,7 @@ class ChainService:
         self.durable_height = engine.height
         """Every block up to this height is on disk."""
         self._grown = trio.Event()
+        self._certified = trio.Event()
         self.counters: Counter[str] = Counter()
 
     async def run(self) -> None:
@@ -142,6 +143,10 @@ class ChainService:
         while self.durable_height < height:
             await self._grown.wait()
 
+    async def certified(self) -> None:
+        """Return when a quorum has certified another state."""
+        await self._certified.wait()
+
     def _known_fate(self, transaction: Digest) -> Outcome | Dropped | None:
         place = self.engine.chain.place_of(transaction)
         if place is None or place.height > self.durable_height:
@@ -185,6 +190,9 @@ class ChainService:
                 self._grown = trio.Event()
                 for outcome in what.result.outcomes:
                     self._decide(Digest(outcome.transaction), outcome)
+            case StateCertified():
+                self._certified.set()
+                self._certified = trio.Event()
             case ViewEntered():
                 log.info("view entered", epoch=what.epoch, view=what.view)
             case Equivocation():

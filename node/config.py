@@ -20,6 +20,7 @@ from node.model_servers import ModelServer, read_servers
 from node.model_servers import to_toml as servers_to_toml
 
 DEFAULT_API_PORT = 7440
+DEFAULT_QUOTA_PER_S = 2_000
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _MAX_NAME = 64
 _MAX_IDLE_S = 24 * 60 * 60
@@ -67,7 +68,8 @@ class Config:
     what is kept of contents, `send_mb_per_s` what is sent of them to all others together (0: no bound).
     `backend` are the model servers beside this node; with
     `chat` among the kinds, members may ask them too. `chat_peers` says that conversations of this
-    node's users may go to peers without being asked for each.
+    node's users may go to peers without being asked for each. `quota_per_s` is how many requests the
+    HTTP interface takes from one caller in a second, for good.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Config:
     log_level: str = "info"
     contents_mb: int = 2048
     send_mb_per_s: int = 0
+    quota_per_s: int = DEFAULT_QUOTA_PER_S
     backend: tuple[ModelServer, ...] = ()
 
 
@@ -269,5 +272,6 @@ _READERS: dict[str, Callable[[object], object]] = {
     "log_level": _level,
     "contents_mb": _between(16, 1_000_000),
     "send_mb_per_s": _between(0, 100_000),
+    "quota_per_s": _between(1, 1_000_000_000),
     "backend": read_servers,
 }

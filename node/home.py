@@ -114,6 +114,10 @@ class Home:
         return self.path / "projections"
 
     @property
+    def gateway(self) -> Path:
+        return self.path / "gateway"
+
+    @property
     def log(self) -> Path:
         return self.path / "log"
 

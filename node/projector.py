@@ -103,6 +103,9 @@ class Projector:
         self._turn = trio.Lock()
         self._limiter = trio.CapacityLimiter(_THREADS)
         self._listeners: list[Listener] = []
+        for name, place in self._places.items():
+            if place.height == _NOT_BEGUN:
+                self._places[name], _ = self._advance(name, place, 0)
 
     def _stored_place(self, projection: Projection) -> _Place:
         raw = self._store.get(_META + projection.name.encode())
@@ -123,8 +126,8 @@ class Projector:
 
     @property
     def height(self) -> int:
-        """Every projection is made up to this block; 0 if some aren't begun."""
-        return max(0, min(place.height for place in self._places.values()))
+        """Every projection is made up to this block."""
+        return min(place.height for place in self._places.values())
 
     def standing(self) -> list[Standing]:
         """All projections."""
@@ -132,7 +135,7 @@ class Projector:
             Standing(
                 name,
                 projection.version,
-                max(0, self._places[name].height),
+                self._places[name].height,
                 self._rebuilding.get(name),
             )
             for name, projection in self._projections.items()

@@ -13,7 +13,7 @@ from typing import Protocol
 from consensus.chain import Place
 from consensus.engine import Engine
 from consensus.mempool import Dropped, RefusalCode
-from consensus.proving import transaction_receipt
+from consensus.proving import account_receipt, transaction_receipt
 from consensus.receipts import TaskContent, write_receipt
 from gossip.codec import Digest
 from gossip.json_form import to_json
@@ -118,6 +118,14 @@ class ChainQueries:
             return None
         nonce = self._engine.mempool.next_nonce(owner, self._engine.ledger)
         return AccountView(id=owner.hex(), balance=str(account.balance), nonce=nonce)
+
+    def account_proof(self, owner: bytes) -> JsonObject | None:
+        """A proof for `Facade.account_proof` if the state of just now is certified and on disk."""
+        ledger = self._engine.ledger
+        if ledger.height > self._fates.durable_height:
+            return None
+        receipt = account_receipt(self._engine.chain, ledger, owner)
+        return None if receipt is None else _object(write_receipt(receipt))
 
     def block(self, which: int | Digest) -> BlockView | None:
         """See `Facade.block`."""

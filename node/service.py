@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 import msgspec
+import trio
 
 from consensus.mempool import Added, Refused
 from consensus.receipts import TaskContent
@@ -58,6 +59,7 @@ from node.task_service import TaskService
 VERSION = version("bizra-node")
 
 _MAX_INVITE_ADDRESSES = 8
+_PROOF_S = 2
 
 
 class NodeService:
@@ -93,6 +95,13 @@ class NodeService:
     def chain_id(self) -> Digest:
         """See `Facade.chain_id`."""
         return self._engine.ledger.genesis.federation_id
+
+    def name_of(self, node: bytes) -> str | None:
+        """What a node calls itself, if this one has heard."""
+        if node == self._own:
+            return self._name
+        record = self._peers.membership.record_of(NodeId(node))
+        return None if record is None else record.name
 
     def not_ready(self) -> str | None:
         """See `Facade.not_ready`."""
@@ -166,6 +175,15 @@ class NodeService:
     def account(self, owner: bytes) -> AccountView | None:
         """See `Facade.account`."""
         return self._queries.account(owner)
+
+    async def account_proof(self, owner: bytes) -> JsonObject | None:
+        """See `Facade.account_proof`; under load the moment is waited for in which the newest state is certified."""
+        proof = self._queries.account_proof(owner)
+        with trio.move_on_after(_PROOF_S if self._engine.height else 0):
+            while proof is None:
+                await self._chain.certified()
+                proof = self._queries.account_proof(owner)
+        return proof
 
     def block(self, which: int | Digest) -> BlockView | None:
         """See `Facade.block`."""

@@ -4,25 +4,44 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 
+import msgspec
+import trio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from gossip.transfer.service import ContentService
 from inference.backends.router import ModelRouter
-from node.config import ApiAddress
+from node.config import DEFAULT_QUOTA_PER_S, ApiAddress
 from node.errors import NodeError
+from node.event_hub import EventHub
 from node.gateway.bulk import BlockFeed, Bulk
+from node.gateway.cache import Cache
 from node.gateway.contents import ContentDoor
+from node.gateway.endpoint import Endpoint, routes_of
+from node.gateway.events import EventDoor
 from node.gateway.facade import Facade, Problem
 from node.gateway.guard import Guard, OwnerCheck, is_loopback
+from node.gateway.idempotency import Idempotency
+from node.gateway.lists import Lists
+from node.gateway.metering import Metered
 from node.gateway.ollama import OllamaDoor
 from node.gateway.openai import OpenAiDoor
+from node.gateway.openapi import document
 from node.gateway.problems import on_bug, on_http_error, on_node_error, on_problem
+from node.gateway.quota import Quotas
 from node.gateway.reads import Reads
+from node.gateway.routes import bulk_endpoints, core_endpoints, event_endpoints, list_endpoints
 from node.gateway.writes import Writes
+from node.read_models import ReadModels
+from node.store import LevelStore
 
 _BACKLOG = 256
 
@@ -31,54 +50,39 @@ class ApiAddressError(NodeError):
     """The HTTP interface can't listen where it should; the text says what to do."""
 
 
-def make_app(
-    facade: Facade,
-    *,
-    token: str,
-    host: str,
-    feed: BlockFeed | None = None,
-    models: ModelRouter | None = None,
-    contents: ContentService | None = None,
-    chat_peers: bool = False,
-) -> ASGIApp:
-    """The application for one node. `host` is where it listens, `token` what its owner shows.
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """What a gateway may have besides its core: each part is there if what it needs is."""
 
-    With a `feed` it also has the wide doors of `bulk.py`, with `models` those of `openai.py` and
-    `ollama.py`, with `contents` those of `contents.py`; `chat_peers` says that conversations may
-    leave the machine for a peer unasked.
-    """
-    reads, writes = Reads(facade), Writes(facade, OwnerCheck(token))
-    routes = [
-        Route("/health", reads.health),
-        Route("/ready", reads.ready),
-        Route("/api/v2/status", reads.status),
-        Route("/api/v2/transactions", writes.submit, methods=["POST"]),
-        Route("/api/v2/transactions/{id}", reads.transaction),
-        Route("/api/v2/transactions/{id}/receipt", reads.receipt),
-        Route("/api/v2/accounts/{id}", reads.account),
-        Route("/api/v2/blocks", reads.blocks),
-        Route("/api/v2/blocks/{id}", reads.block),
-        Route("/api/v2/validators", reads.validators),
-        Route("/api/v2/peers", reads.peers),
-        Route("/api/v2/tasks", reads.tasks),
-        Route("/api/v2/tasks", writes.submit_task, methods=["POST"]),
-        Route("/api/v2/tasks/{id}", reads.task),
-        Route("/api/v2/tasks/{id}", writes.cancel_task, methods=["DELETE"]),
-        Route("/api/v2/transfers", writes.transfer, methods=["POST"]),
-        Route("/api/v2/invites", writes.invite, methods=["POST"]),
-        Route("/api/v2/admissions", writes.admit, methods=["POST"]),
-    ]
-    if feed is not None:
-        bulk = Bulk(facade, feed)
-        routes[:0] = [
-            Route("/api/v2/transactions/batch", bulk.submit, methods=["POST"]),
-            Route("/api/v2/blocks/stream", bulk.stream),
-        ]
-    if contents is not None:
-        routes += ContentDoor(facade, contents, OwnerCheck(token)).routes()
-    if models is not None:
-        openai = OpenAiDoor(models, chat_peers=chat_peers)
-        routes += [*openai.routes(), *OllamaDoor(models).routes()]
+    feed: BlockFeed | None = None
+    models: ModelRouter | None = None
+    chat_peers: bool = False
+    """Whether conversations may leave the machine for a peer unasked."""
+    contents: ContentService | None = None
+    reading: ReadModels | None = None
+    hub: EventHub | None = None
+    keys: LevelStore | None = None
+    """Where idempotency keys are kept."""
+    quota_per_s: int = DEFAULT_QUOTA_PER_S
+
+
+def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = None) -> ASGIApp:
+    """The application for one node. `host` is where it listens, `token` what its owner shows."""
+    doors = doors or Doors()
+    owner = OwnerCheck(token)
+    endpoints = _endpoints(facade, owner, doors)
+    routes: list[BaseRoute] = [*routes_of(endpoints), _description(endpoints)]
+    if doors.hub is not None:
+        routes.append(WebSocketRoute("/api/v2/events", EventDoor(facade, doors.hub).socket))
+    if doors.feed is not None:
+        routes.append(
+            WebSocketRoute("/api/v2/transactions/stream", Bulk(facade, doors.feed).submissions)
+        )
+    if doors.contents is not None:
+        routes += ContentDoor(facade, doors.contents, owner).routes()
+    if doors.models is not None:
+        openai = OpenAiDoor(doors.models, chat_peers=doors.chat_peers)
+        routes += [*openai.routes(), *OllamaDoor(doors.models).routes()]
     app = Starlette(
         routes=routes,
         exception_handlers={
@@ -89,7 +93,42 @@ def make_app(
         },
     )
     app.router.redirect_slashes = False
-    return Guard(app, host)
+    metered = Metered(app, Quotas(doors.quota_per_s), owner, time.monotonic)
+    return Guard(metered, host)
+
+
+def _endpoints(facade: Facade, owner: OwnerCheck, doors: Doors) -> list[Endpoint]:
+    """What this node serves, in the order in which requests are matched."""
+    endpoints: list[Endpoint] = []
+    if doors.feed is not None:
+        endpoints += bulk_endpoints(Bulk(facade, doors.feed))
+    if doors.hub is not None:
+        endpoints += event_endpoints(EventDoor(facade, doors.hub))
+    if doors.reading is not None:
+        cache = Cache()
+        doors.reading.projector.listen(cache.invalidate)
+        endpoints += list_endpoints(Lists(facade, doors.reading, cache, owner, _now_ms))
+    endpoints += core_endpoints(Reads(facade), Writes(facade, owner))
+    if doors.keys is None:
+        return [replace(one, idempotent=False) for one in endpoints]
+    once = Idempotency(doors.keys, owner, _now_ms)
+    return [
+        replace(one, handler=once.over(one.handler)) if one.idempotent else one for one in endpoints
+    ]
+
+
+def _description(endpoints: list[Endpoint]) -> Route:
+    body = msgspec.json.encode(document(endpoints, version("bizra-node")))
+
+    async def describe(_request: Request) -> Response:
+        await trio.lowlevel.checkpoint()
+        return Response(body, media_type="application/json")
+
+    return Route("/openapi.json", describe)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def open_listener(api: ApiAddress) -> socket.socket:

@@ -1,7 +1,8 @@
-"""The wide doors for programs: many transactions in one request, and the chain as a stream of blocks. Both binary.
+"""The wide doors for programs: many transactions in one request, and the chain as a stream of blocks. All binary.
 
 `POST /api/v2/transactions/batch` takes the canonical bytes of `consensus.messages.Transactions`. Signatures are checked
-in a thread, all of them before the first is offered.
+in a thread, all of them before the first is offered. The WebSocket `/api/v2/transactions/stream` takes the same in each
+message and answers each one.
 
 `GET /api/v2/blocks/stream?from=HEIGHT` sends each final block from that height on as it comes: four bytes of length,
 big-endian, then the canonical bytes of a `consensus.messages.CertifiedBlock`. A client checks one certificate a block.
@@ -12,9 +13,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+import msgspec
 import trio
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from consensus.mempool import RefusalCode, Refused
 from consensus.messages import Transactions
@@ -23,7 +26,9 @@ from gossip.codec import DecodeError, decode
 from gossip.identity import Ed25519Verifier
 from node.gateway.facade import Facade, Problem
 from node.gateway.fields import query_number, read_body
+from node.gateway.problems import problem_body
 from node.gateway.reads import json_response
+from node.gateway.views import BatchView, RefusalView
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 _MAX_HEIGHT = 2**62
@@ -49,15 +54,31 @@ class Bulk:
     async def submit(self, request: Request) -> Response:
         """Take up to 2,000 signed transactions; says which ones were refused, and why."""
         body = await read_body(request, MAX_BATCH_BYTES)
+        return json_response(await self._taken(body), 202)
+
+    async def submissions(self, socket: WebSocket) -> None:
+        """The same as a stream, `/api/v2/transactions/stream`: one answer for each binary message, in order."""
+        await socket.accept()
+        try:
+            while True:
+                body = await socket.receive_bytes()
+                try:
+                    answer = msgspec.json.encode(await self._taken(body))
+                except Problem as problem:
+                    answer = problem_body(problem)
+                await socket.send_text(answer.decode())
+        except (WebSocketDisconnect, KeyError):
+            return
+
+    async def _taken(self, body: bytes) -> BatchView:
         transactions = await trio.to_thread.run_sync(self._checked, body)
         answers = await self._facade.submit(transactions)
-        refused = [
-            {"txHash": one.id.hex(), "code": answer.code.value, "reason": answer.reason}
+        refused = tuple(
+            RefusalView(tx_hash=one.id.hex(), code=answer.code.value, reason=answer.reason)
             for one, answer in zip(transactions, answers, strict=True)
             if isinstance(answer, Refused) and answer.code is not RefusalCode.DUPLICATE
-        ]
-        taken = len(transactions) - len(refused)
-        return json_response({"taken": taken, "refused": refused}, 202)
+        )
+        return BatchView(taken=len(transactions) - len(refused), refused=refused)
 
     def _checked(self, body: bytes) -> tuple[Transaction, ...]:
         try:

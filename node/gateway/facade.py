@@ -106,6 +106,9 @@ class Facade(Protocol):
     def account(self, owner: bytes) -> AccountView | None:
         """An account, or None if it never received anything."""
 
+    async def account_proof(self, owner: bytes) -> JsonObject | None:
+        """What `verify` takes as proof of an account's content or absence; None if no state is certified."""
+
     def block(self, which: int | Digest) -> BlockView | None:
         """The block at a height or with a hash."""
 

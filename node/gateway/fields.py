@@ -6,9 +6,11 @@ Whatever is wrong is told as a `Problem` that names the field.
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import TypeVar
 
 import msgspec
+import trio
 from starlette.requests import Request
 
 from gossip.codec import Digest
@@ -18,6 +20,8 @@ from node.gateway.views import JsonObject
 MAX_BODY_BYTES = 256 * 1024
 """Enough for the largest transaction in hex."""
 MAX_TASK_BODY_BYTES = 32 * 1024 * 1024
+BODY_S = 20
+"""How long a body may take to come."""
 MIN_PREFIX = 4
 """So many digits of an id are the least that is looked up."""
 
@@ -26,7 +30,11 @@ _ID_DIGITS = 64
 _MAX_NATURAL = 2**63 - 1
 _HEX = re.compile(r"(?:[0-9a-f]{2})*")
 _ID = re.compile(rf"[0-9a-f]{{{MIN_PREFIX},{_ID_DIGITS}}}")
+_NEGATIVE = re.compile(r"-[0-9]+(?:\.[0-9]*)?")
 _DECIMAL = re.compile(r"[1-9][0-9]{0,18}")
+
+_ALIKE = frozenset({"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "CHEROKEE", "COPTIC"})
+_HEAPED = "M{3}"
 
 _Value = TypeVar("_Value")
 
@@ -39,12 +47,15 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
     """
     parts: list[bytes] = []
     size_bytes = 0
-    async for part in request.stream():
-        size_bytes += len(part)
-        if size_bytes <= limit_bytes:
-            parts.append(part)
-        elif size_bytes > limit_bytes + _PATIENCE_BYTES:
-            break
+    with trio.move_on_after(BODY_S) as patience:
+        async for part in request.stream():
+            size_bytes += len(part)
+            if size_bytes <= limit_bytes:
+                parts.append(part)
+            elif size_bytes > limit_bytes + _PATIENCE_BYTES:
+                break
+    if patience.cancelled_caught:
+        raise Problem(408, "body_timeout", f"the body was not here within {BODY_S} s")
     if size_bytes > limit_bytes:
         raise Problem(413, "body_too_large", f"a body here has at most {limit_bytes:,} bytes")
     return b"".join(parts)
@@ -86,28 +97,44 @@ class Fields:
             return default
         value = self._take(name, int, "a whole number")
         if not 0 <= value <= _MAX_NATURAL:
-            raise _bad(name, f"must be from 0 to {_MAX_NATURAL}")
+            raise Problem(400, "out_of_range", f"{name}: must be from 0 to {_MAX_NATURAL}")
+        return value
+
+    def name(self, name: str, most: int) -> str:
+        """A name for people, without what looks like another one."""
+        value = self.text(name)
+        fault = name_fault(value, most)
+        if fault is not None:
+            raise Problem(400, "bad_name", f"{name}: {fault}")
         return value
 
     def amount(self, name: str) -> int:
         """An amount: a decimal string, at least 1."""
         value = self._take(name, str, 'a decimal string such as "100"')
+        if _NEGATIVE.fullmatch(value):
+            raise Problem(400, "negative_amount", f"{name}: an amount is at least 1")
         if not _DECIMAL.fullmatch(value) or int(value) > _MAX_NATURAL:
-            raise _bad(name, f'must be a decimal string from "1" to "{_MAX_NATURAL}"')
+            raise Problem(
+                400,
+                "bad_amount",
+                f'{name}: must be a decimal string from "1" to "{_MAX_NATURAL}"',
+            )
         return int(value)
 
     def raw(self, name: str) -> bytes:
         """Bytes in lower-case hex."""
         value = self._take(name, str, "lower-case hex")
         if not _HEX.fullmatch(value):
-            raise _bad(name, "must be lower-case hex, two digits for each byte")
+            raise Problem(
+                400, "bad_hex", f"{name}: must be lower-case hex, two digits for each byte"
+            )
         return bytes.fromhex(value)
 
     def sized(self, name: str, size_bytes: int) -> bytes:
         """So many bytes in lower-case hex."""
         value = self.raw(name)
         if len(value) != size_bytes:
-            raise _bad(name, f"must have {2 * size_bytes} hex digits")
+            raise Problem(400, "bad_hex", f"{name}: must have {2 * size_bytes} hex digits")
         return value
 
     def id(self, name: str, *among: Named) -> bytes:
@@ -128,12 +155,26 @@ class Fields:
             raise Problem(400, "missing_field", f"{name}: missing; expected {expected}")
         value = self._left.pop(name)
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise _bad(name, f"must be {expected}")
+            raise Problem(400, "wrong_type", f"{name}: must be {expected}")
         return value
 
 
-def _bad(name: str, sentence: str) -> Problem:
-    return Problem(400, "bad_field", f"{name}: {sentence}")
+def name_fault(text: str, most: int) -> str | None:
+    """Why a text can't be a name that people tell from others, or None."""
+    if not 1 <= len(text) <= most:
+        return f"must have 1 to {most} characters"
+    if unicodedata.normalize("NFKC", text) != text:
+        return "must be in Unicode's normal form NFKC: it has characters that look like others"
+    if not text.isprintable() or text != text.strip():
+        return "must be printable, without blanks at the ends"
+    if any(unicodedata.category(sign).startswith("C") for sign in text):
+        return "must not have control or formatting characters"
+    if re.search(_HEAPED, "".join(unicodedata.category(sign)[0] for sign in text)):
+        return "must not heap marks on one letter"
+    alphabets = {unicodedata.name(sign, "?").split()[0] for sign in text if sign.isalpha()}
+    if len(alphabets & _ALIKE) > 1:
+        return f"must not mix alphabets whose letters look alike ({', '.join(sorted(alphabets))})"
+    return None
 
 
 def resolve(facade: Facade, text: str, *among: Named) -> bytes:

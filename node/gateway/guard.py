@@ -70,6 +70,10 @@ class OwnerCheck:
     def __init__(self, token: str) -> None:
         self._expected = f"Bearer {token}".encode()
 
+    def is_owner(self, authorization: bytes) -> bool:
+        """Whether a header carries the owner's token."""
+        return compare_digest(authorization, self._expected)
+
     def require(self, request: Request) -> None:
         """Raises `Problem` unless the request carries the owner's token."""
         given = request.headers.get("authorization", "")
@@ -80,7 +84,7 @@ class OwnerCheck:
                 "this acts in the node's name: send `Authorization: Bearer` with the token "
                 "in the file `token` of its home",
             )
-        if not compare_digest(given.encode("utf-8", "replace"), self._expected):
+        if not self.is_owner(given.encode("utf-8", "replace")):
             raise Problem(
                 401, "token_wrong", "this is not the token in the file `token` of the node's home"
             )

@@ -32,15 +32,21 @@ def refusal_problem(refused: Refused) -> Problem:
     return Problem(status, refused.code.value, refused.reason, retry_after_s=1 if busy else None)
 
 
+def problem_body(problem: Problem) -> bytes:
+    """A problem as JSON."""
+    return msgspec.json.encode(
+        {
+            "type": f"urn:bizra:problem:{problem.code}",
+            "title": problem.title,
+            "status": int(problem.status),
+            "detail": problem.detail,
+            "code": problem.code,
+        }
+    )
+
+
 def problem_response(problem: Problem) -> Response:
     """The HTTP answer that tells a problem."""
-    content = {
-        "type": f"urn:bizra:problem:{problem.code}",
-        "title": problem.title,
-        "status": int(problem.status),
-        "detail": problem.detail,
-        "code": problem.code,
-    }
     headers = {}
     if problem.retry_after_s is not None:
         headers["Retry-After"] = str(problem.retry_after_s)
@@ -49,7 +55,7 @@ def problem_response(problem: Problem) -> Response:
     if problem.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     return Response(
-        msgspec.json.encode(content),
+        problem_body(problem),
         problem.status,
         headers,
         media_type="application/problem+json",

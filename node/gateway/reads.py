@@ -78,6 +78,19 @@ class Reads:
             )
         return json_response(found)
 
+    async def account_proof(self, request: Request) -> Response:
+        """The proof of what an account holds after the last certified block, or that it doesn't exist."""
+        owner = path_id(request, self._facade, Named.ACCOUNT)
+        found = await self._facade.account_proof(owner)
+        if found is None:
+            raise Problem(
+                404,
+                "no_receipt",
+                "no quorum has certified a state yet; ask again after the next block",
+                retry_after_s=1,
+            )
+        return json_response(found)
+
     async def blocks(self, request: Request) -> Response:
         """The newest blocks."""
         limit = query_number(request, "limit", _PAGE, _MAX_PAGE)

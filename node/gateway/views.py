@@ -17,6 +17,19 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all views. Unknown keys are skipped, so an old client reads a newer node."""
 
 
+class HealthView(View, frozen=True):
+    """The process answers."""
+
+    status: str
+
+
+class ReadinessView(View, frozen=True):
+    """Whether the node can do its work, and why not."""
+
+    ready: bool
+    reason: str | None = None
+
+
 class StatusView(View, frozen=True):
     """A node at a glance. `peers` counts those that are connected; `primary` is a node id.
 
@@ -75,6 +88,21 @@ class TransactionView(View, frozen=True):
     height: int | None = None
     block_hash: str | None = msgspec.field(name="blockHash", default=None)
     reason: str | None = None
+
+
+class RefusalView(View, frozen=True):
+    """A transaction of a batch that was not taken."""
+
+    tx_hash: str = msgspec.field(name="txHash")
+    code: str
+    reason: str
+
+
+class BatchView(View, frozen=True):
+    """How many of a batch wait now, and what was refused."""
+
+    taken: int
+    refused: tuple[RefusalView, ...]
 
 
 class BlockView(View, frozen=True):

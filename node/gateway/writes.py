@@ -63,8 +63,20 @@ class Writes:
             )
         (answer,) = await self._facade.submit((transaction,))
         if isinstance(answer, Refused) and answer.code is not RefusalCode.DUPLICATE:
-            raise refusal_problem(answer)
+            raise self._refusal(transaction, answer)
         return json_response(TransactionView(tx_hash=transaction.id.hex(), status="pending"), 202)
+
+    def _refusal(self, transaction: Transaction, refused: Refused) -> Problem:
+        """A nonce that this very transaction has used tells of a replay."""
+        known = self._facade.transaction(transaction.id)
+        if known is not None and known.height is not None:
+            return Problem(
+                409,
+                "replayed",
+                f"this very transaction is {known.status} since block {known.height}; "
+                "nothing is done twice",
+            )
+        return refusal_problem(refused)
 
     def _transfer(self, fields: Fields) -> Transaction:
         chain = self._facade.chain_id
@@ -96,7 +108,7 @@ class Writes:
         ttl_ms = fields.natural("ttl_ms", 24 * _HOUR_MS)
         fields.done()
         if not 1 <= ttl_ms <= _MAX_INVITE_MS:
-            raise Problem(400, "bad_field", f"ttl_ms: must be from 1 to {_MAX_INVITE_MS}")
+            raise Problem(400, "out_of_range", f"ttl_ms: must be from 1 to {_MAX_INVITE_MS}")
         return json_response(await self._facade.invite(ttl_ms), 201)
 
     async def admit(self, request: Request) -> Response:
@@ -124,7 +136,9 @@ class Writes:
         fields.done()
         if deadline_s is not None and not MIN_DEADLINE_S <= deadline_s <= MAX_DEADLINE_S:
             raise Problem(
-                400, "bad_field", f"deadline_s: must be from {MIN_DEADLINE_S} to {MAX_DEADLINE_S}"
+                400,
+                "out_of_range",
+                f"deadline_s: must be from {MIN_DEADLINE_S} to {MAX_DEADLINE_S}",
             )
         task = await self._facade.submit_task(TaskRequest(given, executor, reward, deadline_s))
         return json_response(task, 202)

@@ -6,7 +6,7 @@ What needs peers or models (peer table, invites, tasks) is recorded and answered
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +25,15 @@ from consensus.transactions import (
     Transfer,
     sign_transaction,
 )
-from gossip.codec import Digest
+from gossip.codec import Digest, encode
 from gossip.effects import Notify, Persist, Store
 from gossip.identity import Ed25519Signer, Ed25519Verifier, NodeId
 from inference.backends.router import ModelRouter
 from inference.kinds import kind_of
-from node.config import ApiAddress
+from node.config import DEFAULT_QUOTA_PER_S, ApiAddress
+from node.event_hub import EventHub
 from node.founding import load_genesis, prepare
-from node.gateway.app import make_app, open_listener
+from node.gateway.app import Doors, make_app, open_listener
 from node.gateway.facade import Named, Problem, TaskRequest
 from node.gateway.http.listening import serve
 from node.gateway.views import (
@@ -51,7 +52,9 @@ from node.gateway.views import (
     ValidatorsView,
 )
 from node.home import ApiFile, Home
+from node.projector import Projector, open_projections
 from node.queries import ChainQueries, matching
+from node.read_models import ReadModels
 from node.store import LevelStore, StagedStore
 
 CREATED_MS = 1_750_000_000_000
@@ -76,6 +79,9 @@ class Fates:
 
 class Alone:
     """The node of a founded home; implements the facade."""
+
+    projector: Projector
+    hub: EventHub
 
     def __init__(self, path: Path) -> None:
         home = Home(path)
@@ -102,6 +108,8 @@ class Alone:
         self.waits_for: str | None = None
         self._tasks: dict[str, TaskView] = {}
         self.now_ms = CREATED_MS
+        self.listeners: list[Callable[[object], None]] = []
+        self._grown = trio.Event()
         self.handle(Started())
 
     def close(self) -> None:
@@ -116,19 +124,43 @@ class Alone:
             match effect:
                 case Persist():
                     self._stores[effect.store].stage(effect.writes)
-                case Notify(what=Prepared(block=block)):
-                    self.fates.prepared = frozenset(one.id for one in block.transactions)
-                case Notify(what=Dropped() as dropped):
-                    self.fates.dropped[dropped.transaction.id] = dropped
                 case Notify():
                     reports.append(effect.what)
+                    if isinstance(effect.what, Prepared):
+                        block = effect.what.block
+                        self.fates.prepared = frozenset(one.id for one in block.transactions)
+                    if isinstance(effect.what, Dropped):
+                        self.fates.dropped[effect.what.transaction.id] = effect.what
                 case _:
                     pass
         for store in self._stores.values():
             store.flush()
             store.settle()
         self.fates.durable_height = self.engine.height
+        self._grown.set()
+        self._grown = trio.Event()
+        for report in reports:
+            for listener in self.listeners:
+                listener(report)
         return reports
+
+    @property
+    def chain_disk(self) -> LevelStore:
+        return self._disks[Store.CHAIN]
+
+    # The feed
+
+    @property
+    def durable_height(self) -> int:
+        return self.fates.durable_height
+
+    async def until_durable(self, height: int) -> None:
+        while self.durable_height < height:
+            await self._grown.wait()
+
+    def certified_block(self, height: int) -> bytes | None:
+        block = self.engine.chain.certified_block(height)
+        return None if block is None else encode(block)
 
     def sign(self, *operations: Operation, signer: Ed25519Signer | None = None) -> Transaction:
         """A transaction with the next nonce, by the node itself unless told otherwise."""
@@ -200,6 +232,9 @@ class Alone:
     def account(self, owner: bytes) -> AccountView | None:
         return self.queries.account(owner)
 
+    async def account_proof(self, owner: bytes) -> JsonObject | None:
+        return self.queries.account_proof(owner)
+
     def block(self, which: int | Digest) -> BlockView | None:
         return self.queries.block(which)
 
@@ -269,20 +304,36 @@ class Alone:
 
 @asynccontextmanager
 async def serving(
-    path: Path, models: ModelRouter | None = None
+    path: Path, models: ModelRouter | None = None, quota_per_s: int = DEFAULT_QUOTA_PER_S
 ) -> AsyncIterator[tuple[Alone, str]]:
     """The node with its gateway on a free port, announced in its home; and the URL."""
     home, node = Home(path), Alone(path)
     listener = open_listener(ApiAddress("127.0.0.1", 0))
     where = ApiFile(os.getpid(), *listener.getsockname()[:2])
-    app = make_app(node, token=home.read_token(), host="127.0.0.1", models=models)
+    keys, rows = LevelStore(home.gateway, create=True), open_projections(home.projections)
+    node.projector = Projector(rows, node.chain_disk, node.genesis, node)
+    node.hub = EventHub(node.chain_disk, node)
+    node.listeners.append(node.hub.on_report)
+    doors = Doors(
+        feed=node,
+        models=models,
+        reading=ReadModels(node.projector, node.chain_disk, lambda _: "alone"),
+        hub=node.hub,
+        keys=keys,
+        quota_per_s=quota_per_s,
+    )
+    app = make_app(node, token=home.read_token(), host="127.0.0.1", doors=doors)
     try:
         async with trio.open_nursery() as nursery:
             stop = trio.Event()
+            nursery.start_soon(node.projector.run)
             nursery.start_soon(serve, app, listener, stop.wait)
             home.write_api(where)
             yield node, where.url
             stop.set()
+            nursery.cancel_scope.cancel()
     finally:
         home.clear_api()
+        rows.close()
+        keys.close()
         node.close()

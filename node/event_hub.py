@@ -1,0 +1,305 @@
+"""What happens on the chain, told to subscribers: pending, included, finalized; tasks; blocks.
+
+What is final comes from the event log and carries a cursor, its place there; who was cut off subscribes again behind
+the last cursor it saw and misses nothing. What is pending or included may still change: it is told once, as this node
+learns of it, without a cursor, and is not told again. Each subscriber has a bounded queue. One that doesn't keep up is
+cut off, is told so and where to go on, and costs the others nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+import msgspec
+import trio
+
+from consensus.engine import BlockExecuted, Submitted
+from consensus.event_log import (
+    BlockFinalized,
+    Cursor,
+    EventLog,
+    Logged,
+    TransactionExecuted,
+    parties_of,
+)
+from consensus.events import TaskChanged
+from consensus.mempool import Added, Dropped, RefusalCode
+from consensus.outcomes import Code
+from consensus.reports import Prepared
+from consensus.transactions import Transaction
+from gossip.codec import Digest
+from gossip.effects import KeyValueReader
+
+QUEUE_NOTICES = 5_000
+"""So many notices wait for one subscriber at most; a block of 2,000 transactions makes 2,001."""
+MAX_SUBSCRIBERS = 1_000
+_REPLAYED_AT_ONCE = 16
+
+
+class Topic(Enum):
+    """What a subscriber wants to hear about; `ID` goes with all but the first."""
+
+    EVERYTHING = "everything"
+    TRANSACTION = "transaction"
+    ACCOUNT = "account"
+    TASK = "task"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A subscription: a topic, and the id that it is about."""
+
+    topic: Topic = Topic.EVERYTHING
+    id: bytes = b""
+
+    @property
+    def key(self) -> tuple[Topic, bytes]:
+        """What notices are sorted by."""
+        return self.topic, self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that happened, encoded once for all who hear it. Without a cursor it is not final."""
+
+    kind: str
+    body: bytes
+    cursor: Cursor | None
+    keys: tuple[tuple[Topic, bytes], ...]
+
+
+class Feed(Protocol):
+    """How far the chain is on disk."""
+
+    @property
+    def durable_height(self) -> int:
+        """The height of the last block on disk."""
+
+
+class TooManySubscribersError(Exception):
+    """The node has as many subscribers as it can serve."""
+
+
+class Subscription:
+    """One subscriber's queue; first, if it goes on behind a cursor, what it missed."""
+
+    def __init__(self, hub: EventHub, wish: Wish, behind: Cursor | None) -> None:
+        self.wish = wish
+        self._hub, self._behind = hub, behind
+        self._is_cut = False
+        self._waiting: deque[Notice] = deque()
+        self._wake = trio.Event()
+        self.after = behind or hub.end
+        """Everything final up to here has been handed out."""
+
+    def offer(self, notice: Notice) -> None:
+        """Queue a notice; with too many waiting, the subscriber is cut off."""
+        if len(self._waiting) >= QUEUE_NOTICES:
+            self._is_cut = True
+            self._waiting.clear()
+        elif not self._is_cut:
+            self._waiting.append(notice)
+        self._wake.set()
+
+    async def take(self) -> list[Notice]:
+        """All that waits, at least one notice. The last one may be that the subscriber is cut off."""
+        while self._behind is not None:
+            past = self._hub.past(self, self._behind)
+            await trio.lowlevel.checkpoint()
+            if past:
+                return self._handed_out(past)
+        while not self._waiting and not self._is_cut:
+            self._wake = trio.Event()
+            await self._wake.wait()
+        if self._is_cut:
+            self._hub.cut += 1
+            return [_cut_off(self.after)]
+        taken = list(self._waiting)
+        self._waiting.clear()
+        return self._handed_out(taken)
+
+    def go_on_behind(self, cursor: Cursor | None) -> None:
+        """Where to read the log next; None when all of it is read and notices come by themselves."""
+        self._behind = cursor
+
+    def _handed_out(self, taken: list[Notice]) -> list[Notice]:
+        for notice in taken:
+            if notice.cursor is not None:
+                self.after = notice.cursor
+        return taken
+
+
+class EventHub:
+    """See the module. `on_report` hears the engine after its writes are on disk."""
+
+    def __init__(self, chain: KeyValueReader, feed: Feed) -> None:
+        self._log, self._feed = EventLog(chain), feed
+        self._by_key: dict[tuple[Topic, bytes], list[Subscription]] = {}
+        self._count = 0
+        self.cut = 0
+
+    @property
+    def end(self) -> Cursor:
+        """Behind all that is final now."""
+        return Cursor.end_of(self._feed.durable_height)
+
+    @property
+    def subscribers(self) -> int:
+        """How many listen."""
+        return self._count
+
+    def on_report(self, what: object) -> None:
+        """Tell subscribers what a report of the engine means to them."""
+        if not self._by_key:
+            return
+        match what:
+            case Submitted() if isinstance(what.answer, Added):
+                self._tell(_standing(what.transaction, "pending"))
+            case Prepared():
+                for transaction in what.block.transactions:
+                    self._tell(_standing(transaction, "included"))
+            case Dropped():
+                status = "expired" if what.code is RefusalCode.EXPIRED else "rejected"
+                self._tell(_standing(what.transaction, status, what.reason))
+            case BlockExecuted():
+                for notice in notices(self._log.block(what.block.height) or ()):
+                    self._tell(notice)
+            case _:
+                pass
+
+    def _tell(self, notice: Notice) -> None:
+        for key in notice.keys:
+            for subscription in self._by_key.get(key, ()):
+                subscription.offer(notice)
+
+    @contextmanager
+    def subscribed(self, wish: Wish, behind: Cursor | None) -> Iterator[Subscription]:
+        """Hear what happens behind a cursor, or from now on. Raises `TooManySubscribersError`."""
+        if self._count >= MAX_SUBSCRIBERS:
+            raise TooManySubscribersError
+        self._count += 1
+        subscription = Subscription(self, wish, behind)
+        try:
+            if behind is None:
+                self._enter(subscription)
+            yield subscription
+        finally:
+            self._count -= 1
+            self._leave(subscription)
+
+    def past(self, subscription: Subscription, behind: Cursor) -> list[Notice]:
+        """A piece of what a subscriber missed; with the last one it is entered, so that nothing falls between."""
+        end = self._feed.durable_height
+        until = min(end, behind.height + _REPLAYED_AT_ONCE)
+        key = subscription.wish.key
+        found = [one for one in notices(self._log.after(behind, until)) if key in one.keys]
+        if until >= end:
+            self._enter(subscription)
+        subscription.go_on_behind(None if until >= end else Cursor.end_of(until))
+        return found
+
+    def _enter(self, subscription: Subscription) -> None:
+        self._by_key.setdefault(subscription.wish.key, []).append(subscription)
+
+    def _leave(self, subscription: Subscription) -> None:
+        others = self._by_key.get(subscription.wish.key, [])
+        if subscription in others:
+            others.remove(subscription)
+        if not others:
+            self._by_key.pop(subscription.wish.key, None)
+
+
+def notices(events: Iterable[Logged]) -> Iterator[Notice]:
+    """What the events of the log mean to subscribers."""
+    for logged in events:
+        match logged.event:
+            case TransactionExecuted() as event:
+                yield _executed(logged, event)
+            case TaskChanged() as event:
+                yield _task(logged, event)
+            case BlockFinalized() as event:
+                content: dict[str, object] = {
+                    "height": event.height,
+                    "blockHash": event.block.hex(),
+                    "timestamp_ms": event.time_ms,
+                }
+                yield _final("block", content, logged.place, (Wish().key,))
+            case _:
+                pass
+
+
+def _executed(logged: Logged, event: TransactionExecuted) -> Notice:
+    ok = event.code is Code.OK
+    content: dict[str, object] = {
+        "txHash": event.transaction.hex(),
+        "status": "finalized" if ok else "failed",
+        "blockHash": logged.block.hex(),
+        "height": logged.place.height,
+    }
+    if not ok:
+        content["code"] = event.code.value
+    keys = _transaction_keys(event.transaction, event.parties)
+    return _final("transaction", content, logged.place, keys)
+
+
+def _task(logged: Logged, event: TaskChanged) -> Notice:
+    task = event.now
+    content: dict[str, object] = {
+        "taskId": event.task_id.hex(),
+        "status": task.state.value,
+        "txHash": logged.correlation.hex(),
+        "height": logged.place.height,
+        "executor": None if task.executor is None else task.executor.hex(),
+    }
+    parties = {task.submitter, *([task.executor] if task.executor else [])}
+    keys = (
+        Wish().key,
+        (Topic.TASK, event.task_id),
+        *((Topic.ACCOUNT, one) for one in sorted(parties)),
+    )
+    return _final("task", content, logged.place, keys)
+
+
+def _final(
+    kind: str,
+    content: dict[str, object],
+    place: Cursor,
+    keys: tuple[tuple[Topic, bytes], ...],
+) -> Notice:
+    body = msgspec.json.encode({"event": kind, "cursor": str(place), **content})
+    return Notice(kind, body, place, keys)
+
+
+def _standing(transaction: Transaction, status: str, reason: str | None = None) -> Notice:
+    content: dict[str, object] = {
+        "event": "transaction",
+        "cursor": None,
+        "txHash": transaction.id.hex(),
+        "status": status,
+    }
+    if reason is not None:
+        content["reason"] = reason
+    keys = _transaction_keys(transaction.id, parties_of(transaction))
+    return Notice("transaction", msgspec.json.encode(content), None, keys)
+
+
+def _transaction_keys(name: bytes, parties: Iterable[bytes]) -> tuple[tuple[Topic, bytes], ...]:
+    return (
+        Wish().key,
+        (Topic.TRANSACTION, Digest(name)),
+        *((Topic.ACCOUNT, party) for party in parties),
+    )
+
+
+def _cut_off(after: Cursor) -> Notice:
+    content = {
+        "event": "cut",
+        "cursor": str(after),
+        "reason": "too slow: more than can wait had to; go on behind this cursor",
+    }
+    return Notice("cut", msgspec.json.encode(content), after, ())

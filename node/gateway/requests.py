@@ -1,0 +1,91 @@
+"""What callers send, as the description of the interface shows it; `fields.py` reads it and says what is wrong."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from consensus.transactions import MAX_TRANSACTION_BYTES
+from node.gateway.facade import MAX_DEADLINE_S, MIN_DEADLINE_S
+
+_ID_DIGITS, _SIGNATURE_DIGITS = 64, 128
+_MAX_NATURAL = 2**63 - 1
+_MONTH_MS = 30 * 24 * 60 * 60 * 1000
+
+Id = Annotated[
+    str, msgspec.Meta(pattern=f"^[0-9a-f]{{{_ID_DIGITS}}}$", examples=["29" * (_ID_DIGITS // 2)])
+]
+AnyId = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=f"^[0-9a-f]{{4,{_ID_DIGITS}}}$",
+        description="An id, or its first digits where they are unambiguous.",
+        examples=["29" * (_ID_DIGITS // 2)],
+    ),
+]
+Amount = Annotated[
+    str,
+    msgspec.Meta(
+        pattern="^[1-9][0-9]{0,17}$",
+        description="An amount of the smallest unit, at least 1, as a decimal string.",
+        examples=["1500"],
+    ),
+]
+Natural = Annotated[int, msgspec.Meta(ge=0, le=_MAX_NATURAL)]
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all; a field that isn't known is refused."""
+
+
+class RawTransaction(Request, frozen=True):
+    """A signed transaction as its canonical bytes in hex."""
+
+    raw: Annotated[
+        str,
+        msgspec.Meta(pattern="^([0-9a-f]{2})+$", max_length=2 * MAX_TRANSACTION_BYTES),
+    ]
+
+
+class SignedTransfer(Request, frozen=True):
+    """A signed transfer, field by field."""
+
+    from_: Id = msgspec.field(name="from")
+    to: Id
+    amount: Amount
+    nonce: Natural
+    signature: Annotated[str, msgspec.Meta(pattern=f"^[0-9a-f]{{{_SIGNATURE_DIGITS}}}$")]
+    expiry_height: Natural | msgspec.UnsetType = msgspec.UNSET
+
+
+class TransferRequest(Request, frozen=True):
+    """Pay from the node's own account."""
+
+    to: AnyId
+    amount: Amount
+
+
+class InviteRequest(Request, frozen=True):
+    """How long the invite holds."""
+
+    ttl_ms: Annotated[int, msgspec.Meta(ge=1, le=_MONTH_MS)] | msgspec.UnsetType = msgspec.UNSET
+
+
+class AdmissionRequest(Request, frozen=True):
+    """Whom to let in, and as what."""
+
+    node_id: AnyId
+    validator: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class TaskSubmission(Request, frozen=True):
+    """A task; `input` has the form of its kind, see "Task kinds" in the documentation."""
+
+    kind: Annotated[str, msgspec.Meta(examples=["summarize"])]
+    input: dict[str, Any]
+    executor: AnyId | msgspec.UnsetType = msgspec.UNSET
+    reward: Amount | msgspec.UnsetType = msgspec.UNSET
+    deadline_s: (
+        Annotated[int, msgspec.Meta(ge=MIN_DEADLINE_S, le=MAX_DEADLINE_S)] | msgspec.UnsetType
+    ) = msgspec.UNSET

@@ -1,0 +1,488 @@
+"""The whole interface as a list of endpoints, in the order in which requests are matched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from consensus.records import TaskState
+from node.gateway.bulk import Bulk
+from node.gateway.endpoint import Endpoint, Param
+from node.gateway.events import EventDoor
+from node.gateway.list_views import (
+    AccountsView,
+    ActiveValidatorView,
+    EventsView,
+    FairnessView,
+    LeaderboardView,
+    ProjectionsView,
+    ReputationsView,
+    ReputationView,
+    TaskRowsView,
+    TransactionsView,
+)
+from node.gateway.lists import MAX_EVENTS, MAX_PAGE, PAGE, Lists
+from node.gateway.reads import Reads
+from node.gateway.requests import (
+    AdmissionRequest,
+    InviteRequest,
+    RawTransaction,
+    SignedTransfer,
+    TaskSubmission,
+    TransferRequest,
+)
+from node.gateway.views import (
+    AccountView,
+    AdmissionView,
+    BatchView,
+    BlocksView,
+    BlockView,
+    HealthView,
+    InviteView,
+    JsonObject,
+    PeersView,
+    ReadinessView,
+    StatusView,
+    TasksView,
+    TaskView,
+    TransactionView,
+    ValidatorsView,
+)
+from node.gateway.writes import Writes
+
+_ID_SCHEMA = {"type": "string", "pattern": "^[0-9a-f]{4,64}$"}
+_ID = Param("id", "An id, or its first digits (four at least).", _ID_SCHEMA, "29" * 32)
+_CURSOR_SCHEMA = {"type": "string", "pattern": "^([0-9a-f]{2}){1,128}$"}
+_AFTER = Param("after", "What the page before gave as `next`.", _CURSOR_SCHEMA)
+_EVENT_CURSOR = {"type": "string", "pattern": "^[0-9]{1,9}(\\.[0-9]{1,9})?$"}
+_MEMPOOL = (
+    (409, "duplicate"),
+    (409, "replayed"),
+    (409, "bad_nonce"),
+    (409, "nonce_taken"),
+    (413, "too_large"),
+    (422, "wrong_chain"),
+    (422, "expired"),
+    (422, "unknown_account"),
+    (422, "nonce_too_far"),
+    (422, "overdraft"),
+    (503, "sender_full"),
+    (503, "full"),
+    (503, "no_federation"),
+    (403, "not_member"),
+)
+_OWN = (
+    (403, "not_member"),
+    (403, "not_validator"),
+    (409, "bad_nonce"),
+    (409, "nonce_taken"),
+    (409, "overdraft"),
+    (409, "full"),
+    (409, "sender_full"),
+    (503, "no_federation"),
+)
+
+
+def _number(name: str, about: str, least: int, most: int, default: int | None) -> Param:
+    schema: dict[str, Any] = {"type": "integer", "minimum": least, "maximum": most}
+    if default is not None:
+        schema["default"] = default
+    return Param(name, about, schema)
+
+
+_LIMIT = _number("limit", "How many at most.", 1, MAX_PAGE, PAGE)
+
+
+def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
+    """What every node answers."""
+    unknown_tx, unknown_task = (404, "unknown_transaction"), (404, "unknown_task")
+    return [
+        Endpoint("GET", "/health", reads.health, "The process answers.", HealthView),
+        Endpoint(
+            "GET",
+            "/ready",
+            reads.ready,
+            "Whether the node can do its work; 503 if not.",
+            ReadinessView,
+            others=((503, ReadinessView),),
+        ),
+        Endpoint("GET", "/api/v2/status", reads.status, "The node at a glance.", StatusView),
+        Endpoint(
+            "POST",
+            "/api/v2/transactions",
+            writes.submit,
+            "Hand in a signed transaction.",
+            TransactionView,
+            202,
+            (RawTransaction, SignedTransfer),
+            problems=(*_MEMPOOL, (400, "bad_transaction"), (422, "bad_signature")),
+        ),
+        Endpoint(
+            "GET",
+            "/api/v2/transactions/{id}",
+            reads.transaction,
+            "Where a transaction stands.",
+            TransactionView,
+            params=(_ID,),
+            problems=(unknown_tx,),
+        ),
+        Endpoint(
+            "GET",
+            "/api/v2/transactions/{id}/receipt",
+            reads.receipt,
+            "The proof of its outcome: certificate and Merkle path, for `bizra-node verify`.",
+            JsonObject,
+            params=(_ID,),
+            problems=(unknown_tx, (404, "no_receipt")),
+        ),
+        Endpoint(
+            "GET",
+            "/api/v2/accounts/{id}",
+            reads.account,
+            "A balance and the next nonce.",
+            AccountView,
+            params=(_ID,),
+            problems=((404, "unknown_account"),),
+        ),
+        Endpoint(
+            "GET",
+            "/api/v2/accounts/{id}/proof",
+            reads.account_proof,
+            "The proof of what an account holds, or that it doesn't exist.",
+            JsonObject,
+            params=(_ID,),
+            problems=((404, "unknown_account"), (404, "no_receipt")),
+        ),
+        Endpoint(
+            "GET",
+            "/api/v2/blocks",
+            reads.blocks,
+            "The newest blocks.",
+            BlocksView,
+            params=(
+                _LIMIT,
+                _number("before", "Only blocks below this height.", 1, 2**63 - 1, None),
+            ),
+        ),
+        Endpoint(
+            "GET",
+            "/api/v2/blocks/{id}",
+            reads.block,
+            "A block by height or hash, with its commit certificate.",
+            BlockView,
+            params=(Param("id", "A height, or a hash.", {"type": "string"}, "1"),),
+            problems=((404, "unknown_block"),),
+        ),
+        Endpoint(
+            "GET",
+            "/api/v2/validators",
+            reads.validators,
+            "Who decides the next block.",
+            ValidatorsView,
+        ),
+        Endpoint(
+            "GET",
+            "/api/v2/peers",
+            reads.peers,
+            "The peer table, or who asks to be let in.",
+            PeersView,
+            params=(
+                Param("applicants", "1 for those who ask to be let in.", {"enum": ["0", "1"]}),
+            ),
+        ),
+        Endpoint(
+            "GET",
+            "/api/v2/tasks",
+            reads.tasks,
+            "The newest tasks, this node's own first.",
+            TasksView,
+            params=(_LIMIT,),
+        ),
+        Endpoint(
+            "POST",
+            "/api/v2/tasks",
+            writes.submit_task,
+            "Hand in a task of the node's own.",
+            TaskView,
+            202,
+            (TaskSubmission,),
+            problems=(
+                *_OWN,
+                (404, "unknown_node"),
+                (400, "bad_id"),
+                (400, "ambiguous_id"),
+                (409, "no_executor"),
+                (422, "unknown_kind"),
+                (422, "bad_input"),
+            ),
+            owner=True,
+            idempotent=True,
+            example={
+                "kind": "embed",
+                "input": {"texts": ["a sentence"]},
+            },
+        ),
+        Endpoint(
+            "GET",
+            "/api/v2/tasks/{id}",
+            reads.task,
+            "A task, with its output if this node asked for it.",
+            TaskView,
+            params=(_ID,),
+            problems=(unknown_task,),
+        ),
+        Endpoint(
+            "DELETE",
+            "/api/v2/tasks/{id}",
+            writes.cancel_task,
+            "Take back a task that nobody works on.",
+            TaskView,
+            202,
+            params=(_ID,),
+            problems=(*_OWN, unknown_task, (409, "too_late"), (409, "task_not_open")),
+            owner=True,
+        ),
+        Endpoint(
+            "POST",
+            "/api/v2/transfers",
+            writes.transfer,
+            "Pay from the node's own account.",
+            TransactionView,
+            202,
+            (TransferRequest,),
+            problems=(
+                *_OWN,
+                (404, "unknown_account"),
+                (400, "bad_id"),
+                (400, "ambiguous_id"),
+                (422, "overdraft"),
+            ),
+            owner=True,
+            idempotent=True,
+            example={"to": "29" * 32, "amount": "1500"},
+        ),
+        Endpoint(
+            "POST",
+            "/api/v2/invites",
+            writes.invite,
+            "Make an invite for one node.",
+            InviteView,
+            201,
+            (InviteRequest,),
+            problems=((403, "not_validator"),),
+            owner=True,
+            idempotent=True,
+            example={"ttl_ms": 3600000},
+        ),
+        Endpoint(
+            "POST",
+            "/api/v2/admissions",
+            writes.admit,
+            "Let a node in, or speak for it as a validator.",
+            AdmissionView,
+            202,
+            (AdmissionRequest,),
+            problems=(
+                *_OWN,
+                (404, "unknown_node"),
+                (400, "bad_id"),
+                (400, "ambiguous_id"),
+                (409, "already_member"),
+                (409, "unknown_voting_key"),
+            ),
+            owner=True,
+            idempotent=True,
+            example={"node_id": "29" * 32, "validator": False},
+        ),
+    ]
+
+
+def bulk_endpoints(bulk: Bulk) -> list[Endpoint]:
+    """The wide doors for programs."""
+    return [
+        Endpoint(
+            "POST",
+            "/api/v2/transactions/batch",
+            bulk.submit,
+            "Hand in up to 2,000 signed transactions, binary.",
+            BatchView,
+            202,
+            problems=(
+                (400, "bad_batch"),
+                (422, "bad_signature"),
+                (403, "not_member"),
+                (503, "no_federation"),
+            ),
+            media_in="application/octet-stream",
+        ),
+        Endpoint(
+            "GET",
+            "/api/v2/blocks/stream",
+            bulk.stream,
+            "Every final block from a height on as it comes, binary.",
+            None,
+            params=(_number("from", "The first height.", 1, 2**62, 1),),
+            media="application/octet-stream",
+            timeout_s=None,
+        ),
+    ]
+
+
+def list_endpoints(lists: Lists) -> list[Endpoint]:
+    """Read models."""
+    page = (_LIMIT, _AFTER)
+    cursor = ((400, "bad_cursor"),)
+    node = Param("id", "A node's id, or its first digits.", _ID_SCHEMA, "29" * 32)
+
+    def listed(path: str, handler: Any, about: str, answer: Any, *more: Param) -> Endpoint:  # noqa: ANN401 - methods and types
+        return Endpoint(
+            "GET",
+            f"/api/v2/{path}",
+            handler,
+            about,
+            answer,
+            params=(*page, *more),
+            problems=cursor,
+            cached=True,
+        )
+
+    return [
+        listed("accounts", lists.accounts, "The richest accounts first.", AccountsView),
+        listed(
+            "transactions",
+            lists.transactions,
+            "Executed transactions, newest first.",
+            TransactionsView,
+        ),
+        Endpoint(
+            "GET",
+            "/api/v2/accounts/{id}/transactions",
+            lists.account_transactions,
+            "Executed transactions that name an account, newest first.",
+            TransactionsView,
+            params=(_ID, *page),
+            problems=(*cursor, (404, "unknown_account")),
+            cached=True,
+        ),
+        Endpoint(
+            "GET",
+            "/api/v2/validators/active",
+            lists.active_validators,
+            "Who votes, the strongest first.",
+            list[ActiveValidatorView],
+            cached=True,
+        ),
+        Endpoint(
+            "GET",
+            "/api/v2/validators/top",
+            lists.top_validators,
+            "The strongest few.",
+            list[ActiveValidatorView],
+            params=(_number("limit", "How many at most.", 1, MAX_PAGE, 10),),
+            cached=True,
+        ),
+        Endpoint(
+            "GET",
+            "/api/v2/ledger/tasks",
+            lists.ledger_tasks,
+            "Tasks as the ledger knows them, newest first; by state, owner or executor.",
+            TaskRowsView,
+            params=(
+                *page,
+                Param("state", "Only these.", {"enum": [one.value for one in TaskState]}),
+                Param("owner", "Only what this account asked for.", _ID_SCHEMA),
+                Param("executor", "Only what this node works or worked on.", _ID_SCHEMA),
+            ),
+            problems=(
+                *cursor,
+                (400, "bad_id"),
+                (400, "ambiguous_id"),
+                (404, "unknown_account"),
+            ),
+            cached=True,
+        ),
+        listed("leaderboard", lists.leaderboard, "Who earned the most by tasks.", LeaderboardView),
+        listed(
+            "reputation",
+            lists.reputations,
+            "How reliably nodes end what they claim, the best first.",
+            ReputationsView,
+        ),
+        Endpoint(
+            "GET",
+            "/api/v2/reputation/{id}",
+            lists.reputation,
+            "How reliably one node ends what it claims.",
+            ReputationView,
+            params=(node,),
+            problems=((404, "unknown_node"),),
+            cached=True,
+        ),
+        Endpoint(
+            "GET",
+            "/api/v2/fairness",
+            lists.fairness,
+            "How evenly rewards fall on the members.",
+            FairnessView,
+            cached=True,
+        ),
+        Endpoint(
+            "GET",
+            "/api/v2/events/log",
+            lists.events,
+            "The event log, oldest first.",
+            EventsView,
+            params=(
+                _number("limit", "How many at most.", 1, MAX_EVENTS, 100),
+                Param("after", "A place in the log: HEIGHT.INDEX, or HEIGHT.", _EVENT_CURSOR, "0"),
+            ),
+            problems=cursor,
+        ),
+        Endpoint(
+            "GET",
+            "/api/v2/projections",
+            lists.projections,
+            "The read models themselves.",
+            ProjectionsView,
+        ),
+        Endpoint(
+            "POST",
+            "/api/v2/projections/{name}/rebuild",
+            lists.rebuild,
+            "Make a read model anew; the old one answers until then.",
+            ProjectionsView,
+            202,
+            params=(Param("name", "Its name.", {"type": "string"}, "accounts"),),
+            problems=((404, "unknown_projection"),),
+            owner=True,
+        ),
+    ]
+
+
+def event_endpoints(door: EventDoor) -> list[Endpoint]:
+    """What happens, as it happens; the WebSocket at the same path is not described by OpenAPI."""
+    return [
+        Endpoint(
+            "GET",
+            "/api/v2/events",
+            door.stream,
+            "What happens, as server-sent events; a WebSocket at the same path says the same.",
+            None,
+            params=(
+                Param("transaction", "Only this one.", _ID_SCHEMA),
+                Param("account", "Only what names this account.", _ID_SCHEMA),
+                Param("task", "Only this one.", _ID_SCHEMA),
+                Param("after", "Go on behind this cursor.", _EVENT_CURSOR),
+            ),
+            problems=(
+                (400, "bad_cursor"),
+                (400, "bad_id"),
+                (400, "ambiguous_id"),
+                (404, "unknown_transaction"),
+                (404, "unknown_account"),
+                (404, "unknown_task"),
+                (503, "too_many_subscribers"),
+            ),
+            media="text/event-stream",
+            timeout_s=None,
+        ),
+    ]
