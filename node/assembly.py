@@ -18,6 +18,7 @@ from gossip.membership.events import Leaving
 from inference.backends.router import ModelRouter
 from inference.breaker import BreakerChanged
 from inference.embedded.backend import EmbeddedBackend
+from node.backends import Backends
 from node.chain_service import ChainService
 from node.clocks import ClockWatch
 from node.driver import now_ms
@@ -77,6 +78,8 @@ async def run_node(parts: Parts, genesis: Genesis) -> None:
         projector = Projector(stores.projections, chain_disk, genesis, node.chain)
         hub = EventHub(chain_disk, node.chain)
         node.chain.listen(hub.on_report)
+        backends = Backends(models, config.backend, parts.home.backends, _now_s, files)
+        backends.load()
         app = make_app(
             node.service,
             token=parts.home.read_token(),
@@ -86,6 +89,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> None:
                 models=models,
                 contents=parts.contents,
                 chat_peers=config.chat_peers,
+                backends=backends,
                 reading=ReadModels(projector, chain_disk, node.service.name_of),
                 hub=hub,
                 keys=stores.disks["gateway"],
@@ -98,6 +102,8 @@ async def run_node(parts: Parts, genesis: Genesis) -> None:
         nursery.start_soon(serve, app, listener)
         offers = ModelOffers(files, node.peers, node.tasks, config.kinds)
         nursery.start_soon(files.run, offers.renew)
+        if config.find_models:
+            nursery.start_soon(backends.look_around)
         if config.mdns:
             nursery.start_soon(Neighbours(node.peers, parts.link, config.name).run)
         nursery.start_soon(ClockWatch(node.peers.membership.table, parts.announcer).run)

@@ -22,6 +22,8 @@ from node.errors import NodeError
 from node.gateway.views import (
     AccountView,
     AdmissionView,
+    BackendsView,
+    BackendView,
     BlocksView,
     BlockView,
     ContentsView,
@@ -155,6 +157,10 @@ class Client:
         """The models that can be asked, in OpenAI's form."""
         return self._get("/v1/models", JsonObject)
 
+    def backends(self) -> BackendsView:
+        """The model servers of this machine."""
+        return self._get("/api/v2/backends", BackendsView)
+
     @contextmanager
     def streaming(
         self, path: str, content: JsonObject, wishes: Mapping[str, str]
@@ -185,6 +191,16 @@ class Client:
     def transfer(self, to: str, amount: int) -> TransactionView:
         """Pay from the node's own account."""
         return self._post("/api/v2/transfers", {"to": to, "amount": str(amount)}, TransactionView)
+
+    def add_backend(self, row: JsonObject) -> BackendView:
+        """Ask one more model server: a table `[[backend]]` of config.toml."""
+        return self._post("/api/v2/backends", row, BackendView)
+
+    def remove_backend(self, name: str) -> None:
+        """Ask a model server no more."""
+        response = self._send("DELETE", f"/api/v2/backends/{_part(name)}", owner=True)
+        if not response.is_success:
+            raise _refused(response)
 
     def invite(self, ttl_ms: int) -> InviteView:
         """Make an invite for one node."""

@@ -66,7 +66,7 @@ class Config:
     `kinds` are the task kinds that this node works on for others; `model_idle_s` is after how long
     without work the model's process ends. `contents_mb` bounds
     what is kept of contents, `send_mb_per_s` what is sent of them to all others together (0: no bound).
-    `backend` are the model servers beside this node; with
+    `backend` are the model servers beside this node, and with `find_models` those on their usual ports; with
     `chat` among the kinds, members may ask them too. `chat_peers` says that conversations of this
     node's users may go to peers without being asked for each. `quota_per_s` is how many requests the
     HTTP interface takes from one caller in a second, for good.
@@ -85,6 +85,7 @@ class Config:
     send_mb_per_s: int = 0
     quota_per_s: int = DEFAULT_QUOTA_PER_S
     backend: tuple[ModelServer, ...] = ()
+    find_models: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,4 +275,5 @@ _READERS: dict[str, Callable[[object], object]] = {
     "send_mb_per_s": _between(0, 100_000),
     "quota_per_s": _between(1, 1_000_000_000),
     "backend": read_servers,
+    "find_models": _flag,
 }

@@ -118,6 +118,10 @@ class Home:
         return self.path / "gateway"
 
     @property
+    def backends(self) -> Path:
+        return self.path / "backends.toml"
+
+    @property
     def log(self) -> Path:
         return self.path / "log"
 

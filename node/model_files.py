@@ -43,6 +43,14 @@ class ModelFiles:
         self._places: dict[tuple[str, str], str] = {}
         self._slots: dict[tuple[str, str], int] = {}
 
+    def add(self, server: ModelServer) -> None:
+        """Look at this server's files too."""
+        self._settings[server.name] = server
+
+    def remove(self, name: str) -> None:
+        """Look at a server's files no more."""
+        self._settings.pop(name, None)
+
     def place_of(self, model: str, file: str) -> str | None:
         """The server that has this model with this file, by the last look."""
         return self._places.get((model, file))
@@ -73,13 +81,23 @@ class ModelFiles:
             for model, file in files.items():
                 places.setdefault((model, file), known.name)
         self._places = places
-        self._slots = {key: self._settings[name].slots for key, name in places.items()}
+        self._slots = {
+            key: self._settings[name].slots
+            for key, name in places.items()
+            if name in self._settings
+        }
 
     async def _files_of(self, known: KnownServer) -> dict[str, str]:
         standing, settings = known.standing(), known.server.settings
-        if standing.fault is not None or not standing.admits or standing.kind is ServerKind.PEER:
+        entry = self._settings.get(known.name)
+        if (
+            entry is None
+            or standing.fault is not None
+            or not standing.admits
+            or standing.kind is ServerKind.PEER
+        ):
             return {}
-        named = self._settings[known.name].files
+        named = entry.files
         clues = {model: Clue(Path(named[model])) for model in standing.models if model in named}
         rest = tuple(model for model in standing.models if model not in named)
         if rest:

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from inference.backend import Backend
     from inference.backends.router import ModelRouter
+    from inference.backends.servers import Server
     from inference.breaker import BreakerChanged
 
 KINDS = ("openai", "ollama")
@@ -172,25 +173,27 @@ def make_router(
 ) -> ModelRouter:
     """The router for these servers, the embedded model last."""
     from inference.backends.embedded import EmbeddedServer  # noqa: PLC0415 - slow to import
-    from inference.backends.ollama import OllamaServer  # noqa: PLC0415 - as above
-    from inference.backends.openai import OpenAiServer  # noqa: PLC0415 - as above
     from inference.backends.router import ModelRouter  # noqa: PLC0415 - as above
-    from inference.backends.servers import Server, ServerSettings  # noqa: PLC0415 - as above
+
+    servers = [make_server(entry, now_s) for entry in entries]
+    return ModelRouter([*servers, EmbeddedServer(embedded, now_s)], on_breaker=on_breaker)
+
+
+def make_server(entry: ModelServer, now_s: Callable[[], int]) -> Server:
+    """The server that an entry names."""
+    from inference.backends.ollama import OllamaServer  # noqa: PLC0415 - slow to import
+    from inference.backends.openai import OpenAiServer  # noqa: PLC0415 - as above
+    from inference.backends.servers import ServerSettings  # noqa: PLC0415 - as above
     from inference.selection import ServerKind  # noqa: PLC0415 - as above
 
-    servers: list[Server] = []
-    for entry in entries:
-        settings = ServerSettings(
-            name=entry.name,
-            url=entry.url,
-            kind=ServerKind(entry.kind),
-            api_key=entry.api_key,
-            models=entry.models,
-            timeout_s=entry.timeout_s,
-        )
-        if settings.kind is ServerKind.OLLAMA:
-            servers.append(OllamaServer(settings, now_s))
-        else:
-            servers.append(OpenAiServer(settings))
-    servers.append(EmbeddedServer(embedded, now_s))
-    return ModelRouter(servers, on_breaker=on_breaker)
+    settings = ServerSettings(
+        name=entry.name,
+        url=entry.url,
+        kind=ServerKind(entry.kind),
+        api_key=entry.api_key,
+        models=entry.models,
+        timeout_s=entry.timeout_s,
+    )
+    if settings.kind is ServerKind.OLLAMA:
+        return OllamaServer(settings, now_s)
+    return OpenAiServer(settings)

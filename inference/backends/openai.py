@@ -6,7 +6,7 @@ settings work without this node knowing them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from inference.backends.servers import ServerSettings, Vectors
@@ -39,13 +39,18 @@ class OpenAiServer:
         self.settings = settings
         base = settings.url.rstrip("/").removesuffix("/v1") + "/v1"
         self._wire = Wire(base, settings.api_key, settings.timeout_s)
+        self.contexts: Mapping[str, int] = {}
+        """As the last probe told, for the models of which the server says it."""
 
     async def aclose(self) -> None:
         await self._wire.aclose()
 
     async def probe(self) -> tuple[str, ...]:
         answer = await self._wire.get("/models", PROBE_S)
-        return names_in(answer.get("data"), "id")
+        names = names_in(answer.get("data"), "id")
+        told = {row["id"]: _context_in(row) for row in answer["data"]}
+        self.contexts = {name: context for name, context in told.items() if context is not None}
+        return names
 
     async def complete(self, call: Call) -> JsonObject:
         body = {**call.body, "model": call.model, "stream": False}
@@ -82,6 +87,18 @@ class SseChunks:
                 self.is_done = True
                 return
             yield decode_object(data)
+
+
+def _context_in(row: JsonObject) -> int | None:
+    """How much a model reads, in the words of vLLM, LM Studio, or llama.cpp."""
+    meta = row.get("meta")
+    said = (
+        row.get("max_model_len"),
+        row.get("loaded_context_length"),
+        row.get("max_context_length"),
+        meta.get("n_ctx") or meta.get("n_ctx_train") if isinstance(meta, dict) else None,
+    )
+    return next((one for one in said if type(one) is int and one > 0), None)
 
 
 def names_in(rows: Any, key: str) -> tuple[str, ...]:  # noqa: ANN401 - what a server sent

@@ -174,13 +174,30 @@ class ModelRouter:
         self._federation: Federation | None = None
         self._peers: dict[str, KnownServer] = {}
 
+    def add(self, server: Server) -> None:
+        """From now on this server of this machine is asked too."""
+        assert server.settings.name not in self._known
+        known = KnownServer(server, Breaker(self._breaker_limits), self._on_breaker)
+        self._known = {**self._known, server.settings.name: known}
+
+    async def remove(self, name: str) -> None:
+        """Ask a server no more. What it has in hand it may finish."""
+        known = self._known[name]
+        self._known = {other: one for other, one in self._known.items() if other != name}
+        await known.server.aclose()
+
+    def known(self, name: str) -> KnownServer:
+        """One server of this machine."""
+        return self._known[name]
+
     def join(self, federation: Federation) -> None:
         """From now on peers are asked too, where the caller allows it."""
         self._federation = federation
 
     def identify(self, server: str, files: Mapping[str, str]) -> None:
         """These are the files of a server's models, as far as they are known."""
-        self._known[server].files = dict(files)
+        if server in self._known:
+            self._known[server].files = dict(files)
 
     async def local(self) -> tuple[KnownServer, ...]:
         """The servers of this machine, their models as fresh as a request would have them."""
@@ -264,6 +281,10 @@ class ModelRouter:
 
         return await self._serve(call, work, only)
 
+    def _only(self, name: str) -> dict[str, KnownServer]:
+        """One server, or none if it was taken out meanwhile."""
+        return {name: self._known[name]} if name in self._known else {}
+
     async def _refresh(self, servers: Iterable[KnownServer]) -> None:
         stale = [known for known in servers if known.is_stale]
         if not stale:
@@ -278,7 +299,7 @@ class ModelRouter:
         work: Callable[[KnownServer, Call, Ticket], Awaitable[T]],
         only: str | None = None,
     ) -> Routed[T]:
-        everybody = self._everybody() if only is None else {only: self._known[only]}
+        everybody = self._everybody() if only is None else self._only(only)
         await self._refresh(everybody.values())
         standings = [known.standing() for known in everybody.values()]
         decision = select(_wanted(call, standings), call.kind, standings)

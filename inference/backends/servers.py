@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from collections.abc import Mapping
+from typing import Final, Protocol, runtime_checkable
 
 import msgspec
 
@@ -42,6 +43,13 @@ class TokenStream(Protocol):
 
     async def aclose(self) -> None:
         """Give the connection back; before the end, this tells the server to stop."""
+
+
+@runtime_checkable
+class TellsContexts(Protocol):
+    """A server that tells how many tokens its models read, by their names."""
+
+    contexts: Mapping[str, int]
 
 
 class Server(Protocol):

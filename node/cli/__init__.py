@@ -25,6 +25,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "block": ("node.cli.block:block", "Look at blocks."),
     "task": ("node.cli.task:task", "Hand in work, and see what came of it."),
     "chat": ("node.cli.chat:chat", "Ask a model; the answer comes as it is written."),
+    "backends": ("node.cli.backends:backends", "See, add and remove model servers."),
     "models": ("node.cli.chat:models", "What models can be asked here."),
     "transfer": (
         "node.cli.transfer:transfer",

@@ -67,7 +67,7 @@ class Cluster:
         listed = ", ".join(f'"{kind}"' for kind in kinds)
         home.config.write_text(
             f'name = "{name}"\nlisten = ["/ip4/127.0.0.1/tcp/0"]\n'
-            f'api = "127.0.0.1:0"\nmdns = false\nkinds = [{listed}]\n'
+            f'api = "127.0.0.1:0"\nmdns = false\nfind_models = false\nkinds = [{listed}]\n'
             + (f'bootstrap = ["{bootstrap}"]\n' if bootstrap else "")
             + settings
         )

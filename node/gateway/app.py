@@ -19,9 +19,11 @@ from starlette.types import ASGIApp
 
 from gossip.transfer.service import ContentService
 from inference.backends.router import ModelRouter
+from node.backends import Backends
 from node.config import DEFAULT_QUOTA_PER_S, ApiAddress
 from node.errors import NodeError
 from node.event_hub import EventHub
+from node.gateway.backends import BackendsDoor
 from node.gateway.bulk import BlockFeed, Bulk
 from node.gateway.cache import Cache
 from node.gateway.contents import ContentDoor
@@ -58,6 +60,7 @@ class Doors:
     models: ModelRouter | None = None
     chat_peers: bool = False
     """Whether conversations may leave the machine for a peer unasked."""
+    backends: Backends | None = None
     contents: ContentService | None = None
     reading: ReadModels | None = None
     hub: EventHub | None = None
@@ -80,6 +83,8 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
         )
     if doors.contents is not None:
         routes += ContentDoor(facade, doors.contents, owner).routes()
+    if doors.backends is not None:
+        routes += BackendsDoor(doors.backends, owner).routes()
     if doors.models is not None:
         openai = OpenAiDoor(doors.models, chat_peers=doors.chat_peers)
         routes += [*openai.routes(), *OllamaDoor(doors.models).routes()]

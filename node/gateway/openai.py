@@ -73,6 +73,7 @@ class OpenAiDoor:
     async def _respond(self, request: Request) -> Response:
         call, asked = read_response_call(await read_body(request, MAX_TASK_BODY_BYTES))
         call = with_wishes(call, request.headers, peers=self._chat_peers)
+        call = with_wishes(call, request.headers, peers=self._chat_peers)
         explain = request.headers.get("x-bizra-explain") == "1"
         work = self._responses.stream if asked.get("stream") else self._responses.whole
         return Answering(_telling(partial(work, call, asked, explain=explain)))

@@ -220,6 +220,35 @@ class FetchView(View, frozen=True):
     reason: str | None
 
 
+class BackendModelView(View, frozen=True):
+    """A model of a server. `file` is the SHA-256 of its file, where it is known."""
+
+    id: str
+    context_tokens: int | None = None
+    file: str | None = None
+
+
+class BackendView(View, frozen=True):
+    """A model server. `origin` is config, added, found or built-in; `fault` says why it is not up."""
+
+    name: str
+    kind: str
+    url: str
+    origin: str
+    up: bool
+    fault: str | None
+    breaker: str
+    in_hand: int
+    most_in_hand: int
+    models: tuple[BackendModelView, ...]
+
+
+class BackendsView(View, frozen=True):
+    """The model servers of this machine."""
+
+    backends: tuple[BackendView, ...]
+
+
 class InviteView(View, frozen=True):
     """An invite: single use, and worth as much as the right to join."""
 

@@ -78,6 +78,8 @@ class ModelServer:
     asked: list[tuple[str, JsonObject]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     probes: int = 0
+    card: JsonObject = field(default_factory=dict)
+    """What its list says of each model."""
     url: str = ""
     hung_up: trio.Event = field(default_factory=trio.Event)
     waiting: trio.Event = field(default_factory=trio.Event)
@@ -152,7 +154,8 @@ class _Connection:
         if path in ("/v1/models", "/api/tags"):
             server.probes += 1
             if path == "/v1/models":
-                return await self.json({"data": [{"id": name} for name in server.models]})
+                rows = [{"id": name, **server.card} for name in server.models]
+                return await self.json({"data": rows})
             return await self.json({"models": [{"name": name} for name in server.models]})
         if path == "/props" and server.file is not None:
             return await self.json({"model_path": server.file, "total_slots": 4})

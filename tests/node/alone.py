@@ -30,6 +30,7 @@ from gossip.effects import Notify, Persist, Store
 from gossip.identity import Ed25519Signer, Ed25519Verifier, NodeId
 from inference.backends.router import ModelRouter
 from inference.kinds import kind_of
+from node.backends import Backends
 from node.config import DEFAULT_QUOTA_PER_S, ApiAddress
 from node.event_hub import EventHub
 from node.founding import load_genesis, prepare
@@ -304,7 +305,10 @@ class Alone:
 
 @asynccontextmanager
 async def serving(
-    path: Path, models: ModelRouter | None = None, quota_per_s: int = DEFAULT_QUOTA_PER_S
+    path: Path,
+    models: ModelRouter | None = None,
+    quota_per_s: int = DEFAULT_QUOTA_PER_S,
+    backends: Backends | None = None,
 ) -> AsyncIterator[tuple[Alone, str]]:
     """The node with its gateway on a free port, announced in its home; and the URL."""
     home, node = Home(path), Alone(path)
@@ -317,6 +321,7 @@ async def serving(
     doors = Doors(
         feed=node,
         models=models,
+        backends=backends,
         reading=ReadModels(node.projector, node.chain_disk, lambda _: "alone"),
         hub=node.hub,
         keys=keys,

@@ -19,6 +19,8 @@ from inference.breaker import BreakerChanged, BreakerLimits
 from inference.embedded.backend import EmbeddedBackend
 from inference.retry import RetryPolicy
 from inference.selection import ServerKind
+from node.backends import Backends
+from node.home import Home
 from tests.inference.servers import ModelServer
 from tests.node.alone import serving
 
@@ -34,6 +36,7 @@ class ModelGateway:
     waiting: OpenAI
     """The client for threads: the other one leaves its generators open when a stream ends."""
     breakers: list[tuple[str, BreakerChanged]]
+    backends: Backends
 
 
 def reached(server: ModelServer, name: str, timeout_s: float = 10.0) -> Server:
@@ -43,6 +46,15 @@ def reached(server: ModelServer, name: str, timeout_s: float = 10.0) -> Server:
     if settings.kind is ServerKind.OLLAMA:
         return OllamaServer(settings, lambda: 1_750_000_000)
     return OpenAiServer(settings)
+
+
+@asynccontextmanager
+async def running(home: Path, router: ModelRouter) -> AsyncIterator[tuple[Backends, str]]:
+    """The gateway with this router, and what adds servers to it."""
+    backends = Backends(router, (), Home(home).backends, lambda: 1_750_000_000)
+    backends.load()
+    async with serving(home, router, backends=backends) as (_, url):
+        yield backends, url
 
 
 @asynccontextmanager
@@ -69,9 +81,9 @@ async def model_gateway(
             policy=QUICK,
             breaker=breaker,
         ) as router,
-        serving(home, router) as (_, url),
+        running(home, router) as (backends, url),
         httpx2.AsyncClient(base_url=url, trust_env=False) as http,
         AsyncOpenAI(base_url=f"{url}/v1", api_key="none") as openai,
     ):
         with OpenAI(base_url=f"{url}/v1", api_key="none") as waiting:
-            yield ModelGateway(url, http, openai, waiting, breakers)
+            yield ModelGateway(url, http, openai, waiting, breakers, backends)

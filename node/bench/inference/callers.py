@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ import trio
 
 from node.errors import NodeError
 
+API_KEY: Final = f"sk-{secrets.token_hex(32)}"
+"""Shown to every door; LiteLLM does not start without one."""
 _READ_BYTES: Final = 65_536
 _HEAD_END: Final = b"\r\n\r\n"
 _PATIENCE_S: Final = 60.0
@@ -48,7 +51,7 @@ def request_bytes(url: str, model: str, *, stream: bool) -> bytes:
     )
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\n"
-        "Content-Type: application/json\r\nAuthorization: Bearer none\r\n"
+        f"Content-Type: application/json\r\nAuthorization: Bearer {API_KEY}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

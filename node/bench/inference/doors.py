@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from node.bench.inference.callers import DoorError
+from node.bench.inference.callers import API_KEY, DoorError
 from node.bench.inference.model_server import MODEL
 from node.bench.limits import cpu_seconds
 from node.demo.cluster import Cluster, until
@@ -109,7 +109,12 @@ def litellm(folder: Path, model_url: str, say: Callable[[str], None]) -> Iterato
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"},
+            env={
+                **os.environ,
+                "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+                "LITELLM_LOG": "ERROR",
+                "LITELLM_MASTER_KEY": API_KEY,
+            },
         )
     url = f"http://127.0.0.1:{port}"
 

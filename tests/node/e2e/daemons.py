@@ -118,7 +118,7 @@ class Daemon:
     def _settle(self) -> None:
         self.home.config.write_text(
             f'name = "{self.name}"\nlisten = ["{self.listen}"]\napi = "127.0.0.1:0"\n'
-            f"mdns = false\nkinds = {json.dumps(self._kinds)}\n{self._more}"
+            f"mdns = false\nfind_models = false\nkinds = {json.dumps(self._kinds)}\n{self._more}"
         )
 
     # Its process
