@@ -49,6 +49,7 @@ from gossip.transport import Stream, StreamError, Transport
 _MAX_SOURCES: Final = 8
 _STREAMS_A_PEER: Final = 4
 _AHEAD: Final = 2
+_WINDOW_BYTES: Final = 2 * 2**20
 _IDLE_S: Final = 60.0
 _MANIFEST_S: Final = 10.0
 
@@ -209,7 +210,7 @@ class ContentService:
         self, peer: NodeId, content: Digest
     ) -> tuple[Manifest, Stream] | None:
         try:
-            stream = await self._link.open_stream(peer, PROTOCOL)
+            stream = await self._link.open_stream(peer, PROTOCOL, window_bytes=_WINDOW_BYTES)
         except StreamError:
             return None
         try:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MEMBER_LIMITS",
     "STRANGER_LIMITS",
+    "USUAL_WINDOW_BYTES",
     "DialError",
     "DialFailure",
     "Events",
@@ -126,6 +127,9 @@ MEMBER_LIMITS = PeerLimits(
 STRANGER_LIMITS = PeerLimits(
     max_frame_bytes=16 * 2**10, bytes_per_s=32 * 2**10, burst_bytes=64 * 2**10, max_streams=2
 )
+
+USUAL_WINDOW_BYTES = 256 * 2**10
+"""How much of a stream may be under way or wait unread; so many bytes a round trip pass at most."""
 
 Limits = Callable[[NodeId], PeerLimits]
 """Asked for every batch that arrives, so it must be a look-up, and must not raise."""
@@ -302,8 +306,12 @@ class Transport(Protocol):
     def stats(self) -> dict[NodeId, PeerStats]:
         """A snapshot for each connected peer."""
 
-    async def open_stream(self, peer: NodeId, protocol: str) -> Stream:
+    async def open_stream(
+        self, peer: NodeId, protocol: str, *, window_bytes: int = USUAL_WINDOW_BYTES
+    ) -> Stream:
         """Open a stream to a connected peer's handler of `protocol` ("/bizra/NAME/1").
+
+        `window_bytes` is how much of the answer may be under way or wait unread.
 
         Raises `StreamError`.
         """

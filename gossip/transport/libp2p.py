@@ -30,6 +30,7 @@ import trio
 
 from gossip.identity import NodeId
 from gossip.transport import (
+    USUAL_WINDOW_BYTES,
     DialError,
     DialFailure,
     Limits,
@@ -155,13 +156,15 @@ class Libp2pTransport:
             self._doors = []
             self._inbox.close()
 
-    async def open_stream(self, peer: NodeId, protocol: str) -> MessageStream:
+    async def open_stream(
+        self, peer: NodeId, protocol: str, *, window_bytes: int = USUAL_WINDOW_BYTES
+    ) -> MessageStream:
         """See `Transport.open_stream`."""
         link = self._links.get_up(peer)
         if link is None:
             raise StreamError("the peer is not connected")
         # While a link is up its connection is open.
-        stream = link.connection.open()
+        stream = link.connection.open(window_bytes)
         try:
             with trio.fail_after(self._patience.negotiate_s):
                 await select(stream, protocol)

@@ -18,6 +18,7 @@ import trio
 
 from gossip.identity import NodeId
 from gossip.transport import (
+    USUAL_WINDOW_BYTES,
     DialError,
     DialFailure,
     Frame,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
 _OUTBOX_BOUNDS = OutboxBounds()
-_PIPE_BYTES = 256 * 2**10
 
 _log = structlog.get_logger()
 
@@ -250,7 +250,9 @@ class MemoryTransport:
         assert protocol not in self._handlers, protocol
         self._handlers[protocol] = handler
 
-    async def open_stream(self, peer: NodeId, protocol: str) -> MemoryStream:
+    async def open_stream(
+        self, peer: NodeId, protocol: str, *, window_bytes: int = USUAL_WINDOW_BYTES
+    ) -> MemoryStream:
         """See `Transport.open_stream`."""
         await trio.lowlevel.checkpoint()
         half = self._halves.get(peer)
@@ -260,7 +262,7 @@ class MemoryTransport:
         serving = other._halves[self._node_id]
         if protocol not in other._handlers:
             raise StreamError(f"no stream for {protocol}: the other side doesn't serve it")
-        there, back = _Pipe(), _Pipe()
+        there, back = _Pipe(), _Pipe(window_bytes)
         ours = MemoryStream(self, peer, back, there)
         theirs = MemoryStream(other, self._node_id, there, back)
         half.streams.add(ours)
@@ -297,7 +299,8 @@ class MemoryTransport:
 class _Pipe:
     """One direction of a stream: messages in order, bounded, ended properly or cut."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_bytes: int = USUAL_WINDOW_BYTES) -> None:
+        self.window_bytes = window_bytes
         self.messages: deque[bytes] = deque()
         self.bytes = 0
         self.ended = False
@@ -340,7 +343,7 @@ class MemoryStream:
         pipe = self._outgoing
         try:
             await trio.lowlevel.checkpoint()
-            while pipe.bytes >= _PIPE_BYTES and pipe.cut_reason is None:
+            while pipe.bytes >= pipe.window_bytes and pipe.cut_reason is None:
                 await pipe.changed.park()
         except trio.Cancelled:
             self.cut("the stream was reset")

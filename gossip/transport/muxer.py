@@ -185,11 +185,11 @@ class Connection:
             self._nursery.cancel_scope.cancel()
         self._on_close(self)
 
-    def open(self) -> MuxStream:
+    def open(self, window_bytes: int = yamux.INITIAL_WINDOW_BYTES) -> MuxStream:
         """Open a stream. Raises `ConnectionError` when the connection is over."""
         if self.reason is not None:
             raise ConnectionError(self.reason)
-        stream = MuxStream(self, self.session.open())
+        stream = MuxStream(self, self.session.open(window_bytes))
         self._streams[stream.flow.id] = stream
         self.flush()
         return stream

@@ -10,7 +10,7 @@ same protocol, with every buffer bounded.
 * What waits to be written is bounded: `write` takes what fits and says how much that was. Answers
   that a peer provokes (pings, resets) and does not read end the session, too.
 * The windows are those of the specification, 256 KiB a stream, given back when half of one was
-  read.
+  read. Who opens a stream to fetch much may grant a wider one for what comes back.
 
 Source: hashicorp/yamux spec.md, and libp2p's specs/yamux, which keeps its bytes.
 """
@@ -92,6 +92,7 @@ class Flow:
     inbound: bool
     send_window_bytes: int = INITIAL_WINDOW_BYTES
     receive_window_bytes: int = INITIAL_WINDOW_BYTES
+    window_bytes: int = INITIAL_WINDOW_BYTES
     received: bytearray = field(default_factory=bytearray)
     uncredited_bytes: int = 0
     acknowledged: bool = True
@@ -144,12 +145,21 @@ class Session:
 
     # Commands.
 
-    def open(self) -> Flow:
-        """Open a stream; the peer needn't have answered before it is written."""
-        flow = Flow(self._next_id, inbound=False)
+    def open(self, window_bytes: int = INITIAL_WINDOW_BYTES) -> Flow:
+        """Open a stream; the peer needn't have answered before it is written.
+
+        `window_bytes` is how much it may send ahead of our reading.
+        """
+        assert window_bytes >= INITIAL_WINDOW_BYTES
+        flow = Flow(
+            self._next_id,
+            inbound=False,
+            receive_window_bytes=window_bytes,
+            window_bytes=window_bytes,
+        )
         self._next_id += 2
         self._flows[flow.id] = flow
-        self._put(_WINDOW_UPDATE, _SYN, flow.id, 0)
+        self._put(_WINDOW_UPDATE, _SYN, flow.id, window_bytes - INITIAL_WINDOW_BYTES)
         return flow
 
     def write(self, flow: Flow, data: memoryview) -> int:
@@ -178,7 +188,7 @@ class Session:
         if flow.read_ended or flow.was_reset:
             return data
         flow.uncredited_bytes += len(data)
-        if flow.uncredited_bytes >= INITIAL_WINDOW_BYTES // 2:
+        if flow.uncredited_bytes >= flow.window_bytes // 2:
             self._put(_WINDOW_UPDATE, self._ack(flow), flow.id, flow.uncredited_bytes)
             flow.receive_window_bytes += flow.uncredited_bytes
             flow.uncredited_bytes = 0
@@ -346,4 +356,4 @@ class Session:
             assert not flow.over
             assert flow.send_window_bytes >= 0
             promised_bytes = flow.receive_window_bytes + flow.uncredited_bytes
-            assert flow.read_ended or len(flow.received) + promised_bytes == INITIAL_WINDOW_BYTES
+            assert flow.read_ended or len(flow.received) + promised_bytes == flow.window_bytes

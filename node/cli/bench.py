@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from node.bench import gossip as gossip_bench
+from node.bench import throughput
 from node.bench.consensus import as_json, measure
 from node.bench.inference import measuring as inference_bench
 from node.cli.session import Session, with_session
@@ -91,3 +92,24 @@ def inference(session: Session, *, seconds: float, against: str | None) -> None:
     ]
     heads = ("DOOR", "IDLE MB", "CALLERS", "CPU ms/REQUEST", "CPU ms/STREAM", "ADDED p50 ms", "p99")
     session.tell(inference_bench.as_json(reports), table(heads, rows, empty=""))
+
+
+@bench.command()
+@click.option(
+    "--messages", type=click.IntRange(1000, 10_000_000), default=400_000, show_default=True
+)
+@click.option("--size-mb", type=click.IntRange(1, 800), default=300, show_default=True)
+@with_session
+def transfer(session: Session, *, messages: int, size_mb: int) -> None:
+    """Small messages one way between two processes, and contents between two daemons, on loopback."""
+    figures = throughput.measure(messages, size_mb, lambda text: click.echo(text, err=True))
+    small = figures.messages
+    rows = [
+        ("messages", f"{small.messages_per_s:.0f}/s", f"{small.cpu_us_per_message} us each"),
+        *(
+            (f"{one.what} bytes", f"{one.mb_per_s} MB/s", f"{one.cpu_ms_per_mb} ms a MB")
+            for one in figures.transfers
+        ),
+    ]
+    text = table(("WHAT", "RATE", "CPU OF BOTH"), rows, empty="")
+    session.tell(throughput.as_json(figures), text)
