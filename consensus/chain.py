@@ -20,7 +20,7 @@ T = TypeVar("T", bound=Wire)
 
 _BLOCK, _CERTIFICATE, _EXECUTION, _STATE = b"b/", b"k/", b"x/", b"c/"
 _BY_HASH, _BY_TRANSACTION, _EPOCH = b"h/", b"t/", b"e/"
-_HEAD, _CERTIFIED, _GENESIS = b"head", b"certified", b"genesis"
+_HEAD, _CERTIFIED, _GENESIS, _FIRST = b"head", b"certified", b"genesis", b"first"
 
 
 class Execution(Wire, frozen=True):
@@ -72,6 +72,11 @@ class ChainReader:
         value = self._reader.get(_CERTIFIED)
         return 0 if value is None else int.from_bytes(value, "big")
 
+    def first_height(self) -> int:
+        """The height from which on all blocks are here: 1, or that of the snapshot this chain began with."""
+        value = self._reader.get(_FIRST)
+        return 1 if value is None else int.from_bytes(value, "big")
+
     def block(self, height: int) -> Block | None:
         """The block at a height."""
         return self._read(_at(_BLOCK, height), Block)
@@ -122,29 +127,45 @@ class ChainReader:
 
 def genesis_writes(genesis: bytes, members: ValidatorSet) -> tuple[Write, ...]:
     """The first batch of a new chain, beside the ledger's initial state."""
-    return ((_GENESIS, genesis), (_at(_EPOCH, members.epoch), encode(EpochStart(0, members))))
+    return ((_GENESIS, genesis), epoch_write(0, members))
 
 
 def block_writes(
-    block: Block, certificate: Certificate, execution: Execution, next_set: ValidatorSet
+    block: Block, certificate: Certificate, execution: Execution, next_set: ValidatorSet | None
 ) -> tuple[Write, ...]:
-    """The batch of one executed block, beside the ledger's state changes."""
+    """The batch of one executed block, beside the ledger's state changes; `next_set` None is that of epoch 0."""
     height = block.height
-    number = height.to_bytes(8, "big")
     writes: list[Write] = [
-        (_at(_BLOCK, height), encode(block)),
-        (_at(_CERTIFICATE, height), encode(certificate)),
+        *old_block_writes(block, certificate),
         (_at(_EXECUTION, height), encode(execution)),
-        (_BY_HASH + block.digest, number),
-        (_HEAD, number),
+        (_HEAD, height.to_bytes(8, "big")),
     ]
     writes += (
         (_BY_TRANSACTION + transaction.id, encode(Place(height, index)))
         for index, transaction in enumerate(block.transactions)
     )
-    if next_set.epoch != block.header.epoch:
-        writes.append((_at(_EPOCH, next_set.epoch), encode(EpochStart(height, next_set))))
+    if next_set is not None and next_set.epoch != block.header.epoch:
+        writes.append(epoch_write(height, next_set))
     return tuple(writes)
+
+
+def old_block_writes(block: Block, certificate: Certificate) -> tuple[Write, ...]:
+    """What is kept of a committed block that was not executed here."""
+    return (
+        (_at(_BLOCK, block.height), encode(block)),
+        (_at(_CERTIFICATE, block.height), encode(certificate)),
+        (_BY_HASH + block.digest, block.height.to_bytes(8, "big")),
+    )
+
+
+def epoch_write(base_height: int, members: ValidatorSet) -> Write:
+    """The write of a validator set, and of the height of the last block before it voted."""
+    return _at(_EPOCH, members.epoch), encode(EpochStart(base_height, members))
+
+
+def first_height_write(height: int) -> Write:
+    """The write that says that the blocks below this height are not here."""
+    return _FIRST, height.to_bytes(8, "big")
 
 
 def state_certificate_write(certificate: StateCertificate) -> Write:

@@ -109,7 +109,16 @@ class Submit:
     transactions: tuple[Transaction, ...]
 
 
-EngineEvent = Started | Received | TimerFired | PeerConnected | PeerDisconnected | Submit
+@dataclass(frozen=True, slots=True)
+class BoundSync:
+    """Fetch no blocks while so many are lacking or more: a snapshot is the shorter way. None: always fetch."""
+
+    most_behind: int | None
+
+
+EngineEvent = (
+    Started | Received | TimerFired | PeerConnected | PeerDisconnected | Submit | BoundSync
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +202,11 @@ class Engine:
         return self.replica.members
 
     @property
+    def known_height(self) -> int:
+        """The greatest height that this node or a connected peer says it has."""
+        return max(self.height, self._sync.target())
+
+    @property
     def is_syncing(self) -> bool:
         """Whether a connected peer has blocks that this node lacks."""
         return self._sync.target() > self.height
@@ -220,6 +234,8 @@ class Engine:
                 self._settle(out, self._sync.on_disconnect(event.peer, self.height))
             case Submit():
                 self._settle(out, self._on_submit(event.transactions))
+            case BoundSync():
+                out += self._sync.bound(self.height, event.most_behind)
             case _:
                 assert_never(event)
         self._go_on(out)

@@ -36,7 +36,15 @@ def replay(
     for height in range(1, min(to_height, chain.height()) + 1):
         block, execution = chain.block(height), chain.execution(height)
         if block is None or execution is None:
-            yield Replayed(height, 0, 0, ledger.state_root, "the block is missing")
+            first = chain.first_height()
+            reason = f"this node began with a snapshot of height {first}; the block is not here"
+            yield Replayed(
+                height,
+                0,
+                0,
+                ledger.state_root,
+                reason if height < first else "the block is missing",
+            )
             return
         yield _replayed(ledger, block, execution.statement, log)
 

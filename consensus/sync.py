@@ -34,6 +34,7 @@ class BlockSync:
     def __init__(self) -> None:
         self._claims: dict[NodeId, _Claim] = {}
         self._asked: NodeId | None = None
+        self._most_behind: int | None = None
 
     @property
     def is_running(self) -> bool:
@@ -43,6 +44,11 @@ class BlockSync:
     def target(self) -> int:
         """The greatest height any connected peer claims."""
         return max((claim.height for claim in self._claims.values()), default=0)
+
+    def bound(self, own: int, most_behind: int | None) -> list[Effect]:
+        """Ask for nothing while so many blocks are lacking or more; None is no bound."""
+        self._most_behind = most_behind
+        return self._ask(own) if self._asked is None else []
 
     def on_claim(self, peer: NodeId, height: int, own: int) -> list[Effect]:
         """A peer says where it stands."""
@@ -83,7 +89,9 @@ class BlockSync:
             for peer, claim in self._claims.items()
             if claim.height > own
         ]
-        if not ahead:
+        if not ahead or (
+            self._most_behind is not None and self.target() - own >= self._most_behind
+        ):
             return []
         self._asked = min(ahead)[2]
         return [Send(self._asked, FetchBlocks(own + 1)), SetTimer(SYNC_TIMER, ANSWER_MS)]

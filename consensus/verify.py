@@ -2,7 +2,7 @@
 
 The argument, in the order of the code. The genesis names the validators of epoch 0. Each epoch's
 validators sign, more than two thirds of their power, who comes after them; so the set of the
-receipt's epoch is known (`_voters`). That set signed a statement: a block was committed, or the
+receipt's epoch is known (`voters_after`). That set signed a statement: a block was committed, or the
 ledger stands here after a block. Hashes lead from the statement to the thing itself: a header to
 its block hash, an outcome to the results root, an account to the state root.
 
@@ -71,7 +71,7 @@ def verify_file(text: str | bytes, genesis: Genesis, verifier: Verifier) -> Verd
 def verify_receipt(receipt: Receipt, genesis: Genesis, verifier: Verifier) -> Verdict:
     """The verdict on a receipt."""
     chain = genesis.federation_id
-    voters = _voters(receipt.epochs, genesis, verifier)
+    voters = voters_after(receipt.epochs, genesis, verifier)
     if isinstance(voters, str):
         return Verdict(valid=False, reason=voters)
     fault = certificate_fault(receipt.certificate, voters, chain, verifier)
@@ -91,7 +91,7 @@ def verify_receipt(receipt: Receipt, genesis: Genesis, verifier: Verifier) -> Ve
     return _valid(kind, receipt.certificate, voters)
 
 
-def _voters(
+def voters_after(
     epochs: tuple[EpochLink, ...], genesis: Genesis, verifier: Verifier
 ) -> ValidatorSet | str:
     """The set at the end of the chain of epochs, or why the chain breaks."""

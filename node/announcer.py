@@ -143,6 +143,10 @@ class Announcer:
             case _:
                 pass
 
+    def snapshot_taken(self, height: int) -> None:
+        """The node was far behind; it begins anew after a snapshot."""
+        self._say(f"Took a snapshot of the ledger at height {height}; going on from there.")
+
     def stopped(self) -> None:
         """The daemon ends."""
         self._say("Stopped.")

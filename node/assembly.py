@@ -39,6 +39,7 @@ from node.peer_service import PeerService
 from node.projector import Projector, open_projections
 from node.read_models import ReadModels
 from node.service import NodeService
+from node.snapshots import Habits, Snapshots, Taken
 from node.store import LevelStore, StagedStore
 from node.task_service import TaskService
 
@@ -59,8 +60,16 @@ class _Node:
     service: NodeService
 
 
-async def run_node(parts: Parts, genesis: Genesis) -> None:
-    """Run until `parts.stop` is set. Raises `NodeError`."""
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The node is to begin anew, with a snapshot and where it was to be found."""
+
+    taken: Taken
+    api_port: int
+
+
+async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
+    """Run until `parts.stop` is set, or until a snapshot was taken to begin anew with. Raises `NodeError`."""
     config = parts.options.config
     listener = open_listener(config.api)
     async with (
@@ -80,6 +89,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> None:
         node.chain.listen(hub.on_report)
         backends = Backends(models, config.backend, parts.home.backends, _now_s, files)
         backends.load()
+        snapshots = _snapshots(parts, genesis, node.chain, stores.staged["chain"])
         app = make_app(
             node.service,
             token=parts.home.read_token(),
@@ -88,16 +98,18 @@ async def run_node(parts: Parts, genesis: Genesis) -> None:
                 feed=node.chain,
                 models=models,
                 contents=parts.contents,
+                snapshots=snapshots,
                 chat_peers=config.chat_peers,
                 backends=backends,
-                reading=ReadModels(projector, chain_disk, node.service.name_of),
+                reading=_read_models(node, projector, chain_disk),
                 hub=hub,
                 keys=stores.disks["gateway"],
                 quota_per_s=config.quota_per_s,
             ),
         )
         host, port = listener.getsockname()[:2]
-        for task in (node.chain.run, node.tasks.run, node.peers.run, projector.run):
+        services = (node.chain, node.tasks, node.peers, projector, snapshots)
+        for task in [one.run for one in services]:
             nursery.start_soon(task)
         nursery.start_soon(serve, app, listener)
         offers = ModelOffers(files, node.peers, node.tasks, config.kinds)
@@ -112,10 +124,12 @@ async def run_node(parts: Parts, genesis: Genesis) -> None:
             node.service.status(), parts.link.addresses(), f"http://{host}:{port}"
         )
         try:
-            await _until_told(parts, node)
+            await _until_told(parts, node, snapshots)
         finally:
             parts.home.clear_api()
         nursery.cancel_scope.cancel()
+    taken = None if parts.stop.is_set() else snapshots.taken
+    return None if taken is None else Again(taken, port)
 
 
 def _assemble(
@@ -183,9 +197,42 @@ def _connect(parts: Parts, node: _Node, nursery: trio.Nursery) -> None:
         node.peers.post(bootstrap_event(parts))
 
 
-async def _until_told(parts: Parts, node: _Node) -> None:
-    """Wait for the owner's wish to end, and say good-bye to the others."""
-    await parts.stop.wait()
+def _read_models(node: _Node, projector: Projector, chain: LevelStore) -> ReadModels | None:
+    """None for a node that began with a snapshot: what they are made of is not all here."""
+    if node.engine.chain.first_height() > 1:
+        return None
+    return ReadModels(projector, chain, node.service.name_of)
+
+
+def _snapshots(
+    parts: Parts, genesis: Genesis, chain: ChainService, store: StagedStore
+) -> Snapshots:
+    config = parts.options.config
+    return Snapshots(
+        home=parts.home,
+        genesis=genesis,
+        link=parts.link,
+        contents=parts.contents,
+        chain=chain,
+        store=store,
+        habits=Habits(config.snapshot_every, config.snapshot_behind),
+    )
+
+
+async def _until_told(parts: Parts, node: _Node, snapshots: Snapshots) -> None:
+    """Wait for the owner's wish to end, and say good-bye to the others; or for a snapshot to begin anew with."""
+    async with trio.open_nursery() as nursery:
+
+        async def end_with(event: trio.Event) -> None:
+            await event.wait()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(end_with, parts.stop)
+        nursery.start_soon(end_with, snapshots.ready)
+    if not parts.stop.is_set():
+        # Whoever asked for it over HTTP hears of it before the door closes.
+        await trio.sleep(_FAREWELL_S)
+        return
     with trio.move_on_after(_FAREWELL_S):
         node.peers.post(Leaving())
         await node.peers.caught_up()

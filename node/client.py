@@ -32,6 +32,8 @@ from node.gateway.views import (
     InviteView,
     JsonObject,
     PeersView,
+    SnapshotsView,
+    SnapshotView,
     StatusView,
     TasksView,
     TaskView,
@@ -270,6 +272,32 @@ class Client:
                 _decoded(answer, ContentView)
             yield from answer.iter_raw()
 
+    # Snapshots
+
+    def snapshots(self) -> SnapshotsView:
+        """Those that this node can give to others."""
+        return _decoded(self._send("GET", "/api/v2/snapshots", owner=True), SnapshotsView)
+
+    def make_snapshot(self) -> SnapshotView:
+        """Make one of the newest block; large states take their time."""
+        with self._patient("POST", "/api/v2/snapshots", ()) as answer:
+            answer.read()
+            return _decoded(answer, SnapshotView)
+
+    def take_snapshot(self) -> int:
+        """Take the newest from other members; the node then begins anew. Its height."""
+        with self._patient("POST", "/api/v2/snapshots/take", ()) as answer:
+            answer.read()
+            return _decoded(answer, _Height).height
+
+    def read_snapshot(self, height: int) -> Iterator[bytes]:
+        """One as a file, proof and state."""
+        with self._patient("GET", f"/api/v2/snapshots/{height}", ()) as answer:
+            if not answer.is_success:
+                answer.read()
+                _decoded(answer, SnapshotView)
+            yield from answer.iter_raw()
+
     @contextmanager
     def _patient(
         self, method: str, path: str, pieces: Iterable[bytes]
@@ -343,6 +371,10 @@ class Client:
 
 class _Readiness(msgspec.Struct):
     reason: str | None = None
+
+
+class _Height(msgspec.Struct):
+    height: int
 
 
 class _Problem(msgspec.Struct):

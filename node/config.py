@@ -70,6 +70,7 @@ class Config:
     `chat` among the kinds, members may ask them too. `chat_peers` says that conversations of this
     node's users may go to peers without being asked for each. `quota_per_s` is how many requests the
     HTTP interface takes from one caller in a second, for good.
+    A snapshot is made every `snapshot_every` blocks, and taken by a node that is `snapshot_behind` behind (0: never).
     """
 
     name: str
@@ -84,6 +85,8 @@ class Config:
     contents_mb: int = 2048
     send_mb_per_s: int = 0
     quota_per_s: int = DEFAULT_QUOTA_PER_S
+    snapshot_every: int = 1000
+    snapshot_behind: int = 5000
     backend: tuple[ModelServer, ...] = ()
     find_models: bool = True
 
@@ -274,6 +277,8 @@ _READERS: dict[str, Callable[[object], object]] = {
     "contents_mb": _between(16, 1_000_000),
     "send_mb_per_s": _between(0, 100_000),
     "quota_per_s": _between(1, 1_000_000_000),
+    "snapshot_every": _between(0, 10**9),
+    "snapshot_behind": _between(0, 10**9),
     "backend": read_servers,
     "find_models": _flag,
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import signal
 import sys
+from dataclasses import replace
 from typing import Final, TypeVar
 
 import trio
@@ -23,11 +24,12 @@ from node.announcer import Announcer
 from node.assembly import run_node
 from node.config import RunOptions
 from node.errors import NodeError
-from node.founding import load_genesis, prepare, resume
+from node.founding import NodeKeys, load_genesis, prepare, resume
 from node.logs import start_log
 from node.looking import first_genesis
 from node.parts import Parts
 from node.peer_service import Limits
+from node.snapshots import begin_with
 
 _Error = TypeVar("_Error", bound=Exception)
 _MB: Final = 1_000_000
@@ -70,18 +72,33 @@ async def _run_locked(options: RunOptions) -> None:
     home = options.home
     keys = prepare(home)
     with home.lock(), start_log(home.log, options.config.log_level):
-        limits = Limits()
-        link = Libp2pTransport(keys.identity.seed, options.config.listen, limits)
         stop = trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_watch_signals, stop, nursery.cancel_scope)
-            await nursery.start(link.run)
-            contents = _contents(options, link, limits)
-            parts = Parts(options, keys, link, limits, contents, Announcer(sys.stdout), stop)
-            genesis = load_genesis(home) or resume(home) or await first_genesis(parts)
-            if genesis is not None:
-                await run_node(parts, genesis)
+            again: RunOptions | None = options
+            while again is not None:
+                again = await _run_once(again, keys, stop)
             nursery.cancel_scope.cancel()
+
+
+async def _run_once(options: RunOptions, keys: NodeKeys, stop: trio.Event) -> RunOptions | None:
+    """Run until told to stop; or until a snapshot was taken, and then say how to go on after it."""
+    home, limits = options.home, Limits()
+    link = Libp2pTransport(keys.identity.seed, options.config.listen, limits)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(link.run)
+        contents = _contents(options, link, limits)
+        parts = Parts(options, keys, link, limits, contents, Announcer(sys.stdout), stop)
+        genesis = load_genesis(home) or resume(home) or await first_genesis(parts)
+        again = None if genesis is None else await run_node(parts, genesis)
+        listen = link.bound()
+        nursery.cancel_scope.cancel()
+    if again is None:
+        return None
+    await trio.to_thread.run_sync(begin_with, home, again.taken)
+    parts.announcer.snapshot_taken(again.taken.height)
+    api = replace(options.config.api, port=again.api_port)
+    return replace(options, config=replace(options.config, listen=listen, api=api))
 
 
 def _contents(options: RunOptions, link: Libp2pTransport, limits: Limits) -> ContentService:

@@ -135,9 +135,8 @@ class ChainQueries:
             return None
         block = chain.block(height)
         certificate, execution = chain.certificate(height), chain.execution(height)
-        assert block is not None
-        assert certificate is not None
-        assert execution is not None
+        if block is None or certificate is None or execution is None:
+            return None  # older than the snapshot that this node began with
         header = block.header
         return BlockView(
             height=height,
@@ -160,7 +159,8 @@ class ChainQueries:
         found = [self.block(height) for height in range(top, max(0, top - limit), -1)]
         shown = tuple(block for block in found if block is not None)
         last = shown[-1].height if shown else 1
-        return BlocksView(blocks=shown, next_before=last if last > 1 else None)
+        first = self._engine.chain.first_height()
+        return BlocksView(blocks=shown, next_before=last if last > first else None)
 
     def validators(self) -> ValidatorsView:
         """See `Facade.validators`."""

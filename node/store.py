@@ -91,6 +91,16 @@ class LevelStore:
                 else:
                     batch.put(key, value)
 
+    @contextmanager
+    def frozen(self) -> Iterator[FrozenStore]:
+        """The database as it is now, whatever is written meanwhile."""
+        with _told(self.path):
+            snapshot = self._db.snapshot()
+        try:
+            yield FrozenStore(self.path, snapshot)
+        finally:
+            snapshot.close()
+
     def close(self) -> None:
         """Give the database free. Closing twice is allowed."""
         if not self._db.closed:
@@ -102,6 +112,27 @@ class LevelStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class FrozenStore:
+    """A database as it was at one moment; may be read in a thread."""
+
+    def __init__(self, path: Path, snapshot: Any) -> None:  # noqa: ANN401 - plyvel is untyped
+        self._path, self._snapshot = path, snapshot
+
+    def get(self, key: bytes) -> bytes | None:
+        """See `KeyValueReader.get`."""
+        with _told(self._path):
+            value: bytes | None = self._snapshot.get(key, verify_checksums=True)
+        return value
+
+    def each(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """The pairs whose key starts with `prefix`, in the order of their keys, one by one."""
+        with (
+            _told(self._path),
+            self._snapshot.iterator(prefix=prefix, verify_checksums=True) as found,
+        ):
+            yield from found
 
 
 class StagedStore:
@@ -137,6 +168,11 @@ class StagedStore:
             return pairs
         merged: dict[bytes, bytes | None] = {**dict(pairs), **changes}
         return [(key, value) for key, value in sorted(merged.items()) if value is not None]
+
+    @property
+    def disk(self) -> LevelStore:
+        """What is on disk."""
+        return self._disk
 
     def stage(self, writes: Iterable[Write]) -> None:
         """Make writes visible to reads; later ones replace earlier ones."""

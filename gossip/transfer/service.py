@@ -90,6 +90,10 @@ class ContentService:
         self._writing = trio.Lock()
         link.serve(PROTOCOL, self._serve)
 
+    def admits(self, peer: NodeId) -> bool:
+        """Whether the peer may have contents."""
+        return self._is_member(peer)
+
     # Serving
 
     async def _serve(self, peer: NodeId, stream: Stream) -> None:

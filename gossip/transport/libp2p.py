@@ -113,6 +113,10 @@ class Libp2pTransport:
         """See `Transport.addresses`."""
         return tuple(str(address.with_peer(self.node_id)) for address in dialable(self._doors))
 
+    def bound(self) -> tuple[str, ...]:
+        """The addresses that it listens on, each with its port; empty before `run` has started."""
+        return tuple(map(str, self._doors))
+
     def peers(self) -> frozenset[NodeId]:
         """See `Transport.peers`."""
         return frozenset(link.peer for link in self._links.all_up())

@@ -31,6 +31,10 @@ _COMMANDS: dict[str, tuple[str, str]] = {
         "node.cli.transfer:transfer",
         "Hand files of any size to other nodes, by their hash.",
     ),
+    "snapshot": (
+        "node.cli.snapshot:snapshot",
+        "The ledger's state with its proof: make one, take one.",
+    ),
     "receipt": ("node.cli.proof:receipt", "Write the proof of a transaction to a file."),
     "verify": ("node.cli.proof:verify", "Check such a proof offline, with the genesis alone."),
     "replay": ("node.cli.replay:replay", "Execute the stored chain again, and compare."),

@@ -10,7 +10,6 @@ import click
 
 from node.cli.session import Session, with_session
 from node.cli.shapes import short, table
-from node.client import Client
 from node.errors import NodeError
 from node.gateway.views import ContentsView, FetchView
 
@@ -41,7 +40,7 @@ def transfer() -> None:
 def add(session: Session, *, file: Path) -> None:
     """Put FILE into this node's store ("-" is the standard input)."""
     with session.client() as client:
-        view = client.add_content(_pieces(file))
+        view = client.add_content(pieces_of(file))
     session.tell(
         view, f"{view.size_bytes} bytes\nOn another node: bizra-node transfer get {view.content_id}"
     )
@@ -74,7 +73,7 @@ def get(
         if last is None or not last.done:
             raise NotFetchedError((last and last.reason) or "the node ended before the fetch did")
         if output is not None:
-            _write(output, client, content_id)
+            write_whole(output, client.read_content(content_id))
     told = ", ".join(f"{short(node)} {size}" for node, size in sorted(last.sources.items()))
     where = f", written to {output}" if output else ""
     session.tell(
@@ -106,7 +105,8 @@ def _contents_text(view: ContentsView) -> str:
     return f"{text}\n\n{view.used_bytes} of {view.max_bytes} bytes used"
 
 
-def _pieces(file: Path) -> Iterator[bytes]:
+def pieces_of(file: Path) -> Iterator[bytes]:
+    """What is in a file, a piece at a time. Raises `FileError`."""
     try:
         with click.open_file(str(file), "rb") as opened:
             while piece := opened.read(_PIECE_BYTES):
@@ -115,11 +115,11 @@ def _pieces(file: Path) -> Iterator[bytes]:
         raise FileError(f"{file} can't be read ({error.strerror})") from None
 
 
-def _write(path: Path, client: Client, content_id: str) -> None:
-    """Whole or not at all."""
+def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
+    """A file, whole or not at all. Raises `FileError`."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        _write_all(aside, client.read_content(content_id))
+        _fill(aside, pieces)
         aside.replace(path)
     except OSError as error:
         raise FileError(f"{path} can't be written ({error.strerror})") from None
@@ -127,7 +127,7 @@ def _write(path: Path, client: Client, content_id: str) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _write_all(path: Path, pieces: Iterable[bytes]) -> None:
+def _fill(path: Path, pieces: Iterable[bytes]) -> None:
     with path.open("wb") as file:
         for piece in pieces:
             file.write(piece)

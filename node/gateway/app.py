@@ -41,8 +41,10 @@ from node.gateway.problems import on_bug, on_http_error, on_node_error, on_probl
 from node.gateway.quota import Quotas
 from node.gateway.reads import Reads
 from node.gateway.routes import bulk_endpoints, core_endpoints, event_endpoints, list_endpoints
+from node.gateway.snapshots import SnapshotDoor
 from node.gateway.writes import Writes
 from node.read_models import ReadModels
+from node.snapshots import Snapshots
 from node.store import LevelStore
 
 _BACKLOG = 256
@@ -62,6 +64,7 @@ class Doors:
     """Whether conversations may leave the machine for a peer unasked."""
     backends: Backends | None = None
     contents: ContentService | None = None
+    snapshots: Snapshots | None = None
     reading: ReadModels | None = None
     hub: EventHub | None = None
     keys: LevelStore | None = None
@@ -85,6 +88,8 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
         routes += ContentDoor(facade, doors.contents, owner).routes()
     if doors.backends is not None:
         routes += BackendsDoor(doors.backends, owner).routes()
+    if doors.snapshots is not None:
+        routes += SnapshotDoor(doors.snapshots, owner).routes()
     if doors.models is not None:
         openai = OpenAiDoor(doors.models, chat_peers=doors.chat_peers)
         routes += [*openai.routes(), *OllamaDoor(doors.models).routes()]

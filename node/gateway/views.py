@@ -249,6 +249,19 @@ class BackendsView(View, frozen=True):
     backends: tuple[BackendView, ...]
 
 
+class SnapshotView(View, frozen=True):
+    """A snapshot of the ledger's state after a block."""
+
+    height: int
+    content_id: str
+
+
+class SnapshotsView(View, frozen=True):
+    """Those that this node can give."""
+
+    snapshots: tuple[SnapshotView, ...]
+
+
 class InviteView(View, frozen=True):
     """An invite: single use, and worth as much as the right to join."""
 
