@@ -12,9 +12,11 @@ from http import HTTPStatus
 from typing import Any
 
 import trio
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, request_response
+from starlette.types import Receive, Scope, Send
 
 from node.gateway.facade import Problem
 
@@ -64,8 +66,30 @@ class Endpoint:
 
 
 def routes_of(endpoints: Sequence[Endpoint]) -> list[Route]:
-    """The routes that serve them, in their order."""
-    return [Route(one.path, _guarded(one), methods=[one.method]) for one in endpoints]
+    """One route for each path, in the order in which the paths first stand."""
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for one in endpoints:
+        by_path.setdefault(one.path, {})[one.method] = one
+    return [Route(path, _Resource(methods)) for path, methods in by_path.items()]
+
+
+class _Resource:
+    """All methods of one path; no other path is tried for a method that it doesn't have."""
+
+    def __init__(self, endpoints: dict[str, Endpoint]) -> None:
+        self._handlers = {
+            method: request_response(_guarded(one)) for method, one in endpoints.items()
+        }
+        if "GET" in self._handlers:
+            self._handlers["HEAD"] = self._handlers["GET"]
+        self._allowed = ", ".join(sorted(self._handlers))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request of ASGI."""
+        handler = self._handlers.get(scope["method"])
+        if handler is None:
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": self._allowed})
+        await handler(scope, receive, send)
 
 
 def _guarded(endpoint: Endpoint) -> Handler:

@@ -73,7 +73,7 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path[:200]
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = _allowed_methods(request)
+        allowed = (error.headers or {}).get("Allow") or _allowed_methods(request)
         problem = Problem(
             405, "unknown_method", f"{path} takes {allowed}, not {request.method[:20]}"
         )

@@ -56,7 +56,7 @@ class SignedTransfer(Request, frozen=True):
     amount: Amount
     nonce: Natural
     signature: Annotated[str, msgspec.Meta(pattern=f"^[0-9a-f]{{{_SIGNATURE_DIGITS}}}$")]
-    expiry_height: Natural | msgspec.UnsetType = msgspec.UNSET
+    expiry_height: Natural | None = None
 
 
 class TransferRequest(Request, frozen=True):
@@ -69,14 +69,14 @@ class TransferRequest(Request, frozen=True):
 class InviteRequest(Request, frozen=True):
     """How long the invite holds."""
 
-    ttl_ms: Annotated[int, msgspec.Meta(ge=1, le=_MONTH_MS)] | msgspec.UnsetType = msgspec.UNSET
+    ttl_ms: Annotated[int, msgspec.Meta(ge=1, le=_MONTH_MS)] | None = None
 
 
 class AdmissionRequest(Request, frozen=True):
     """Whom to let in, and as what."""
 
     node_id: AnyId
-    validator: bool | msgspec.UnsetType = msgspec.UNSET
+    validator: bool | None = None
 
 
 class TaskSubmission(Request, frozen=True):
@@ -84,8 +84,6 @@ class TaskSubmission(Request, frozen=True):
 
     kind: Annotated[str, msgspec.Meta(examples=["summarize"])]
     input: dict[str, Any]
-    executor: AnyId | msgspec.UnsetType = msgspec.UNSET
-    reward: Amount | msgspec.UnsetType = msgspec.UNSET
-    deadline_s: (
-        Annotated[int, msgspec.Meta(ge=MIN_DEADLINE_S, le=MAX_DEADLINE_S)] | msgspec.UnsetType
-    ) = msgspec.UNSET
+    executor: AnyId | None = None
+    reward: Amount | None = None
+    deadline_s: Annotated[int, msgspec.Meta(ge=MIN_DEADLINE_S, le=MAX_DEADLINE_S)] | None = None

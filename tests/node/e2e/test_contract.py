@@ -1,0 +1,37 @@
+"""A program that others wrote reads /openapi.json and holds a real daemon to it: no 5xx, no breach of contract."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.node.e2e.daemons import Fleet
+
+SEED = 20261126
+NEVER_ENDING = r"/stream|/events$"
+NOT_IN_A_SCHEMA = "positive_data_acceptance"
+"""Whether a signature holds or an id exists, no schema can say."""
+
+
+def test_the_daemon_keeps_what_its_description_promises(fleet: Fleet) -> None:
+    daemon = fleet.federation(1)[0]
+    daemon.client.transfer("29" * 32, 5)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "run", f"{daemon.client.url}/openapi.json"),
+            *("--header", f"Authorization: Bearer {daemon.home.read_token()}"),
+            *("--exclude-path-regex", NEVER_ENDING),
+            *("--exclude-checks", NOT_IN_A_SCHEMA),
+            *("--phases", "examples,coverage,fuzzing"),
+            *("--max-examples", "8", "--seed", str(SEED)),
+            *("--no-color", "--continue-on-failure"),
+        ],
+        capture_output=True,
+        check=False,
+        timeout=110,
+        cwd=daemon.home.path,
+    )
+    report = done.stdout.decode()
+    assert done.returncode == 0, report[-6000:]
+    assert "Tested: 3" in report
+    assert daemon.is_running
