@@ -11,6 +11,7 @@ import click
 from simulations.cli.many import explore_command
 from simulations.cli.mutants import mutants_command
 from simulations.cli.one import list_command, replay_command, run_command
+from simulations.cli.pictures import report_command
 from simulations.cli.small import shrink_command
 
 
@@ -24,6 +25,7 @@ for _command in (
     explore_command,
     replay_command,
     shrink_command,
+    report_command,
     list_command,
     mutants_command,
 ):

@@ -1,0 +1,40 @@
+"use strict";
+// What a reader does with the page; what came of it is written at its end.
+(async () => {
+  const wait = async () => { paint(); paintOverview(); };
+  const listed = () => document.querySelectorAll("#events button").length;
+  const span = () => view.end - view.begin;
+  const red = () => {
+    const px = pen.getImageData(0, 0, canvas.width, canvas.height).data;
+    let count = 0;
+    for (let i = 0; i < px.length; i += 4) if (px[i] > 180 && px[i + 1] < 60 && px[i + 2] < 70 && px[i + 3] > 200) count += 1;
+    return count;
+  };
+  const told = {};
+  await wait();
+  told.verdict = at("verdict").textContent;
+  told.listed = listed();
+  whole(); await wait();
+  told.whole = span(); told.messages = visible.length; told.red = red();
+  at("in").click(); await wait();
+  told.zoomed = span();
+  canvas.dispatchEvent(new WheelEvent("wheel", { deltaY: -400, clientX: 600, clientY: 300, cancelable: true })); await wait();
+  told.wheeled = span();
+  whole();
+  document.querySelector("#kinds .chip").click(); await wait();
+  told.without = visible.length;
+  document.querySelector("#kinds .chip").click();
+  at("lost").click(); await wait();
+  told.lost = visible.length;
+  at("lost").click();
+  at("filter").value = "violation"; list();
+  told.filtered = listed();
+  document.querySelector("#events button").click(); await wait();
+  told.chosen = at("chosen").textContent;
+  at("broken").click(); await wait();
+  told.broken = x(broken[0]) > GUTTER && x(broken[0]) < width;
+  const out = document.createElement("pre");
+  out.id = "told";
+  out.textContent = JSON.stringify(told);
+  document.body.append(out);
+})();
