@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from consensus.outcomes import Code, Refusal
 from consensus.records import Account
-from consensus.state import Context, Draft, Table
+from consensus.state import Context, Draft
+from consensus.tables import ACCOUNTS
 from consensus.transactions import Transfer
 
-ACCOUNTS = Table(b"a", Account)
 NO_ACCOUNT = Account(0, 0)
 
 

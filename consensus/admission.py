@@ -5,23 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from consensus.accounts import grant
-from consensus.events import MemberChanged
+from consensus.events import ValidatorApproved
 from consensus.outcomes import Code, Refusal
-from consensus.quorum import MAX_VALIDATORS, ValidatorSet, next_set
-from consensus.records import Approval, Candidacy, Member, Role, UsedInvite
-from consensus.state import Context, Draft, Table
+from consensus.records import Approval, Candidacy, Role, UsedInvite
+from consensus.seats import is_key_free, seat, set_role
+from consensus.stake import reserve
+from consensus.state import Context, Draft
+from consensus.tables import CANDIDATES, INVITES, KEYS, MEMBERS, REGISTRATIONS
 from consensus.transactions import AdmitObserver, ApproveValidator
-from gossip.identity import NodeId, PublicKey
-
-MEMBERS = Table(b"m", Member)
-INVITES = Table(b"i", UsedInvite)
-CANDIDATES = Table(b"c", Candidacy)
-VALIDATORS = Table(b"v", ValidatorSet)
-
-THE_SET = b""
-"""The one id in `VALIDATORS`: within a block, the set that will vote after it."""
-
-_LEAST_TOLERANT = 4
 
 
 def admit_observer(draft: Draft, context: Context, operation: AdmitObserver) -> Refusal | None:
@@ -32,22 +23,23 @@ def admit_observer(draft: Draft, context: Context, operation: AdmitObserver) -> 
         return Refusal(Code.ALREADY_MEMBER)
     if operation.invite is not None and draft.get(INVITES, operation.invite) is not None:
         return Refusal(Code.INVITE_USED)
-    if operation.node in _voting_keys(_coming_set(draft, context)):
+    if draft.get(KEYS, operation.node) is not None:
         return Refusal(Code.VOTING_KEY_TAKEN)
     if operation.invite is not None:
         draft.put(INVITES, operation.invite, UsedInvite(operation.node, context.height))
-    _set_role(draft, context, operation.node, Role.OBSERVER)
-    grant(draft, context, operation.node, context.genesis.parameters.observer_grant)
+    set_role(draft, context, operation.node, Role.OBSERVER)
+    grant(draft, context, operation.node, context.parameters.observer_grant)
     return None
 
 
 def approve_validator(
     draft: Draft, context: Context, operation: ApproveValidator
 ) -> Refusal | None:
-    """A validator speaks for a candidate; the word that makes a quorum seats it.
+    """A validator speaks for a candidate.
 
-    Each validator has one word for each candidate: a new voting key replaces the old one, the same
-    key again changes nothing but is counted again, in case the set has changed since.
+    The word that makes a quorum lets a registered candidate activate, and seats an observer that has not registered,
+    its stake taken from the grant. Each validator has one word for each candidate: a new voting key replaces the old
+    one, the same key again changes nothing but is counted again, in case the set has changed since.
     """
     refusal = _unfit(draft, context, operation)
     if refusal is not None:
@@ -58,7 +50,7 @@ def approve_validator(
     backers = {approver for approver, key in words.items() if key == operation.voting_key}
     power = sum(seat.power for seat in context.validators.validators if seat.node in backers)
     if context.validators.is_quorum(power):
-        return _seat(draft, context, operation)
+        return _approved(draft, context, operation)
     approvals = tuple(Approval(approver, key) for approver, key in sorted(words.items()))
     draft.put(CANDIDATES, operation.node, Candidacy(approvals))
     return None
@@ -66,7 +58,6 @@ def approve_validator(
 
 def _unfit(draft: Draft, context: Context, operation: ApproveValidator) -> Refusal | None:
     """Why neither this sender's word nor anybody's could seat the candidate."""
-    coming = _coming_set(draft, context)
     candidate = draft.get(MEMBERS, operation.node)
     if context.sender not in context.validators.nodes:
         return Refusal(Code.NOT_VALIDATOR)
@@ -74,52 +65,25 @@ def _unfit(draft: Draft, context: Context, operation: ApproveValidator) -> Refus
         return Refusal(Code.NOT_MEMBER)
     if candidate.role is Role.VALIDATOR:
         return Refusal(Code.ALREADY_VALIDATOR)
-    if (
-        operation.voting_key in _voting_keys(coming)
-        or draft.get(MEMBERS, operation.voting_key) is not None
-    ):
-        return Refusal(Code.VOTING_KEY_TAKEN)
-    if len(coming.validators) >= MAX_VALIDATORS:
-        return Refusal(Code.TOO_MANY_VALIDATORS, (MAX_VALIDATORS,))
+    registration = draft.get(REGISTRATIONS, operation.node)
+    if registration is None:
+        free = is_key_free(draft, operation.voting_key)
+        return None if free else Refusal(Code.VOTING_KEY_TAKEN)
+    if registration.voting_key != operation.voting_key:
+        return Refusal(Code.VOTING_KEY_MISMATCH)
     return None
 
 
-def _seat(draft: Draft, context: Context, operation: ApproveValidator) -> Refusal | None:
-    """Put the candidate at the end of the seats of the next epoch."""
-    coming, present = _coming_set(draft, context), len(context.validators.validators)
-    newcomers = len(coming.validators) - present + 1
-    if present >= _LEAST_TOLERANT and 3 * newcomers >= present:
-        return Refusal(Code.TOO_FAST_GROWTH)
-    seats = tuple((NodeId(seat.node), PublicKey(seat.voting_key)) for seat in coming.validators)
-    newcomer = (NodeId(operation.node), PublicKey(operation.voting_key))
-    draft.put(VALIDATORS, THE_SET, next_set(context.validators, (*seats, newcomer)))
-    draft.put(CANDIDATES, operation.node, None)
-    _set_role(draft, context, operation.node, Role.VALIDATOR)
-    grant(draft, context, operation.node, context.genesis.parameters.validator_grant)
-    return None
-
-
-def prune_approvals(draft: Draft, now: ValidatorSet) -> None:
-    """Forget the words of those who have no seat any more; to be called when the set changes."""
-    seated = set(now.nodes)
-    for node, candidacy in draft.items(CANDIDATES):
-        left = tuple(approval for approval in candidacy.approvals if approval.approver in seated)
-        if len(left) < len(candidacy.approvals):
-            draft.put(
-                CANDIDATES,
-                node,
-                msgspec.structs.replace(candidacy, approvals=left) if left else None,
-            )
-
-
-def _coming_set(draft: Draft, context: Context) -> ValidatorSet:
-    return draft.get(VALIDATORS, THE_SET) or context.validators
-
-
-def _voting_keys(validators: ValidatorSet) -> set[bytes]:
-    return {seat.voting_key for seat in validators.validators}
-
-
-def _set_role(draft: Draft, context: Context, node: bytes, role: Role) -> None:
-    draft.put(MEMBERS, node, Member(role, context.height))
-    draft.emit(MemberChanged(node, role, context.transaction))
+def _approved(draft: Draft, context: Context, operation: ApproveValidator) -> Refusal | None:
+    """A quorum has spoken."""
+    node, key = operation.node, operation.voting_key
+    draft.put(CANDIDATES, node, None)
+    registration = draft.get(REGISTRATIONS, node)
+    if registration is not None:
+        draft.put(REGISTRATIONS, node, msgspec.structs.replace(registration, approved=True))
+        draft.emit(ValidatorApproved(node, key, context.tx))
+        return None
+    grant(draft, context, node, context.parameters.validator_grant)
+    return reserve(draft, context, node, context.parameters.min_stake) or seat(
+        draft, context, node, key
+    )

@@ -12,16 +12,13 @@ from typing import Annotated
 
 import msgspec
 
-from consensus.blocks import MAX_BLOCK_BYTES, MAX_BLOCK_TXS
-from consensus.quorum import MAX_VALIDATORS, Validator, ValidatorSet
-from consensus.transactions import MAX_TRANSACTION_BYTES
+from consensus.parameters import Parameters
+from consensus.quorum import MAX_POWER, MAX_VALIDATORS, Validator, ValidatorSet
 from gossip.codec import Bytes32, DecodeError, Digest, Name, Natural, Wire, digest, encode
 from gossip.identity import NodeId, PublicKey
 from gossip.json_form import Coins, from_json, to_json
 
-Power = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
-
-_DAY_MS = 24 * 60 * 60 * 1000
+Power = Annotated[int, msgspec.Meta(ge=1, le=MAX_POWER)]
 
 
 class GenesisError(ValueError):
@@ -29,32 +26,16 @@ class GenesisError(ValueError):
 
 
 class Founder(Wire, frozen=True):
-    """A validator of epoch 0: identity, key of its votes, power, and what it owns at the start."""
+    """A validator of epoch 0: identity, key of its votes, power, what it owns at the start, and what of it is staked.
+
+    The power is what the genesis says, whatever the policy for later sets is.
+    """
 
     node: Bytes32
     voting_key: Bytes32
     power: Power
     amount: Coins
-
-
-class Parameters(Wire, frozen=True):
-    """The federation's constants.
-
-    Amounts count the smallest unit. `min_task_lead_ms` and `max_task_lead_ms` bound how far after
-    the time of its block a task's deadline may lie.
-    """
-
-    unit: Name = "credit"
-    supply: Coins = 1_000_000_000_000
-    observer_grant: Coins = 1_000_000
-    validator_grant: Coins = 10_000_000
-    min_task_reward: Coins = 1
-    min_task_lead_ms: Natural = 1_000
-    max_task_lead_ms: Natural = 30 * _DAY_MS
-    max_block_txs: Annotated[int, msgspec.Meta(ge=1, le=MAX_BLOCK_TXS)] = MAX_BLOCK_TXS
-    max_block_bytes: Annotated[int, msgspec.Meta(ge=MAX_TRANSACTION_BYTES, le=MAX_BLOCK_BYTES)] = (
-        MAX_BLOCK_BYTES
-    )
+    stake: Coins = 0
 
 
 class Genesis(Wire, frozen=True, dict=True):
@@ -143,6 +124,9 @@ def _checked(genesis: Genesis) -> Genesis:
         raise GenesisError("founders.voting_key: a key stands twice")
     if any(founder.voting_key in nodes for founder in founders):
         raise GenesisError("founders.voting_key: a voting key must not be an identity key")
+    for place, founder in enumerate(founders):
+        if founder.stake > founder.amount:
+            raise GenesisError(f"founders.{place}.stake: more than the founder's amount")
     if genesis.treasury_amount < 0:
         raise GenesisError("parameters.supply: less than the founders' amounts together")
     if parameters.min_task_lead_ms > parameters.max_task_lead_ms:

@@ -10,26 +10,55 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from consensus.accounts import ACCOUNTS, NO_ACCOUNT, transfer
-from consensus.admission import (
-    CANDIDATES,
-    INVITES,
-    MEMBERS,
-    THE_SET,
-    VALIDATORS,
-    admit_observer,
-    approve_validator,
-    prune_approvals,
-)
+from consensus.accounts import NO_ACCOUNT, transfer
+from consensus.admission import admit_observer, approve_validator
+from consensus.amendments import approve_parameter
 from consensus.blocks import Block
 from consensus.events import AccountChanged, EpochChanged, Event
-from consensus.genesis import Genesis, Parameters
+from consensus.genesis import Genesis
 from consensus.outcomes import Code, Outcome, Refusal, Results
+from consensus.parameters import Parameters
 from consensus.quorum import ValidatorSet
-from consensus.records import Account, Member, Role, Task, TaskState
+from consensus.records import (
+    Account,
+    InForce,
+    KeyRecord,
+    Member,
+    Registration,
+    Role,
+    StakeRecord,
+    Task,
+    TaskState,
+)
+from consensus.registry import (
+    activate,
+    approve_removal,
+    end_block,
+    leave,
+    register,
+    report,
+    rotate_key,
+)
+from consensus.seats import prune_words
+from consensus.stake import add_stake, delegate, take_back, undelegate
 from consensus.state import STATE_PREFIX, Context, Draft, State, Table
 from consensus.state_tree import StateProof, StateTree
-from consensus.tasks import TASKS, claim_task, complete_task, fail_task, submit_task
+from consensus.tables import (
+    ACCOUNTS,
+    CANDIDATES,
+    IN_FORCE,
+    INVITES,
+    KEYS,
+    MEMBERS,
+    REGISTRATIONS,
+    REPUTATION,
+    STAKES,
+    TASKS,
+    THE_ONE,
+    VALIDATORS,
+    WORDS,
+)
+from consensus.tasks import claim_task, complete_task, fail_task, submit_task
 from consensus.transactions import (
     AdmitObserver,
     ApproveValidator,
@@ -41,6 +70,20 @@ from consensus.transactions import (
     Transaction,
     Transfer,
 )
+from consensus.validator_operations import (
+    ActivateValidator,
+    ApproveParameter,
+    ApproveRemoval,
+    Delegate,
+    LeaveValidators,
+    RegisterValidator,
+    ReportEquivocation,
+    RotateVotingKey,
+    Stake,
+    Undelegate,
+    Unstake,
+    ValidatorOperation,
+)
 from gossip.codec import DecodeError, Digest, decode_canonical, digest, encode
 from gossip.effects import KeyValueReader, Write
 from gossip.identity import Verifier
@@ -49,7 +92,21 @@ HEIGHT_KEY = b"ledger/height"
 """In the chain store, beside the state: the height of the last executed block, 8 bytes."""
 
 _TABLES: dict[bytes, Table[Any]] = {
-    table.prefix: table for table in (ACCOUNTS, MEMBERS, INVITES, CANDIDATES, TASKS, VALIDATORS)
+    table.prefix: table
+    for table in (
+        ACCOUNTS,
+        MEMBERS,
+        INVITES,
+        CANDIDATES,
+        TASKS,
+        VALIDATORS,
+        STAKES,
+        REGISTRATIONS,
+        KEYS,
+        IN_FORCE,
+        WORDS,
+        REPUTATION,
+    )
 }
 
 
@@ -120,7 +177,17 @@ class Ledger:
     @property
     def parameters(self) -> Parameters:
         """The federation's constants in force."""
-        return self._genesis.parameters
+        return self._in_force.parameters
+
+    @property
+    def protocol_version(self) -> int:
+        """The protocol that the federation speaks from the next block on."""
+        return self._in_force.protocol_version
+
+    @property
+    def _in_force(self) -> InForce:
+        now: InForce = self._state.get(IN_FORCE.key(THE_ONE))
+        return now
 
     @property
     def height(self) -> int:
@@ -135,7 +202,7 @@ class Ledger:
     @property
     def validators(self) -> ValidatorSet:
         """The set that votes on the next block."""
-        current: ValidatorSet = self._state.get(VALIDATORS.key(THE_SET))
+        current: ValidatorSet = self._state.get(VALIDATORS.key(THE_ONE))
         return current
 
     def account(self, owner: bytes) -> Account | None:
@@ -178,6 +245,29 @@ class Ledger:
         """All members, in the order of their ids."""
         return sorted(self._state.items(MEMBERS))
 
+    def stake(self, node: bytes) -> StakeRecord | None:
+        """What is at risk for a node's votes, or None if it has none and wants none."""
+        record: StakeRecord | None = self._state.get(STAKES.key(node))
+        return record
+
+    def stakes(self) -> list[tuple[bytes, StakeRecord]]:
+        """All that is at risk, in the order of the nodes."""
+        return sorted(self._state.items(STAKES))
+
+    def registration(self, node: bytes) -> Registration | None:
+        """A candidate's wish for a seat, or None."""
+        wish: Registration | None = self._state.get(REGISTRATIONS.key(node))
+        return wish
+
+    def registrations(self) -> list[tuple[bytes, Registration]]:
+        """All candidates that have registered, in the order of the nodes."""
+        return sorted(self._state.items(REGISTRATIONS))
+
+    def voting_key(self, key: bytes) -> KeyRecord | None:
+        """Whose a voting key is, or None if it is nobody's."""
+        record: KeyRecord | None = self._state.get(KEYS.key(key))
+        return record
+
     def is_invite_used(self, invite: bytes) -> bool:
         """Whether somebody came in with this invite."""
         return self._state.get(INVITES.key(invite)) is not None
@@ -203,14 +293,21 @@ class Ledger:
         """
         balances = [account.balance for _, account in self._state.items(ACCOUNTS)]
         escrow = sum(task.reward for _, task in self._state.items(TASKS) if task.is_open)
+        staked = sum(record.total for _, record in self._state.items(STAKES))
+        supply = self._genesis.parameters.supply
         assert min(balances) >= 0, "an account is overdrawn"
-        assert sum(balances) + escrow == self._genesis.parameters.supply, "money was made or lost"
+        assert sum(balances) + escrow + staked == supply, "money was made or lost"
         voting = {
             node for node, member in self._state.items(MEMBERS) if member.role is Role.VALIDATOR
         }
         assert voting == set(self.validators.nodes), (
             "the members' roles don't fit the validator set"
         )
+        for seat in self.validators.validators:
+            key = self.voting_key(seat.voting_key)
+            assert key is not None, "a seat's key has no record"
+            assert (key.node, key.last_epoch) == (seat.node, None), "a key belongs to another seat"
+            assert self.stake(seat.node) is not None, "a seat without a stake record"
 
     def execute(self, block: Block) -> BlockResult:
         """Execute the next committed block.
@@ -226,10 +323,12 @@ class Ledger:
         for transaction in block.transactions:
             outcomes.append(self._execute_one(draft, block, present, transaction))
             event_ends.append(len(draft.events))
-        coming = draft.get(VALIDATORS, THE_SET)
+        end_block(draft, self._context(draft, block, present, None))
+        draft.keep()
+        coming = draft.get(VALIDATORS, THE_ONE)
         assert coming is not None
         if coming != present:
-            prune_approvals(draft, coming)
+            prune_words(draft, coming)
             draft.emit(EpochChanged(coming))
             draft.keep()
         return self._commit(header.height, draft, tuple(outcomes), tuple(event_ends), coming)
@@ -242,15 +341,7 @@ class Ledger:
         refusal = self._unusable(draft, header.height, transaction)
         if refusal is not None:
             return Outcome(transaction.id, refusal.code, 0, refusal.figures)
-        context = Context(
-            self._genesis,
-            self._verifier,
-            present,
-            header.height,
-            header.timestamp_ms,
-            transaction.id,
-            body.sender,
-        )
+        context = self._context(draft, block, present, transaction)
         _use_nonce(draft, body.sender)
         draft.keep()
         for index, operation in enumerate(body.operations):
@@ -260,6 +351,22 @@ class Ledger:
                 return Outcome(transaction.id, refusal.code, index, refusal.figures)
         draft.keep()
         return Outcome(transaction.id, Code.OK)
+
+    def _context(
+        self, draft: Draft, block: Block, present: ValidatorSet, transaction: Transaction | None
+    ) -> Context:
+        in_force = draft.get(IN_FORCE, THE_ONE)
+        assert in_force is not None
+        return Context(
+            self._genesis,
+            in_force.parameters,
+            self._verifier,
+            present,
+            block.header.height,
+            block.header.timestamp_ms,
+            None if transaction is None else transaction.id,
+            self._genesis.treasury if transaction is None else transaction.body.sender,
+        )
 
     def _unusable(self, draft: Draft, height: int, transaction: Transaction) -> Refusal | None:
         """Why the transaction changes nothing at all, not even its sender's nonce."""
@@ -328,6 +435,36 @@ def _apply(draft: Draft, context: Context, operation: Operation, index: int) -> 
         case ApproveValidator():
             return approve_validator(draft, context, operation)
         case _:
+            return _apply_to_registry(draft, context, operation)
+
+
+def _apply_to_registry(
+    draft: Draft, context: Context, operation: ValidatorOperation
+) -> Refusal | None:
+    match operation:
+        case Stake():
+            return add_stake(draft, context, operation)
+        case Unstake():
+            return take_back(draft, context, operation)
+        case Delegate():
+            return delegate(draft, context, operation)
+        case Undelegate():
+            return undelegate(draft, context, operation)
+        case RegisterValidator():
+            return register(draft, context, operation)
+        case ActivateValidator():
+            return activate(draft, context, operation)
+        case LeaveValidators():
+            return leave(draft, context, operation)
+        case RotateVotingKey():
+            return rotate_key(draft, context, operation)
+        case ReportEquivocation():
+            return report(draft, context, operation)
+        case ApproveRemoval():
+            return approve_removal(draft, context, operation)
+        case ApproveParameter():
+            return approve_parameter(draft, context, operation)
+        case _:
             assert_never(operation)
 
 
@@ -345,11 +482,14 @@ def _stored(values: Mapping[bytes, bytes | None], height: int) -> tuple[Write, .
 def _genesis_values(genesis: Genesis) -> dict[bytes, Any]:
     values: dict[bytes, Any] = {
         ACCOUNTS.key(genesis.treasury): Account(genesis.treasury_amount, 0),
-        VALIDATORS.key(THE_SET): genesis.first_set(),
+        VALIDATORS.key(THE_ONE): genesis.first_set(),
+        IN_FORCE.key(THE_ONE): InForce(genesis.parameters),
     }
     for founder in genesis.founders:
-        values[ACCOUNTS.key(founder.node)] = Account(founder.amount, 0)
+        values[ACCOUNTS.key(founder.node)] = Account(founder.amount - founder.stake, 0)
         values[MEMBERS.key(founder.node)] = Member(Role.VALIDATOR, 0)
+        values[STAKES.key(founder.node)] = StakeRecord(own=founder.stake)
+        values[KEYS.key(founder.voting_key)] = KeyRecord(founder.node, 0)
     return values
 
 

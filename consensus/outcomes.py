@@ -46,6 +46,25 @@ class Code(Enum):
     VOTING_KEY_TAKEN = "voting_key_taken"
     TOO_MANY_VALIDATORS = "too_many_validators"
     TOO_FAST_GROWTH = "too_fast_growth"
+    SET_TOO_SMALL = "set_too_small"
+    STAKE_TOO_SMALL = "stake_too_small"
+    STAKE_TOO_LARGE = "stake_too_large"
+    NOT_REGISTERED = "not_registered"
+    ALREADY_REGISTERED = "already_registered"
+    NOT_APPROVED = "not_approved"
+    KEY_PROOF_INVALID = "key_proof_invalid"
+    VOTING_KEY_MISMATCH = "voting_key_mismatch"
+    NOT_READY = "not_ready"
+    UNKNOWN_VALIDATOR = "unknown_validator"
+    TOO_MANY_BACKERS = "too_many_backers"
+    LABEL_INVALID = "label_invalid"
+    CONDEMNED = "condemned"
+    UNKNOWN_KEY = "unknown_key"
+    EVIDENCE_INVALID = "evidence_invalid"
+    EVIDENCE_OLD = "evidence_old"
+    ALREADY_SLASHED = "already_slashed"
+    UNKNOWN_PARAMETER = "unknown_parameter"
+    VALUE_OUT_OF_RANGE = "value_out_of_range"
 
 
 _SENTENCES: dict[Code, str] = {
@@ -74,7 +93,26 @@ _SENTENCES: dict[Code, str] = {
     Code.ALREADY_VALIDATOR: "the node is a validator already",
     Code.VOTING_KEY_TAKEN: "the voting key is in use, or is somebody's identity key",
     Code.TOO_MANY_VALIDATORS: "the validator set is full ({0} seats)",
-    Code.TOO_FAST_GROWTH: "newcomers would hold a third of the power; approve again later",
+    Code.TOO_FAST_GROWTH: "a third of the power would change at once; try again in a later block",
+    Code.SET_TOO_SMALL: "a set of validators never shrinks below four",
+    Code.STAKE_TOO_SMALL: "the stake would be {0}, at least {1} is wanted",
+    Code.STAKE_TOO_LARGE: "{0} are bound there, not {1}",
+    Code.NOT_REGISTERED: "the node is neither a validator nor registered to become one",
+    Code.ALREADY_REGISTERED: "the node is registered already",
+    Code.NOT_APPROVED: "the validators have not approved the candidate yet",
+    Code.KEY_PROOF_INVALID: "the proof is not signed by the voting key",
+    Code.VOTING_KEY_MISMATCH: "the candidate registered another voting key",
+    Code.NOT_READY: "the proof names height {0}, it must lie between {1} and {2}",
+    Code.UNKNOWN_VALIDATOR: "there is no such validator",
+    Code.TOO_MANY_BACKERS: "{0} people have money there already",
+    Code.LABEL_INVALID: "the name has characters that don't print, or blanks at an end",
+    Code.CONDEMNED: "the validator contradicted itself and is about to lose its seat",
+    Code.UNKNOWN_KEY: "the key never belonged to a validator in that epoch",
+    Code.EVIDENCE_INVALID: "the two statements are not signed by the key, or do not contradict",
+    Code.EVIDENCE_OLD: "nothing is at risk any more for that key",
+    Code.ALREADY_SLASHED: "the key has been punished already",
+    Code.UNKNOWN_PARAMETER: "there is no such constant, or it can't be changed",
+    Code.VALUE_OUT_OF_RANGE: "the constant can't have that value",
 }
 
 Figures = Annotated[tuple[Natural, ...], msgspec.Meta(max_length=3)]

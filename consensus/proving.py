@@ -6,7 +6,6 @@ block, normally.
 
 from __future__ import annotations
 
-from consensus.accounts import ACCOUNTS
 from consensus.chain import ChainReader
 from consensus.ledger import Ledger
 from consensus.receipts import (
@@ -16,6 +15,7 @@ from consensus.receipts import (
     TaskContent,
     TransactionReceipt,
 )
+from consensus.tables import ACCOUNTS
 
 
 def transaction_receipt(

@@ -6,6 +6,7 @@ n = 3f+1 and powers are equal. Nothing else in the project compares powers.
 
 from __future__ import annotations
 
+from enum import Enum
 from functools import cached_property
 from typing import Annotated, NewType
 
@@ -19,7 +20,19 @@ View = NewType("View", int)
 Height = NewType("Height", int)
 
 MAX_VALIDATORS = 500
+MAX_POWER = 2**53
+LEAST_TOLERANT = 4
+"""The least n = 3f+1 with f = 1."""
+
 _TERM_BLOCKS = 16
+
+
+class SetFault(Enum):
+    """Why one set must not follow another."""
+
+    TOO_SMALL = "too_small"
+    TOO_MANY = "too_many"
+    TOO_FAST = "too_fast"
 
 
 class Validator(Wire, frozen=True):
@@ -27,7 +40,7 @@ class Validator(Wire, frozen=True):
 
     node: Bytes32
     voting_key: Bytes32
-    power: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+    power: Annotated[int, msgspec.Meta(ge=1, le=MAX_POWER)]
 
 
 class ValidatorSet(Wire, frozen=True, dict=True):
@@ -135,15 +148,64 @@ def admission_powers(seats: int) -> tuple[int, ...]:
     Below four seats no fault can be tolerated, so the founder keeps the quorum alone (1; 3:1; 5:1:1) and the others
     may sleep; from four on every seat weighs the same.
     """
-    if seats >= 4:  # noqa: PLR2004 - the least n = 3f+1 with f = 1
+    if seats >= LEAST_TOLERANT:
         return (1,) * seats
     return (2 * seats - 1, *(1,) * (seats - 1))
 
 
-def next_set(current: ValidatorSet, seats: tuple[tuple[NodeId, PublicKey], ...]) -> ValidatorSet:
-    """The set of the next epoch for these seats in this order."""
-    powers = admission_powers(len(seats))
+def capped_powers(wanted: tuple[int, ...]) -> tuple[int, ...]:
+    """These powers, the greatest cut down until each is below a third of all; needs four seats or more.
+
+    The cut is the greatest `c` with `3c < sum(min(power, c))`. The right side less the left is concave in `c` and above
+    zero at 1, so the fitting ones are all from 1 to the one that is looked for.
+    """
+    assert len(wanted) >= LEAST_TOLERANT
+    low, high = 1, max(wanted)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if 3 * middle < sum(min(power, middle) for power in wanted):
+            low = middle
+        else:
+            high = middle - 1
+    return tuple(min(power, low) for power in wanted)
+
+
+def stake_powers(stakes: tuple[int, ...], stake_per_power: int, *, cap: bool) -> tuple[int, ...]:
+    """The powers of seats with these stakes, founder first: at least 1 each, and below four seats as in admission."""
+    if len(stakes) < LEAST_TOLERANT:
+        return admission_powers(len(stakes))
+    wanted = tuple(min(max(1, stake // stake_per_power), MAX_POWER) for stake in stakes)
+    return capped_powers(wanted) if cap else wanted
+
+
+def next_set(
+    current: ValidatorSet,
+    seats: tuple[tuple[NodeId, PublicKey], ...],
+    powers: tuple[int, ...] | None = None,
+) -> ValidatorSet:
+    """The set of the next epoch for these seats in this order; without powers, those of admission."""
     members = tuple(
-        Validator(node, key, power) for (node, key), power in zip(seats, powers, strict=True)
+        Validator(node, key, power)
+        for (node, key), power in zip(seats, powers or admission_powers(len(seats)), strict=True)
     )
     return ValidatorSet(current.epoch + 1, members)
+
+
+def change_fault(present: ValidatorSet, coming: ValidatorSet) -> SetFault | None:
+    """Why one set must not follow another at one boundary, or None.
+
+    A set never shrinks below four, or at all below four. From four seats on, voting keys that come in stay below a
+    third of the new power, and those that go below a third of the old: the others are a quorum by themselves.
+    """
+    before, after = len(present.validators), len(coming.validators)
+    if after < before and after < LEAST_TOLERANT:
+        return SetFault.TOO_SMALL
+    if after > MAX_VALIDATORS:
+        return SetFault.TOO_MANY
+    come = sum(one.power for one in coming.validators if present.member(one.voting_key) is None)
+    gone = sum(one.power for one in present.validators if coming.member(one.voting_key) is None)
+    if after >= LEAST_TOLERANT and 3 * come >= coming.total:
+        return SetFault.TOO_FAST
+    if before >= LEAST_TOLERANT and 3 * gone >= present.total:
+        return SetFault.TOO_FAST
+    return None

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import msgspec
 
+from consensus.parameters import Parameters
 from consensus.quorum import MAX_VALIDATORS
 from consensus.transactions import SignedReceipt
+from consensus.validator_operations import Label
 from gossip.codec import Bytes32, Digest, Name, Natural, Sentence, Wire
 from gossip.json_form import Coins
 
@@ -52,6 +54,98 @@ class Candidacy(Wire, frozen=True):
     """The approvals of one candidate in the order of the approvers, at most one from each."""
 
     approvals: Annotated[tuple[Approval, ...], msgspec.Meta(max_length=MAX_VALIDATORS)]
+
+
+class Delegation(Wire, frozen=True):
+    """What somebody has bound to a validator."""
+
+    delegator: Bytes32
+    amount: Coins
+
+
+class Unbonding(Wire, frozen=True):
+    """Money on its way back to its owner: free from the first block whose time is `release_ms`."""
+
+    owner: Bytes32
+    amount: Coins
+    release_ms: Natural
+
+
+MAX_BACKERS = 256
+MAX_UNBONDINGS = 4
+
+
+class StakeRecord(Wire, frozen=True):
+    """All money that is at risk for one node's votes.
+
+    Delegations stand in the order of the delegators, at most `MAX_BACKERS` people in all, each with at most
+    `MAX_UNBONDINGS` amounts on their way back. A condemned seat is lost as soon as the set can spare it.
+    """
+
+    name: Label = ""
+    own: Coins = 0
+    delegations: Annotated[tuple[Delegation, ...], msgspec.Meta(max_length=MAX_BACKERS)] = ()
+    unbonding: Annotated[
+        tuple[Unbonding, ...], msgspec.Meta(max_length=(MAX_BACKERS + 1) * MAX_UNBONDINGS)
+    ] = ()
+    condemned: bool = False
+
+    @property
+    def delegated(self) -> int:
+        """What others have bound to it."""
+        return sum(one.amount for one in self.delegations)
+
+    @property
+    def bonded(self) -> int:
+        """What its power is reckoned from."""
+        return self.own + self.delegated
+
+    @property
+    def total(self) -> int:
+        """With what is on its way back."""
+        return self.bonded + sum(one.amount for one in self.unbonding)
+
+
+class Registration(Wire, frozen=True):
+    """A candidate's wish for a seat; its stake stands in its `StakeRecord`.
+
+    `approved` once a quorum of the power has spoken for it. From `expires_ms` on the stake goes back.
+    """
+
+    voting_key: Bytes32
+    expires_ms: Natural
+    approved: bool = False
+
+
+class KeyRecord(Wire, frozen=True):
+    """Whose a voting key is, and in which epochs it votes: the first None before it does, the last None while it does.
+
+    One that has voted is kept for good, so that no key is used twice.
+    """
+
+    node: Bytes32
+    first_epoch: Natural | None
+    last_epoch: Natural | None = None
+    slashed: bool = False
+
+
+class Word(Wire, frozen=True):
+    """The validators who want something: so far no quorum."""
+
+    approvers: Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=MAX_VALIDATORS)]
+
+
+class InForce(Wire, frozen=True):
+    """The federation's constants as they are now, and the protocol that its nodes speak."""
+
+    parameters: Parameters
+    protocol_version: Natural = 1
+
+
+class Reputation(Wire, frozen=True):
+    """How a node has done, 0 to 1000."""
+
+    score: Annotated[int, msgspec.Meta(ge=0, le=1000)]
 
 
 class TaskState(Enum):

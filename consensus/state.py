@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from consensus.events import Event
 from consensus.genesis import Genesis
+from consensus.parameters import Parameters
 from consensus.quorum import ValidatorSet
 from gossip.codec import Wire
 from gossip.identity import Verifier
@@ -140,13 +141,21 @@ class Draft:
 class Context:
     """What a rule may look at besides the draft.
 
-    `validators` is the set that votes on this very block.
+    `parameters` are the constants in force, `validators` is the set that votes on this very block.
+    At the end of a block `transaction` is None and `sender` the treasury.
     """
 
     genesis: Genesis
+    parameters: Parameters
     verifier: Verifier
     validators: ValidatorSet
     height: int
     time_ms: int
-    transaction: bytes
+    transaction: bytes | None
     sender: bytes
+
+    @property
+    def tx(self) -> bytes:
+        """The id of the transaction that is executed."""
+        assert self.transaction is not None
+        return self.transaction

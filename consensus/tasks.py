@@ -8,11 +8,11 @@ from __future__ import annotations
 import msgspec
 
 from consensus.accounts import credit, debit
-from consensus.admission import MEMBERS
 from consensus.events import TaskChanged
 from consensus.outcomes import Code, Refusal
 from consensus.records import Task, TaskState
-from consensus.state import Context, Draft, Table
+from consensus.state import Context, Draft
+from consensus.tables import MEMBERS, TASKS
 from consensus.transactions import (
     ClaimTask,
     CompleteTask,
@@ -23,8 +23,6 @@ from consensus.transactions import (
 )
 from gossip.codec import Digest
 
-TASKS = Table(b"t", Task)
-
 
 def submit_task(
     draft: Draft, context: Context, operation: SubmitTask, index: int
@@ -33,7 +31,7 @@ def submit_task(
 
     `index` is the operation's place in its transaction.
     """
-    parameters = context.genesis.parameters
+    parameters = context.parameters
     earliest = context.time_ms + parameters.min_task_lead_ms
     latest = context.time_ms + parameters.max_task_lead_ms
     if draft.get(MEMBERS, context.sender) is None:
@@ -54,10 +52,10 @@ def submit_task(
         reward=operation.reward,
         reserved_for=operation.executor,
         deadline_ms=operation.deadline_ms,
-        submit_tx=context.transaction,
+        submit_tx=context.tx,
         submit_height=context.height,
     )
-    _put(draft, context, task_id(Digest(context.transaction), index), task)
+    _put(draft, context, task_id(Digest(context.tx), index), task)
     return None
 
 
@@ -135,4 +133,4 @@ def _matches(receipt: TaskReceipt, task: Task, chain: bytes) -> bool:
 
 def _put(draft: Draft, context: Context, name: bytes, task: Task) -> None:
     draft.put(TASKS, name, task)
-    draft.emit(TaskChanged(name, task, context.transaction))
+    draft.emit(TaskChanged(name, task, context.tx))

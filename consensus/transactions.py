@@ -10,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 
+from consensus.validator_operations import Amount, ValidatorOperation
 from gossip.codec import (
     Bytes32,
     Bytes64,
@@ -27,8 +28,6 @@ from gossip.identity import NodeId, Signer, Verifier, signing_bytes
 
 MAX_TRANSACTION_BYTES = 64 * 1024
 MAX_OPERATIONS = 1000
-
-Amount = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
 
 class Transfer(Wire, frozen=True, tag="transfer"):
@@ -114,14 +113,25 @@ class AdmitObserver(Wire, frozen=True, tag="admit_observer"):
 
 
 class ApproveValidator(Wire, frozen=True, tag="approve_validator"):
-    """A validator's approval of a candidate; more than two thirds of the power seats it in the next epoch."""
+    """A validator's approval of a candidate.
+
+    More than two thirds of the power let a registered candidate activate; an observer that has not registered is
+    seated at once, its stake taken from the grant.
+    """
 
     node: Bytes32
     voting_key: Bytes32
 
 
 Operation = (
-    Transfer | SubmitTask | ClaimTask | CompleteTask | FailTask | AdmitObserver | ApproveValidator
+    Transfer
+    | SubmitTask
+    | ClaimTask
+    | CompleteTask
+    | FailTask
+    | AdmitObserver
+    | ApproveValidator
+    | ValidatorOperation
 )
 
 

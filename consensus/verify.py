@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
-from consensus.accounts import ACCOUNTS
 from consensus.certificates import Certificate, Phase, StateCertificate, certificate_fault
 from consensus.genesis import Genesis
 from consensus.merkle import path_leads_to
@@ -30,6 +29,7 @@ from consensus.receipts import (
     read_receipt,
 )
 from consensus.state_tree import check_proof
+from consensus.tables import ACCOUNTS
 from consensus.transactions import (
     CompleteTask,
     TaskReceipt,

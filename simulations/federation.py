@@ -17,8 +17,9 @@ from consensus.engine import (
     initial_writes,
 )
 from consensus.finality import Diverged, StateCertified
-from consensus.genesis import Founder, Genesis, Parameters, found
+from consensus.genesis import Founder, Genesis, found
 from consensus.messages import Blocks, ConsensusMessage, Proposal, ViewChange, Vote
+from consensus.parameters import Parameters
 from consensus.reports import Equivocation, Prepared, Timing, ViewEntered
 from gossip.codec import decode
 from gossip.effects import Broadcast, Store

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.genesis import Founder, Genesis, GenesisError, Parameters, found, found_alone
+from consensus.genesis import Founder, Genesis, GenesisError, found, found_alone
+from consensus.parameters import Parameters
 from gossip.codec import decode_canonical, encode
 from tests.consensus.world import HashSigner, founders
 
@@ -46,11 +47,10 @@ def test_the_file_loads_back_to_the_same_hash(
 
 def test_any_other_constant_is_another_federation() -> None:
     ids = {HOME.federation_id}
+    others: dict[str, object] = {"max_block_txs": 1999, "power": "stake", "slash_percent": 7}
     for name, value in parameters().items():
-        other = {str: "x", int: 70_000}[type(value)]
-        if name.startswith(("supply", "observer", "validator", "min_task_reward")):
-            other = "70000"
-        text = changed(parameters=parameters(**{name: 1999 if name == "max_block_txs" else other}))
+        other = {str: "70000", int: 70_000, bool: not value}[type(value)]
+        text = changed(parameters=parameters(**{name: others.get(name, other)}))
         ids.add(Genesis.load(text).federation_id)
     assert len(ids) == len(parameters()) + 1
 
@@ -79,6 +79,9 @@ def test_the_founders_are_the_first_validators_and_the_rest_is_the_treasurys() -
         (changed(founders=[seat(node="00")]), "founders.0.node: "),
         (changed(founders=[seat(power=0)]), "founders.0.power: "),
         (changed(founders=[seat(amount="-1")]), "founders.0.amount: "),
+        (changed(founders=[seat(stake="1001")]), "founders.0.stake: more than"),
+        (changed(parameters=parameters(power="wealth")), "parameters.power: "),
+        (changed(parameters=parameters(slash_percent=101)), "parameters.slash_percent: "),
         (changed(founders=[seat(), seat(voting_key="11" * 32)]), "founders.node: "),
         (changed(founders=[seat(), seat(node="11" * 32)]), "founders.voting_key: "),
         (changed(founders=[seat(voting_key=ALICE.public.hex())]), "identity key"),

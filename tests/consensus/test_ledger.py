@@ -3,17 +3,18 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from consensus.accounts import ACCOUNTS
-from consensus.admission import CANDIDATES, prune_approvals
 from consensus.events import AccountChanged, EpochChanged, MemberChanged, TaskChanged
-from consensus.genesis import Genesis, Parameters, found
+from consensus.genesis import Genesis, found
 from consensus.ledger import Ledger, LedgerError
 from consensus.merkle import path_leads_to
 from consensus.outcomes import Code, Outcome
+from consensus.parameters import Parameters
 from consensus.quorum import ValidatorSet
-from consensus.records import Account, Approval, Candidacy, Role, TaskState
+from consensus.records import Account, Approval, Candidacy, Role, StakeRecord, TaskState
+from consensus.seats import prune_words
 from consensus.state import Draft, State
 from consensus.state_tree import check_proof
+from consensus.tables import ACCOUNTS, CANDIDATES
 from consensus.transactions import (
     MAX_OPERATIONS,
     AdmitObserver,
@@ -286,7 +287,7 @@ def test_a_treasury_that_cannot_pay_admits_without_a_grant() -> None:
 
 
 def test_a_founder_alone_seats_a_validator_from_the_next_height_on() -> None:
-    town = Town(parameters=Parameters(observer_grant=50, validator_grant=7))
+    town = Town(parameters=Parameters(observer_grant=50, validator_grant=7, min_stake=5))
     founder = town.nodes[0]
     town.code(founder, AdmitObserver(BOB.node_id, None))
     approval = ApproveValidator(BOB.node_id, NEW_KEY.public)
@@ -299,7 +300,8 @@ def test_a_founder_alone_seats_a_validator_from_the_next_height_on() -> None:
     member = town.ledger.member(BOB.node_id)
     assert member is not None
     assert member.role is Role.VALIDATOR
-    assert town.balance(BOB) == 57
+    assert town.balance(BOB) == 52
+    assert town.ledger.stake(BOB.node_id) == StakeRecord(own=5)
     assert town.code(founder, approval) == "already_validator"
     assert town.block().next_set == result.next_set
 
@@ -346,7 +348,7 @@ def test_words_of_those_without_a_seat_are_forgotten() -> None:
     state.put(CANDIDATES.key(single), Candidacy((words[gone],)))
     draft = Draft(state)
     seats = town.genesis.first_set().validators[:2]
-    prune_approvals(draft, ValidatorSet(1, seats))
+    prune_words(draft, ValidatorSet(1, seats))
     assert draft.items(CANDIDATES) == [(both, Candidacy((words[stays],)))]
 
 

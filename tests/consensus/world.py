@@ -5,8 +5,9 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from consensus.blocks import Block, make_block
-from consensus.genesis import Founder, Genesis, Parameters, found
+from consensus.genesis import Founder, Genesis, found
 from consensus.ledger import BlockResult, Ledger
+from consensus.parameters import Parameters
 from consensus.transactions import (
     ClaimTask,
     CompleteTask,

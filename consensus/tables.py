@@ -1,0 +1,35 @@
+"""The ledger's tables: each a one-byte prefix and a kind of value."""
+
+from __future__ import annotations
+
+from consensus.quorum import ValidatorSet
+from consensus.records import (
+    Account,
+    Candidacy,
+    InForce,
+    KeyRecord,
+    Member,
+    Registration,
+    Reputation,
+    StakeRecord,
+    Task,
+    UsedInvite,
+    Word,
+)
+from consensus.state import Table
+
+ACCOUNTS = Table(b"a", Account)
+MEMBERS = Table(b"m", Member)
+INVITES = Table(b"i", UsedInvite)
+CANDIDATES = Table(b"c", Candidacy)
+TASKS = Table(b"t", Task)
+VALIDATORS = Table(b"v", ValidatorSet)
+STAKES = Table(b"s", StakeRecord)
+REGISTRATIONS = Table(b"r", Registration)
+KEYS = Table(b"k", KeyRecord)
+IN_FORCE = Table(b"p", InForce)
+WORDS = Table(b"w", Word)
+REPUTATION = Table(b"q", Reputation)
+
+THE_ONE = b""
+"""The only id in `VALIDATORS`, the set that will vote after the block, and in `IN_FORCE`."""
