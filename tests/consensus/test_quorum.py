@@ -9,12 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consensus.quorum import (
+    SetFault,
     Validator,
     ValidatorSet,
     admission_powers,
+    capped_powers,
+    change_fault,
     is_quorum,
     is_weak_quorum,
     next_set,
+    stake_powers,
 )
 from gossip.identity import NodeId, PublicKey
 
@@ -146,3 +150,63 @@ def test_the_next_set_opens_the_next_epoch_with_the_seats_in_order() -> None:
     assert coming.nodes == tuple(b"n%031d" % at for at in range(3))
     assert coming.hash != present.hash
     assert coming.hash == ValidatorSet(7, coming.validators).hash
+
+
+@given(st.lists(st.integers(1, 60), min_size=4, max_size=40))
+def test_the_cap_is_the_greatest_that_keeps_everybody_below_a_third(powers: list[int]) -> None:
+    capped = capped_powers(tuple(powers))
+
+    def fits(cut: int) -> bool:
+        total = sum(min(power, cut) for power in powers)
+        return all(3 * min(power, cut) < total for power in powers)
+
+    best = max(cut for cut in range(1, max(powers) + 1) if fits(cut))
+    assert capped == tuple(min(power, best) for power in powers)
+    assert all(Fraction(power, sum(capped)) < THIRD for power in capped)
+    assert seats(capped).faults_tolerated >= 1
+
+
+@pytest.mark.parametrize("n", range(1, 41))
+@given(data=st.data())
+def test_powers_by_stake_keep_their_order_and_never_vanish(n: int, data: st.DataObject) -> None:
+    stakes = tuple(data.draw(st.lists(st.integers(0, 2**63), min_size=n, max_size=n)))
+    powers = stake_powers(stakes, 1000, cap=True)
+    if n < 4:
+        assert powers == admission_powers(n)
+        return
+    assert all(power >= 1 and 3 * power < sum(powers) for power in powers)
+    for one, other in combinations(range(n), 2):
+        assert (stakes[one] >= stakes[other]) <= (powers[one] >= powers[other])
+    assert stake_powers(stakes, 1000, cap=False) == tuple(
+        min(max(1, stake // 1000), 2**53) for stake in stakes
+    )
+
+
+@given(
+    st.lists(st.integers(1, 5), min_size=1, max_size=9),
+    st.sets(st.integers(0, 8)),
+    st.lists(st.integers(1, 5), max_size=5),
+)
+def test_whoever_stays_over_a_boundary_is_a_quorum_of_both_sets(
+    powers: list[int], leave: set[int], come: list[int]
+) -> None:
+    present = seats(powers)
+    stay = [one for at, one in enumerate(present.validators) if at not in leave]
+    fresh = [Validator(b"m%031d" % at, b"q%031d" % at, power) for at, power in enumerate(come)]
+    if not stay and not fresh:
+        return
+    coming = ValidatorSet(1, (*stay, *fresh))
+    fault = change_fault(present, coming)
+    kept = frozenset(one.voting_key for one in stay)
+    shrinks = len(coming.validators) < len(powers)
+    if shrinks and len(coming.validators) < 4:
+        assert fault is SetFault.TOO_SMALL
+        return
+    if fault is None and len(coming.validators) >= 4:
+        assert coming.is_quorum(coming.power_of(kept))
+    if fault is None and len(powers) >= 4:
+        assert present.is_quorum(present.power_of(kept))
+    if fault is SetFault.TOO_FAST:
+        assert not (
+            present.is_quorum(present.power_of(kept)) and coming.is_quorum(coming.power_of(kept))
+        )

@@ -20,10 +20,27 @@ from consensus.transactions import (
     Transfer,
     decode_transaction,
 )
+from consensus.validator_operations import (
+    ActivateValidator,
+    ApproveParameter,
+    ApproveRemoval,
+    Delegate,
+    LeaveValidators,
+    RegisterValidator,
+    ReportEquivocation,
+    RotateVotingKey,
+    SignedDigest,
+    SignedKind,
+    Stake,
+    Undelegate,
+    Unstake,
+)
 from gossip.codec import DecodeError, Natural, Wire, decode, decode_canonical, digest, encode
 
 ids = st.binary(min_size=32, max_size=32)
 naturals = st.integers(0, 2**63 - 1)
+amounts = st.integers(1, 2**63 - 1)
+signatures = st.binary(min_size=64, max_size=64)
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=16)
 operations: st.SearchStrategy[Operation] = st.one_of(
     st.builds(Transfer, ids, st.integers(1, 2**63 - 1)),
@@ -32,6 +49,26 @@ operations: st.SearchStrategy[Operation] = st.one_of(
     st.builds(FailTask, ids, names),
     st.builds(AdmitObserver, ids, st.none() | ids),
     st.builds(ApproveValidator, ids, ids),
+    st.builds(Stake, amounts),
+    st.builds(Unstake, amounts),
+    st.builds(Delegate, ids, amounts),
+    st.builds(Undelegate, ids, amounts),
+    st.builds(RegisterValidator, ids, names, naturals, signatures),
+    st.builds(ActivateValidator, naturals, signatures),
+    st.builds(LeaveValidators),
+    st.builds(RotateVotingKey, ids, signatures),
+    st.builds(
+        ReportEquivocation,
+        ids,
+        st.sampled_from(SignedKind),
+        naturals,
+        naturals,
+        naturals,
+        st.builds(SignedDigest, ids, signatures),
+        st.builds(SignedDigest, ids, signatures),
+    ),
+    st.builds(ApproveRemoval, ids),
+    st.builds(ApproveParameter, names, naturals),
 )
 transactions = st.builds(
     Transaction,
