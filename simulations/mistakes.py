@@ -17,7 +17,6 @@ import consensus.replica_base
 import consensus.sync
 import consensus.view_change
 import consensus.voting
-from consensus.accounts import ACCOUNTS
 from consensus.certificates import Phase, certificate_fault
 from consensus.engine import Engine
 from consensus.finality import Finality
@@ -25,6 +24,7 @@ from consensus.ledger import Ledger
 from consensus.records import Account
 from consensus.replica import Replica
 from consensus.slot import Slot
+from consensus.tables import ACCOUNTS
 from consensus.tally import Tally
 from consensus.view_change import Binding
 from consensus.view_requests import ViewRequests
