@@ -3,6 +3,9 @@
     with Client.of_home(Home(path)) as client:
         print(client.status().height)
 
+    async with Client.of_home(Home(path)) as client:  # under Trio or asyncio: `async_client.py`
+        print((await client.status()).height)
+
 It finds the daemon by the file `api.json` of its home and shows the owner's token where one is
 needed. Ids may be given by their first digits where that is unambiguous.
 """
@@ -13,12 +16,21 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 import httpx2
 import msgspec
 
-from node.errors import NodeError
+from node.answers import (
+    Answer,
+    NotReachableError,
+    RefusedError,
+    StillWaitingError,
+    decoded,
+    path_part,
+    unreachable,
+)
+from node.gateway.list_views import ProjectionsView
 from node.gateway.views import (
     AccountView,
     AdmissionView,
@@ -42,34 +54,16 @@ from node.gateway.views import (
 )
 from node.home import Home
 
-Answer = TypeVar("Answer")
+if TYPE_CHECKING:
+    from node.async_client import AsyncClient
+
+__all__ = ["Client", "NotReachableError", "RefusedError", "StillWaitingError"]
 
 FINAL_TRANSACTION = frozenset({"finalized", "failed", "rejected", "expired"})
 FINAL_TASK = frozenset({"settled", "disputed", "failed", "cancelled"})
 
 _TIMEOUT_S = 30.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
-
-
-class NotReachableError(NodeError):
-    """No daemon answers; the text says how to start one."""
-
-    code = "not_reachable"
-    exit_code = 3
-
-
-class RefusedError(NodeError):
-    """The node refused a request; `code` and the text are those of its problem+json."""
-
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status, self.code = status, code
-
-
-class StillWaitingError(NodeError):
-    """What was waited for has not ended in time."""
-
-    code = "still_waiting"
 
 
 class Client:
@@ -102,6 +96,16 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    async def __aenter__(self) -> AsyncClient:
+        from node.async_client import AsyncClient  # noqa: PLC0415 - not for the command line
+
+        self.close()
+        self._twin = AsyncClient(self._url, self._read_token)
+        return self._twin
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._twin.close()
+
     def close(self) -> None:
         """Give the connections free."""
         self._http.close()
@@ -128,11 +132,11 @@ class Client:
 
     def account(self, name: str) -> AccountView:
         """A balance and the next nonce."""
-        return self._get(f"/api/v2/accounts/{_part(name)}", AccountView)
+        return self._get(f"/api/v2/accounts/{path_part(name)}", AccountView)
 
     def block(self, name: str) -> BlockView:
         """A block by height or hash."""
-        return self._get(f"/api/v2/blocks/{_part(name)}", BlockView)
+        return self._get(f"/api/v2/blocks/{path_part(name)}", BlockView)
 
     def blocks(self, limit: int, before: int | None = None) -> BlocksView:
         """The newest blocks, or those below a height."""
@@ -141,15 +145,24 @@ class Client:
 
     def transaction(self, name: str) -> TransactionView:
         """Where a transaction stands."""
-        return self._get(f"/api/v2/transactions/{_part(name)}", TransactionView)
+        return self._get(f"/api/v2/transactions/{path_part(name)}", TransactionView)
 
     def receipt(self, name: str) -> JsonObject:
         """The proof of what became of a transaction."""
-        return self._get(f"/api/v2/transactions/{_part(name)}/receipt", JsonObject)
+        return self._get(f"/api/v2/transactions/{path_part(name)}/receipt", JsonObject)
+
+    def projections(self) -> ProjectionsView:
+        """The read models, and how far each is made."""
+        return self._get("/api/v2/projections", ProjectionsView)
+
+    def rebuild_projection(self, name: str) -> ProjectionsView:
+        """Make a read model anew, beside everything else."""
+        path = f"/api/v2/projections/{path_part(name)}/rebuild"
+        return decoded(self._send("POST", path, owner=True), ProjectionsView)
 
     def task(self, name: str) -> TaskView:
         """A task, with its output if the node asked for it."""
-        return self._get(f"/api/v2/tasks/{_part(name)}", TaskView)
+        return self._get(f"/api/v2/tasks/{path_part(name)}", TaskView)
 
     def tasks(self, limit: int) -> TasksView:
         """The newest tasks."""
@@ -200,7 +213,7 @@ class Client:
 
     def remove_backend(self, name: str) -> None:
         """Ask a model server no more."""
-        response = self._send("DELETE", f"/api/v2/backends/{_part(name)}", owner=True)
+        response = self._send("DELETE", f"/api/v2/backends/{path_part(name)}", owner=True)
         if not response.is_success:
             raise _refused(response)
 
@@ -233,69 +246,69 @@ class Client:
 
     def cancel_task(self, name: str) -> TaskView:
         """Take back a task that nobody works on."""
-        response = self._send("DELETE", f"/api/v2/tasks/{_part(name)}", owner=True)
-        return _decoded(response, TaskView)
+        response = self._send("DELETE", f"/api/v2/tasks/{path_part(name)}", owner=True)
+        return decoded(response, TaskView)
 
     # Contents
 
     def contents(self) -> ContentsView:
         """What is in the node's store."""
-        return _decoded(self._send("GET", "/api/v2/contents", owner=True), ContentsView)
+        return decoded(self._send("GET", "/api/v2/contents", owner=True), ContentsView)
 
     def add_content(self, pieces: Iterable[bytes]) -> ContentView:
         """Put bytes into the node's store, whatever their size."""
         with self._patient("POST", "/api/v2/contents", pieces) as answer:
             answer.read()
-            return _decoded(answer, ContentView)
+            return decoded(answer, ContentView)
 
     def remove_content(self, name: str) -> ContentView:
         """Forget a content here."""
-        response = self._send("DELETE", f"/api/v2/contents/{_part(name)}", owner=True)
-        return _decoded(response, ContentView)
+        response = self._send("DELETE", f"/api/v2/contents/{path_part(name)}", owner=True)
+        return decoded(response, ContentView)
 
     def fetch_content(self, name: str, source: str | None, *, keep: bool) -> Iterator[FetchView]:
         """Bring a content to the node; how far it is, again and again until the end."""
         wanted: JsonObject = {"keep": keep} if source is None else {"keep": keep, "from": source}
-        path = f"/api/v2/contents/{_part(name)}/fetch"
+        path = f"/api/v2/contents/{path_part(name)}/fetch"
         with self._patient("POST", path, [msgspec.json.encode(wanted)]) as answer:
             if not answer.is_success:
                 answer.read()
-                _decoded(answer, FetchView)
+                decoded(answer, FetchView)
             for line in answer.iter_lines():
                 yield msgspec.json.decode(line, type=FetchView)
 
     def read_content(self, name: str) -> Iterator[bytes]:
         """The bytes of a content that is here."""
-        with self._patient("GET", f"/api/v2/contents/{_part(name)}", ()) as answer:
+        with self._patient("GET", f"/api/v2/contents/{path_part(name)}", ()) as answer:
             if not answer.is_success:
                 answer.read()
-                _decoded(answer, ContentView)
+                decoded(answer, ContentView)
             yield from answer.iter_raw()
 
     # Snapshots
 
     def snapshots(self) -> SnapshotsView:
         """Those that this node can give to others."""
-        return _decoded(self._send("GET", "/api/v2/snapshots", owner=True), SnapshotsView)
+        return decoded(self._send("GET", "/api/v2/snapshots", owner=True), SnapshotsView)
 
     def make_snapshot(self) -> SnapshotView:
         """Make one of the newest block; large states take their time."""
         with self._patient("POST", "/api/v2/snapshots", ()) as answer:
             answer.read()
-            return _decoded(answer, SnapshotView)
+            return decoded(answer, SnapshotView)
 
     def take_snapshot(self) -> int:
         """Take the newest from other members; the node then begins anew. Its height."""
         with self._patient("POST", "/api/v2/snapshots/take", ()) as answer:
             answer.read()
-            return _decoded(answer, _Height).height
+            return decoded(answer, _Height).height
 
     def read_snapshot(self, height: int) -> Iterator[bytes]:
         """One as a file, proof and state."""
         with self._patient("GET", f"/api/v2/snapshots/{height}", ()) as answer:
             if not answer.is_success:
                 answer.read()
-                _decoded(answer, SnapshotView)
+                decoded(answer, SnapshotView)
             yield from answer.iter_raw()
 
     @contextmanager
@@ -340,12 +353,12 @@ class Client:
         )
 
     def _get(self, path: str, kind: type[Answer]) -> Answer:
-        return _decoded(self._send("GET", path), kind)
+        return decoded(self._send("GET", path), kind)
 
     def _post(
         self, path: str, content: JsonObject, kind: type[Answer], *, owner: bool = True
     ) -> Answer:
-        return _decoded(self._send("POST", path, msgspec.json.encode(content), owner=owner), kind)
+        return decoded(self._send("POST", path, msgspec.json.encode(content), owner=owner), kind)
 
     def _send(
         self, method: str, path: str, content: bytes | None = None, *, owner: bool = False
@@ -357,16 +370,8 @@ class Client:
             headers["Authorization"] = f"Bearer {self._read_token()}"
         try:
             return self._http.request(method, path, content=content, headers=headers)
-        except httpx2.TimeoutException:
-            raise NotReachableError(
-                f"the daemon at {self._url} did not answer within {_TIMEOUT_S:g} s; "
-                "see its log for what it does"
-            ) from None
         except httpx2.TransportError as error:
-            raise NotReachableError(
-                f"the daemon at {self._url} does not answer ({error}); "
-                "start it again with: bizra-node run"
-            ) from None
+            raise unreachable(self._url, error, _TIMEOUT_S) from None
 
 
 class _Readiness(msgspec.Struct):
@@ -375,11 +380,6 @@ class _Readiness(msgspec.Struct):
 
 class _Height(msgspec.Struct):
     height: int
-
-
-class _Problem(msgspec.Struct):
-    code: str
-    detail: str
 
 
 class _OpenAiError(msgspec.Struct):
@@ -398,25 +398,6 @@ def _refused(response: httpx2.Response) -> RefusedError:
     except msgspec.DecodeError:
         return RefusedError(response.status_code, "not_understood", f"HTTP {response.status_code}")
     return RefusedError(response.status_code, told.code or "failed", told.message)
-
-
-def _decoded(response: httpx2.Response, kind: type[Answer]) -> Answer:
-    try:
-        if response.is_success:
-            return msgspec.json.decode(response.content, type=kind)
-        problem = msgspec.json.decode(response.content, type=_Problem)
-    except msgspec.DecodeError as error:
-        raise RefusedError(
-            response.status_code,
-            "not_understood",
-            f"what answers at {response.url} is no node of this version ({error})",
-        ) from None
-    raise RefusedError(response.status_code, problem.code, problem.detail)
-
-
-def _part(name: str) -> str:
-    """An id as a part of a path; whatever else somebody types stays one part."""
-    return "".join(sign if sign.isascii() and sign.isalnum() else "_" for sign in name) or "_"
 
 
 def _is_alive(pid: int) -> bool:

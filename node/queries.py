@@ -13,7 +13,7 @@ from typing import Protocol
 from consensus.chain import Place
 from consensus.engine import Engine
 from consensus.mempool import Dropped, RefusalCode
-from consensus.proving import account_receipt, transaction_receipt
+from consensus.proving import account_receipt, block_receipt, transaction_receipt
 from consensus.receipts import TaskContent, write_receipt
 from gossip.codec import Digest
 from gossip.json_form import to_json
@@ -125,6 +125,13 @@ class ChainQueries:
         if ledger.height > self._fates.durable_height:
             return None
         receipt = account_receipt(self._engine.chain, ledger, owner)
+        return None if receipt is None else _object(write_receipt(receipt))
+
+    def block_proof(self, height: int) -> JsonObject | None:
+        """See `Facade.block_proof`."""
+        if not 1 <= height <= self._fates.durable_height:
+            return None
+        receipt = block_receipt(self._engine.chain, height)
         return None if receipt is None else _object(write_receipt(receipt))
 
     def block(self, which: int | Digest) -> BlockView | None:

@@ -185,6 +185,10 @@ class NodeService:
                 proof = self._queries.account_proof(owner)
         return proof
 
+    def block_proof(self, height: int) -> JsonObject | None:
+        """See `Facade.block_proof`."""
+        return self._queries.block_proof(height)
+
     def block(self, which: int | Digest) -> BlockView | None:
         """See `Facade.block`."""
         return self._queries.block(which)

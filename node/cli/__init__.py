@@ -37,6 +37,10 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "receipt": ("node.cli.proof:receipt", "Write the proof of a transaction to a file."),
     "verify": ("node.cli.proof:verify", "Check such a proof offline, with the genesis alone."),
+    "projections": (
+        "node.cli.projections:projections",
+        "The read models; make one anew.",
+    ),
     "replay": ("node.cli.replay:replay", "Execute the stored chain again, and compare."),
     "config": ("node.cli.settings:config", "Show or check the settings."),
     "bench": ("node.cli.bench:bench", "Measure what the node costs on this machine."),

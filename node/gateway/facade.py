@@ -109,6 +109,9 @@ class Facade(Protocol):
     async def account_proof(self, owner: bytes) -> JsonObject | None:
         """What `verify` takes as proof of an account's content or absence; None if no state is certified."""
 
+    def block_proof(self, height: int) -> JsonObject | None:
+        """What `verify` takes as proof that a block was committed; None if its epoch is not certified."""
+
     def block(self, which: int | Digest) -> BlockView | None:
         """The block at a height or with a hash."""
 

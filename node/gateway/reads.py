@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from node.gateway.facade import Facade, Named, Problem
 from node.gateway.fields import MIN_PREFIX, path_id, query_number
-from node.gateway.views import JsonObject, PeersView, View
+from node.gateway.views import BlockView, JsonObject, PeersView, View
 
 _MAX_PAGE = 100
 _PAGE = 20
@@ -101,6 +101,18 @@ class Reads:
 
     async def block(self, request: Request) -> Response:
         """A block by height or hash. Decimal digits are a height first, then the beginning of a hash."""
+        return json_response(self._block(request))
+
+    async def block_proof(self, request: Request) -> Response:
+        """The proof that a block was committed."""
+        found = self._facade.block_proof(self._block(request).height)
+        if found is None:
+            raise Problem(
+                404, "no_receipt", "its epoch is not certified yet; ask again", retry_after_s=1
+            )
+        return json_response(found)
+
+    def _block(self, request: Request) -> BlockView:
         text = request.path_params["id"]
         is_number = text.isascii() and text.isdigit() and len(text) < len(str(_MAX_HEIGHT))
         found = self._facade.block(int(text)) if is_number else None
@@ -110,7 +122,7 @@ class Reads:
             newest = self._facade.blocks(None, 1).blocks
             known = f"heights go from 1 to {newest[0].height}" if newest else "there is none yet"
             raise Problem(404, "unknown_block", f"there is no block {text[:64]}; {known}")
-        return json_response(found)
+        return found
 
     def _begins_a_hash(self, digits: str) -> bool:
         return len(digits) >= MIN_PREFIX and bool(self._facade.find(Named.BLOCK, digits))

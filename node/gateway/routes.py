@@ -174,6 +174,15 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
         ),
         Endpoint(
             "GET",
+            "/api/v2/blocks/{id}/proof",
+            reads.block_proof,
+            "The proof that a block was committed, for `bizra-node verify`.",
+            JsonObject,
+            params=(Param("id", "A height, or a hash.", {"type": "string"}, "1"),),
+            problems=((404, "unknown_block"), (404, "no_receipt")),
+        ),
+        Endpoint(
+            "GET",
             "/api/v2/validators",
             reads.validators,
             "Who decides the next block.",

@@ -236,6 +236,9 @@ class Alone:
     async def account_proof(self, owner: bytes) -> JsonObject | None:
         return self.queries.account_proof(owner)
 
+    def block_proof(self, height: int) -> JsonObject | None:
+        return self.queries.block_proof(height)
+
     def block(self, which: int | Digest) -> BlockView | None:
         return self.queries.block(which)
 

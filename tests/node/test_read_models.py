@@ -16,6 +16,7 @@ from node.gateway.fields import name_fault
 from node.gateway.quota import BURST_S, Quotas
 from node.home import Home
 from tests.node.alone import serving
+from tests.node.test_cli import call
 from tests.node.test_gateway import BOB, Caller, caller, code_of
 
 __all__ = ["caller"]
@@ -138,6 +139,19 @@ async def test_read_models_are_made_anew_by_the_owner(caller: Caller) -> None:
     assert (await caller.get("/api/v2/accounts")).json() == before
     listed = (await caller.get("/api/v2/projections")).json()["projections"]
     assert {one["name"]: one["height"] for one in listed}["accounts"] == 1
+
+
+async def test_the_command_line_makes_a_read_model_anew(caller: Caller) -> None:
+    caller.node.execute(Transfer(BOB.node_id, 5))
+    home = Path(caller.node.chain_disk.path).parent
+    ended = await call(home, "projections", "rebuild", "accounts", "--wait", "--json")
+    assert ended.code == 0, ended.err
+    rows = {one["name"]: one for one in ended.json["projections"]}
+    assert rows["accounts"]["rebuilt_to"] is None
+    unknown = await call(home, "projections", "rebuild", "dreams")
+    assert (unknown.code, "there are accounts" in unknown.err) == (1, True)
+    listed = await call(home, "projections", "list")
+    assert "fairness" in listed.out
 
 
 WRONG_QUERIES = [

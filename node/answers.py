@@ -1,0 +1,70 @@
+"""How a node's answers are read: into typed views, or as the error that they tell."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import httpx2
+import msgspec
+
+from node.errors import NodeError
+
+Answer = TypeVar("Answer")
+
+
+class NotReachableError(NodeError):
+    """No daemon answers; the text says how to start one."""
+
+    code = "not_reachable"
+    exit_code = 3
+
+
+class RefusedError(NodeError):
+    """The node refused a request; `code` and the text are those of its problem+json."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.code = status, code
+
+
+class StillWaitingError(NodeError):
+    """What was waited for has not ended in time."""
+
+    code = "still_waiting"
+
+
+class _Problem(msgspec.Struct):
+    code: str
+    detail: str
+
+
+def decoded(response: httpx2.Response, kind: type[Answer]) -> Answer:
+    """The view in an answer. Raises `RefusedError`."""
+    try:
+        if response.is_success:
+            return msgspec.json.decode(response.content, type=kind)
+        problem = msgspec.json.decode(response.content, type=_Problem)
+    except msgspec.DecodeError as error:
+        raise RefusedError(
+            response.status_code,
+            "not_understood",
+            f"what answers at {response.url} is no node of this version ({error})",
+        ) from None
+    raise RefusedError(response.status_code, problem.code, problem.detail)
+
+
+def path_part(name: str) -> str:
+    """An id as a part of a path; whatever else somebody types stays one part."""
+    return "".join(sign if sign.isascii() and sign.isalnum() else "_" for sign in name) or "_"
+
+
+def unreachable(url: str, error: httpx2.TransportError, timeout_s: float) -> NotReachableError:
+    """The daemon doesn't answer, or not in time."""
+    if isinstance(error, httpx2.TimeoutException):
+        return NotReachableError(
+            f"the daemon at {url} did not answer within {timeout_s:g} s; "
+            "see its log for what it does"
+        )
+    return NotReachableError(
+        f"the daemon at {url} does not answer ({error}); start it again with: bizra-node run"
+    )

@@ -1,0 +1,143 @@
+"""The client for programs, under both event loops, against a node that answers over real sockets."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import trio
+
+from consensus.genesis import Genesis
+from gossip.identity import Ed25519Signer
+from node.client import Client, RefusedError
+from node.home import Home
+from node.proven import NotProvenError
+from tests.node.alone import serving
+
+BOB = Ed25519Signer(b"b" * 32)
+
+
+@dataclass
+class Served:
+    """A node in another thread, with its own loop."""
+
+    home: Home
+    url: str
+    genesis: Genesis
+
+    def client(self) -> Client:
+        return Client(self.url, self.home.read_token)
+
+
+@pytest.fixture
+def served(home_path: Path) -> Iterator[Served]:
+    started, box, stop = threading.Event(), [], trio.Event()
+    tokens: list[trio.lowlevel.TrioToken] = []
+
+    async def serve() -> None:
+        async with serving(home_path) as (node, url):
+            box.append(Served(Home(home_path), url, node.genesis))
+            tokens.append(trio.lowlevel.current_trio_token())
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=trio.run, args=(serve,))
+    thread.start()
+    assert started.wait(20)
+    yield box[0]
+    trio.from_thread.run_sync(stop.set, trio_token=tokens[0])
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+@pytest.fixture(params=["trio", "asyncio"])
+def run(
+    request: pytest.FixtureRequest,
+) -> Callable[[Callable[[], Coroutine[Any, Any, None]]], None]:
+    return lambda story: anyio.run(story, backend=request.param)
+
+
+def test_pay_wait_and_prove(served: Served, run: Callable[..., None]) -> None:
+    async def story() -> None:
+        async with served.client() as client:
+            paid = await client.transfer(BOB.node_id.hex(), 5, key="once")
+            assert (await client.transfer(BOB.node_id.hex(), 5, key="once")).tx_hash == paid.tx_hash
+            view = await client.await_transaction(paid.tx_hash, 10)
+            assert view.status == "finalized"
+            name = bytes.fromhex(paid.tx_hash)
+            assert (await client.proven_transaction(name, served.genesis)).outcome.ok
+            account = await client.proven_account(BOB.node_id, served.genesis)
+            assert account.account is not None
+            assert account.account.balance == 5
+            assert (await client.proven_account(bytes(32), served.genesis)).account is None
+            block = await client.proven_block("1", served.genesis)
+            assert block.block_hash.hex() == view.block_hash
+            assert (await client.status()).height == 1
+
+    run(story)
+
+
+def test_events_come_over_the_websocket_and_go_on_behind_a_cursor(
+    served: Served, run: Callable[..., None]
+) -> None:
+    async def story() -> None:
+        async with served.client() as client:
+            async with client.events(account=BOB.node_id.hex()) as happenings:
+                await client.transfer(BOB.node_id.hex(), 5)
+                seen = [await anext(happenings) for _ in range(3)]
+                assert [one.status for one in seen] == ["pending", "included", "finalized"]
+                cursor = happenings.cursor
+            await client.transfer(BOB.node_id.hex(), 6)
+            async with client.events(account=BOB.node_id.hex(), after=cursor) as happenings:
+                again = await anext(happenings)
+                assert (again.status, again.height) == ("finalized", 2)
+
+    run(story)
+
+
+def test_what_is_wrong_is_raised_with_its_code(served: Served, run: Callable[..., None]) -> None:
+    async def story() -> None:
+        async with served.client() as client:
+            with pytest.raises(RefusedError) as refused:
+                await client.account("ff" * 32)
+            assert refused.value.code == "unknown_account"
+            with pytest.raises(RefusedError) as refused:
+                async with client.events(after="999") as happenings:
+                    await anext(happenings)
+            assert refused.value.code == "bad_cursor"
+
+    run(story)
+
+
+def test_a_lie_is_not_proven(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        async with served.client() as client:
+            await client.await_transaction(
+                (await client.transfer(BOB.node_id.hex(), 5)).tx_hash, 10
+            )
+            told = client._proof
+
+            async def lying(path: str) -> bytes:
+                text = (await told(path)).decode()
+                return json.dumps(
+                    json.loads(text.replace('"balance":"5"', '"balance":"6"'))
+                ).encode()
+
+            monkeypatch.setattr(client, "_proof", lying)
+            with pytest.raises(NotProvenError):
+                await client.proven_account(BOB.node_id, served.genesis)
+            monkeypatch.setattr(client, "_proof", told)
+            other = Ed25519Signer(b"o" * 32)
+            stranger = Genesis.load(
+                served.genesis.to_json().replace(served.genesis.name, "elsewhere")
+            )
+            with pytest.raises(NotProvenError):
+                await client.proven_account(other.node_id, stranger)
+
+    anyio.run(story, backend="trio")
