@@ -15,9 +15,12 @@ from consensus.engine import Engine, PeerConnected, PeerDisconnected, Received
 from consensus.genesis import Genesis
 from gossip.identity import Ed25519Verifier, NodeId
 from gossip.membership.events import Leaving
+from inference.answer_cache import AnswerCache
 from inference.backends.router import ModelRouter
 from inference.breaker import BreakerChanged
+from inference.cache import CacheKind
 from inference.embedded.backend import EmbeddedBackend
+from inference.engine import AnswerEngine
 from node.backends import Backends
 from node.chain_service import ChainService
 from node.clocks import ClockWatch
@@ -39,12 +42,15 @@ from node.peer_service import PeerService
 from node.projector import Projector, open_projections
 from node.read_models import ReadModels
 from node.service import NodeService
+from node.shelf import DiskShelf
 from node.snapshots import Habits, Snapshots, Taken
 from node.store import LevelStore, StagedStore
 from node.task_service import TaskService
 
 log = structlog.get_logger(__name__)
 
+_BESIDE: Final = ("gateway", "answers")
+"""Databases that no core writes."""
 _FAREWELL_S: Final = 0.3
 
 
@@ -96,7 +102,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
             host=config.api.host,
             doors=Doors(
                 feed=node.chain,
-                models=models,
+                models=AnswerEngine(models, _answers(stores.disks["answers"])),
                 contents=parts.contents,
                 snapshots=snapshots,
                 chat_peers=config.chat_peers,
@@ -253,20 +259,26 @@ async def _opened(home: Home) -> AsyncIterator[_Stores]:
     with ExitStack() as stack:
         disks = {
             name: stack.enter_context(
-                LevelStore(getattr(home, name), create=name in ("pool", "peers", "gateway"))
+                LevelStore(getattr(home, name), create=name in ("pool", "peers", *_BESIDE))
             )
-            for name in ("pool", "chain", "votes", "peers", "tasks", "gateway")
+            for name in ("pool", "chain", "votes", "peers", "tasks", *_BESIDE)
         }
         staged = {
             name: StagedStore(disk, sync=name != "pool")
             for name, disk in disks.items()
-            if name != "gateway"
+            if name not in _BESIDE
         }
         yield _Stores(disks, staged, stack.enter_context(open_projections(home.projections)))
 
 
 def _now_s() -> int:
     return now_ms() // 1000
+
+
+def _answers(disk: LevelStore) -> AnswerCache:
+    """The caches of answers; those in memory count on a clock that never goes back."""
+    shelf = DiskShelf(CacheKind.RESPONSES, disk, now_ms)
+    return AnswerCache(shelf, lambda: int(trio.current_time() * 1000))
 
 
 def _log_breaker(server: str, change: BreakerChanged) -> None:

@@ -38,6 +38,7 @@ from node.gateway.views import (
     BackendView,
     BlocksView,
     BlockView,
+    CachesView,
     ContentsView,
     ContentView,
     FetchView,
@@ -175,6 +176,14 @@ class Client:
     def backends(self) -> BackendsView:
         """The model servers of this machine."""
         return self._get("/api/v2/backends", BackendsView)
+
+    def caches(self) -> CachesView:
+        """How full the caches of answers are."""
+        return self._get("/api/v2/caches", CachesView)
+
+    def clear_caches(self) -> CachesView:
+        """Forget all answers that are kept."""
+        return _decoded(self._send("DELETE", "/api/v2/caches", owner=True), CachesView)
 
     @contextmanager
     def streaming(

@@ -118,6 +118,10 @@ class Home:
         return self.path / "gateway"
 
     @property
+    def answers(self) -> Path:
+        return self.path / "answers"
+
+    @property
     def backends(self) -> Path:
         return self.path / "backends.toml"
 

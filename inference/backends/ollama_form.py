@@ -29,7 +29,7 @@ _DATA_URI: Final = "base64,"
 def to_ollama(call: Call, *, stream: bool) -> JsonObject:
     """The body for `/api/chat`, or for `/api/generate`. Raises `Unsupported`."""
     body = call.body
-    _check_supported(body)
+    _check_supported(body, stream=stream)
     options = {
         theirs: body[ours] for ours, theirs in _OPTIONS.items() if body.get(ours) is not None
     }
@@ -51,9 +51,9 @@ def to_ollama(call: Call, *, stream: bool) -> JsonObject:
     return asked
 
 
-def _check_supported(body: JsonObject) -> None:
+def _check_supported(body: JsonObject, *, stream: bool) -> None:
     for is_asked, what in (
-        ((body.get("n") or 1) > 1, "more than one answer (n)"),
+        (stream and (body.get("n") or 1) > 1, "more than one streamed answer (n)"),
         (bool(body.get("logprobs")), "log-probabilities (logprobs)"),
         (body.get("tool_choice") not in (None, "auto", "none"), "forced tools (tool_choice)"),
         (body.get("suffix") is not None, "a suffix"),

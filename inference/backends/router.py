@@ -101,6 +101,15 @@ class Routed(msgspec.Struct, Generic[T], frozen=True):
     server: str
     model: str
     decision: Decision
+    cache: str = ""
+    """Whether it was taken from a cache: HIT, MISS, BYPASS, or empty where none was asked."""
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """Who would be asked first, and since when it has been there unbroken: a number that goes up."""
+
+    choice: Choice
+    epoch: int
 
 
 class ListedModel(msgspec.Struct, frozen=True):
@@ -243,6 +252,17 @@ class ModelRouter:
                 for name in standing.models:
                     found.setdefault(name, ListedModel(name, known.name))
         return tuple(found.values())
+
+    async def first_choice(self, call: Call) -> Candidate | None:
+        """Who would be asked now, if anybody."""
+        everybody = self._everybody()
+        await self._refresh(everybody.values())
+        standings = [known.standing() for known in everybody.values()]
+        decision = select(_wanted(call, standings), call.kind, standings)
+        if not decision.choices:
+            return None
+        choice = decision.choices[0]
+        return Candidate(choice, everybody[choice.server].epoch)
 
     async def complete(self, call: Call, only: str | None = None) -> Routed[JsonObject]:
         """A whole answer, from one server of this machine if `only` names it.

@@ -39,6 +39,8 @@ class KnownServer:
         self._fault: str | None = None
         self._stale_ms = 0
         self._in_hand = 0
+        self.epoch = 0
+        """Goes up whenever the server may have become another one: it was away, or lists other models."""
         self._probing = trio.Lock()
         self._merits: Merits | None = None
         self._sent = 0
@@ -90,9 +92,12 @@ class KnownServer:
                 listed = await self.server.probe()
             except Failure as failure:
                 self._fault, self._stale_ms = str(failure), now_ms() + DOWN_MS
+                self.epoch += 1
                 return
             allowed = self.server.settings.models
-            self._models = tuple(one for one in listed if not allowed or one in allowed)
+            models = tuple(one for one in listed if not allowed or one in allowed)
+            self.epoch += models != self._models
+            self._models = models
             self._fault, self._stale_ms = None, now_ms() + FRESH_MS
 
     def enter(self) -> Ticket:
@@ -115,6 +120,7 @@ class KnownServer:
             failure.kind is FailureClass.NETWORK or isinstance(failure, WrongModel)
         ):
             self._stale_ms = 0
+            self.epoch += 1
 
     def _tell(self, changes: list[BreakerChanged]) -> None:
         for change in changes:

@@ -26,6 +26,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "task": ("node.cli.task:task", "Hand in work, and see what came of it."),
     "chat": ("node.cli.chat:chat", "Ask a model; the answer comes as it is written."),
     "backends": ("node.cli.backends:backends", "See, add and remove model servers."),
+    "caches": ("node.cli.caches:caches", "What is kept of answers, and how often it helps."),
     "models": ("node.cli.chat:models", "What models can be asked here."),
     "transfer": (
         "node.cli.transfer:transfer",

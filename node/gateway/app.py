@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from gossip.transfer.service import ContentService
-from inference.backends.router import ModelRouter
+from inference.engine import AnswerEngine
 from node.backends import Backends
 from node.config import DEFAULT_QUOTA_PER_S, ApiAddress
 from node.errors import NodeError
@@ -26,6 +26,7 @@ from node.event_hub import EventHub
 from node.gateway.backends import BackendsDoor
 from node.gateway.bulk import BlockFeed, Bulk
 from node.gateway.cache import Cache
+from node.gateway.caches import CachesDoor
 from node.gateway.contents import ContentDoor
 from node.gateway.endpoint import Endpoint, routes_of
 from node.gateway.events import EventDoor
@@ -59,7 +60,7 @@ class Doors:
     """What a gateway may have besides its core: each part is there if what it needs is."""
 
     feed: BlockFeed | None = None
-    models: ModelRouter | None = None
+    models: AnswerEngine | None = None
     chat_peers: bool = False
     """Whether conversations may leave the machine for a peer unasked."""
     backends: Backends | None = None
@@ -92,7 +93,8 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
         routes += SnapshotDoor(doors.snapshots, owner).routes()
     if doors.models is not None:
         openai = OpenAiDoor(doors.models, chat_peers=doors.chat_peers)
-        routes += [*openai.routes(), *OllamaDoor(doors.models).routes()]
+        caches = CachesDoor(doors.models.cache, owner)
+        routes += [*openai.routes(), *OllamaDoor(doors.models).routes(), *caches.routes()]
     app = Starlette(
         routes=routes,
         exception_handlers={

@@ -15,23 +15,23 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from inference.backend import BackendError
-from inference.backends.router import ModelRouter
 from inference.chat import Call, JsonObject
+from inference.engine import AnswerEngine
 from inference.failures import Failure
 from node.gateway.answering import Answering, Listener
 from node.gateway.facade import Problem
 from node.gateway.fields import MAX_TASK_BODY_BYTES, read_body
 from node.gateway.ollama_form import OllamaForm, read_chat, read_embed, read_generate
 from node.gateway.openai import Endpoint, listed
-from node.gateway.openai_form import OpenAiError, error_of
+from node.gateway.openai_form import Manner, OpenAiError, error_of, manner_of, origin_of
 from node.gateway.reads import json_response
 
 
 class OllamaDoor:
     """One method for each of Ollama's."""
 
-    def __init__(self, router: ModelRouter) -> None:
-        self._router = router
+    def __init__(self, engine: AnswerEngine) -> None:
+        self._engine = engine
 
     def routes(self) -> list[Route]:
         """What is served under /api, beside /api/v2."""
@@ -44,21 +44,26 @@ class OllamaDoor:
 
     async def _chat(self, request: Request) -> Response:
         call = read_chat(await read_body(request, MAX_TASK_BODY_BYTES))
-        return self._answering(call, OllamaForm(is_chat=True))
+        return self._answering(call, OllamaForm(is_chat=True), request)
 
     async def _generate(self, request: Request) -> Response:
         call = read_generate(await read_body(request, MAX_TASK_BODY_BYTES))
-        return self._answering(call, OllamaForm(is_chat=False))
+        return self._answering(call, OllamaForm(is_chat=False), request)
 
-    def _answering(self, call: Call, form: OllamaForm) -> Response:
+    def _answering(self, call: Call, form: OllamaForm, request: Request) -> Response:
         work = self._stream if call.body["stream"] else self._whole
-        return Answering(_telling(partial(work, call, form)))
+        return Answering(_telling(partial(work, call, form, manner_of(request.headers))))
 
-    async def _whole(self, call: Call, form: OllamaForm, _listener: Listener) -> Response:
-        return json_response(form.whole((await self._router.complete(call)).answer))
+    async def _whole(
+        self, call: Call, form: OllamaForm, manner: Manner, _listener: Listener
+    ) -> Response:
+        routed = await self._engine.complete(call, manner.asker)
+        return json_response(form.whole(routed.answer), headers=origin_of(routed))
 
-    async def _stream(self, call: Call, form: OllamaForm, listener: Listener) -> None:
-        routed = await self._router.open_stream(call)
+    async def _stream(
+        self, call: Call, form: OllamaForm, _manner: Manner, listener: Listener
+    ) -> None:
+        routed = await self._engine.open_stream(call)
         last: JsonObject = {}
         try:
             await listener.begin("application/x-ndjson", {"x-bizra-backend": routed.server})
@@ -77,22 +82,23 @@ class OllamaDoor:
 
     async def _embed(self, request: Request) -> Response:
         call = read_embed(await read_body(request, MAX_TASK_BODY_BYTES))
-        return Answering(_telling(partial(self._vectors, call)))
+        return Answering(_telling(partial(self._vectors, call, manner_of(request.headers))))
 
-    async def _vectors(self, call: Call, _listener: Listener) -> Response:
-        routed = await self._router.embed(call)
+    async def _vectors(self, call: Call, manner: Manner, _listener: Listener) -> Response:
+        routed = await self._engine.embed(call, manner.asker)
         vectors = routed.answer
         return json_response(
             {
                 "model": routed.model,
                 "embeddings": vectors.rows,
                 "prompt_eval_count": vectors.prompt_tokens,
-            }
+            },
+            headers=origin_of(routed),
         )
 
     async def _tags(self, _request: Request) -> Response:
         # What this node does not know of a model (size, digest, age) is left out, not made up.
-        rows = [{"name": model.id, "model": model.id} for model in await listed(self._router)]
+        rows = [{"name": model.id, "model": model.id} for model in await listed(self._engine)]
         return json_response({"models": rows})
 
 

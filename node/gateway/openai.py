@@ -23,15 +23,25 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from inference.backend import BackendError
-from inference.backends.router import ListedModel, ModelRouter, Routed, RoutedStream
+from inference.backends.router import ListedModel, Routed, RoutedStream
 from inference.chat import AUTO, Call, CallKind, JsonObject
+from inference.engine import AnswerEngine, FormedStream
 from inference.failures import Failure
 from inference.sse import DONE, event
 from node.driver import now_ms
 from node.gateway.answering import Answering, Listener
 from node.gateway.facade import Problem
 from node.gateway.fields import MAX_TASK_BODY_BYTES, read_body
-from node.gateway.openai_form import OpenAiError, error_of, explanation, read_call, with_wishes
+from node.gateway.openai_form import (
+    Manner,
+    OpenAiError,
+    error_of,
+    explanation,
+    manner_of,
+    origin_of,
+    read_call,
+    with_wishes,
+)
 from node.gateway.reads import json_response
 from node.gateway.responses import Responses
 from node.gateway.responses_form import read_response_call
@@ -44,9 +54,9 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class OpenAiDoor:
     """One method for each of OpenAI's."""
 
-    def __init__(self, router: ModelRouter, *, chat_peers: bool = False) -> None:
-        self._router, self._chat_peers = router, chat_peers
-        self._responses = Responses(router, lambda: now_ms() // 1000)
+    def __init__(self, engine: AnswerEngine, *, chat_peers: bool = False) -> None:
+        self._engine, self._chat_peers = engine, chat_peers
+        self._responses = Responses(engine, lambda: now_ms() // 1000)
 
     def routes(self) -> list[Route]:
         """What is served under /v1."""
@@ -66,35 +76,32 @@ class OpenAiDoor:
     async def _generate(self, kind: CallKind, request: Request) -> Response:
         call = read_call(kind, await read_body(request, MAX_TASK_BODY_BYTES))
         call = with_wishes(call, request.headers, peers=self._chat_peers)
-        explain = request.headers.get("x-bizra-explain") == "1"
         work = self._stream if call.body.get("stream") else self._whole
-        return Answering(_telling(partial(work, call, explain=explain)))
+        return Answering(_telling(partial(work, call, manner_of(request.headers))))
 
     async def _respond(self, request: Request) -> Response:
         call, asked = read_response_call(await read_body(request, MAX_TASK_BODY_BYTES))
         call = with_wishes(call, request.headers, peers=self._chat_peers)
-        call = with_wishes(call, request.headers, peers=self._chat_peers)
-        explain = request.headers.get("x-bizra-explain") == "1"
         work = self._responses.stream if asked.get("stream") else self._responses.whole
-        return Answering(_telling(partial(work, call, asked, explain=explain)))
+        return Answering(_telling(partial(work, call, asked, manner_of(request.headers))))
 
-    async def _whole(self, call: Call, _listener: Listener, *, explain: bool) -> Response:
-        routed = await self._router.complete(call)
+    async def _whole(self, call: Call, manner: Manner, _listener: Listener) -> Response:
+        routed = await self._engine.complete(call, manner.asker)
         answer = routed.answer
-        if explain:
+        if manner.explain:
             answer = {**answer, "bizra": explanation(routed.decision)}
-        return json_response(answer, headers={"x-bizra-backend": routed.server})
+        return json_response(answer, headers=origin_of(routed))
 
-    async def _stream(self, call: Call, listener: Listener, *, explain: bool) -> None:
-        routed = await self._router.open_stream(call)
+    async def _stream(self, call: Call, manner: Manner, listener: Listener) -> None:
+        routed = await self._engine.open_stream(call)
         try:
             await listener.begin("text/event-stream", {"x-bizra-backend": routed.server})
-            await self._pass_on(routed, listener, explain=explain)
+            await self._pass_on(routed, listener, explain=manner.explain)
         finally:
             await routed.answer.aclose()
 
     async def _pass_on(
-        self, routed: Routed[RoutedStream], listener: Listener, *, explain: bool
+        self, routed: Routed[RoutedStream | FormedStream], listener: Listener, *, explain: bool
     ) -> None:
         extra = {"bizra": explanation(routed.decision)} if explain else {}
         try:
@@ -110,10 +117,10 @@ class OpenAiDoor:
 
     async def _embed(self, request: Request) -> Response:
         call = read_call(CallKind.EMBED, await read_body(request, MAX_TASK_BODY_BYTES))
-        return Answering(_telling(partial(self._vectors, call)))
+        return Answering(_telling(partial(self._vectors, call, manner_of(request.headers))))
 
-    async def _vectors(self, call: Call, _listener: Listener) -> Response:
-        routed = await self._router.embed(call)
+    async def _vectors(self, call: Call, manner: Manner, _listener: Listener) -> Response:
+        routed = await self._engine.embed(call, manner.asker)
         is_plain = call.body.get("encoding_format") != "base64"
         rows = [
             {
@@ -126,24 +133,24 @@ class OpenAiDoor:
         tokens = routed.answer.prompt_tokens
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         answer = {"object": "list", "data": rows, "model": routed.model, "usage": usage}
-        return json_response(answer, headers={"x-bizra-backend": routed.server})
+        return json_response(answer, headers=origin_of(routed))
 
     async def _models(self, _request: Request) -> Response:
-        rows = [_card(model) for model in await listed(self._router)]
+        rows = [_card(model) for model in await listed(self._engine)]
         return json_response({"object": "list", "data": rows})
 
     async def _model(self, request: Request) -> Response:
         name = request.path_params["id"]
-        for model in await listed(self._router):
+        for model in await listed(self._engine):
             if model.id == name:
                 return json_response(_card(model))
         told = f"there is no model {name[:200]!r} here"
         raise OpenAiError(404, "model_not_found", told, param="model")
 
 
-async def listed(router: ModelRouter) -> tuple[ListedModel, ...]:
+async def listed(engine: AnswerEngine) -> tuple[ListedModel, ...]:
     """The name that leaves the choice to the node, and all models."""
-    return (ListedModel(AUTO, "bizra-node"), *await router.models())
+    return (ListedModel(AUTO, "bizra-node"), *await engine.models())
 
 
 def _card(model: ListedModel) -> JsonObject:

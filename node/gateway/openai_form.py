@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -16,9 +17,11 @@ import msgspec
 from msgspec import Meta
 from starlette.responses import Response
 
+from inference.answer_cache import Asker
 from inference.backend import BackendError
-from inference.backends.router import GivenUp, NoServerNow, Refused, UnknownModel
+from inference.backends.router import GivenUp, NoServerNow, Refused, Routed, UnknownModel
 from inference.chat import Call, CallKind, JsonObject
+from inference.engine import FormFailure, OutOfForm
 from inference.failures import ContextOverflow, Failure, Overloaded, Silent, Unsupported
 from inference.selection import Decision
 
@@ -189,6 +192,9 @@ def error_of(error: BackendError) -> OpenAiError:
             is_overflow = isinstance(failure, ContextOverflow)
             status = HTTPStatus.BAD_REQUEST if is_overflow else failure.status
             return OpenAiError(status or 400, failure.code, str(error))
+        case FormFailure():
+            headers = {"x-should-retry": "false"}
+            return OpenAiError(502, OutOfForm.code, str(error), headers=headers)
         case GivenUp(failure=failure):
             return _given_up(error, failure)
         case _:
@@ -208,6 +214,34 @@ def _given_up(error: GivenUp, failure: Failure) -> OpenAiError:
         busy = failure.status == HTTPStatus.TOO_MANY_REQUESTS
         status = HTTPStatus.TOO_MANY_REQUESTS if busy else HTTPStatus.SERVICE_UNAVAILABLE
     return OpenAiError(status, failure.code, str(error), headers=headers)
+
+
+class Manner(msgspec.Struct, frozen=True):
+    """How a caller wants to be answered, beside the request itself."""
+
+    asker: Asker
+    explain: bool
+
+
+def manner_of(headers: Mapping[str, str]) -> Manner:
+    """What the headers say of it."""
+    return Manner(_asker_of(headers), headers.get("x-bizra-explain") == "1")
+
+
+def origin_of(routed: Routed[Any]) -> dict[str, str]:
+    """The headers that tell where an answer comes from."""
+    told = {"x-bizra-backend": routed.server}
+    if routed.cache:
+        told["x-cache"] = routed.cache
+    return told
+
+
+def _asker_of(headers: Mapping[str, str]) -> Asker:
+    """Who asks, for the caches: by the key that he shows, which is not kept itself."""
+    shown = headers.get("authorization", "")
+    control = headers.get("cache-control", "").lower()
+    tenant = sha256(shown.encode("utf-8", "replace")).hexdigest()
+    return Asker(tenant, fresh="no-cache" in control or "no-store" in control)
 
 
 def explanation(decision: Decision) -> JsonObject:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 import msgspec
 from starlette.responses import Response
 
-from inference.backends.router import ModelRouter
 from inference.chat import Call, JsonObject
+from inference.engine import AnswerEngine
 from inference.failures import Failure
 from node.gateway.answering import Listener
-from node.gateway.openai_form import explanation
+from node.gateway.openai_form import Manner, explanation, origin_of
 from node.gateway.reads import json_response
 from node.gateway.responses_form import response_head, whole_response
 from node.gateway.responses_stream import ResponseEvents
@@ -21,27 +21,27 @@ from node.gateway.responses_stream import ResponseEvents
 class Responses:
     """Answers one call at a time. `now_s` tells Unix time."""
 
-    def __init__(self, router: ModelRouter, now_s: Callable[[], int]) -> None:
-        self._router, self._now_s = router, now_s
+    def __init__(self, engine: AnswerEngine, now_s: Callable[[], int]) -> None:
+        self._engine, self._now_s = engine, now_s
 
     async def whole(
-        self, call: Call, asked: JsonObject, _listener: Listener, *, explain: bool
+        self, call: Call, asked: JsonObject, manner: Manner, _listener: Listener
     ) -> Response:
         """A plain answer. Raises `BackendError`."""
-        routed = await self._router.complete(call)
+        routed = await self._engine.complete(call, manner.asker)
         told = whole_response(self._head(routed.model, asked), routed.answer)
-        if explain:
+        if manner.explain:
             told["bizra"] = explanation(routed.decision)
-        return json_response(told, headers={"x-bizra-backend": routed.server})
+        return json_response(told, headers=origin_of(routed))
 
     async def stream(
-        self, call: Call, asked: JsonObject, listener: Listener, *, explain: bool
+        self, call: Call, asked: JsonObject, manner: Manner, listener: Listener
     ) -> None:
         """A streamed one. Raises `BackendError` before the first token."""
-        routed = await self._router.open_stream(call)
+        routed = await self._engine.open_stream(call)
         try:
             head = self._head(routed.model, asked)
-            if explain:
+            if manner.explain:
                 head["bizra"] = explanation(routed.decision)
             events = ResponseEvents(head)
             await listener.begin("text/event-stream", {"x-bizra-backend": routed.server})

@@ -262,6 +262,26 @@ class SnapshotsView(View, frozen=True):
     snapshots: tuple[SnapshotView, ...]
 
 
+class CacheView(View, frozen=True):
+    """A cache. `level` is L1 (memory), L2 (disk) or L3 (federation); `hit_rate` is null before it was asked."""
+
+    kind: str
+    level: str
+    entries: int
+    size_bytes: int
+    max_bytes: int
+    life_s: int
+    hits: int
+    misses: int
+    hit_rate: float | None
+
+
+class CachesView(View, frozen=True):
+    """All caches of answers."""
+
+    caches: tuple[CacheView, ...]
+
+
 class InviteView(View, frozen=True):
     """An invite: single use, and worth as much as the right to join."""
 

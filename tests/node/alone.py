@@ -28,10 +28,14 @@ from consensus.transactions import (
 from gossip.codec import Digest, encode
 from gossip.effects import Notify, Persist, Store
 from gossip.identity import Ed25519Signer, Ed25519Verifier, NodeId
+from inference.answer_cache import AnswerCache
 from inference.backends.router import ModelRouter
+from inference.cache import CacheKind
+from inference.engine import AnswerEngine
 from inference.kinds import kind_of
 from node.backends import Backends
 from node.config import DEFAULT_QUOTA_PER_S, ApiAddress
+from node.driver import now_ms
 from node.event_hub import EventHub
 from node.founding import load_genesis, prepare
 from node.gateway.app import Doors, make_app, open_listener
@@ -56,6 +60,7 @@ from node.home import ApiFile, Home
 from node.projector import Projector, open_projections
 from node.queries import ChainQueries, matching
 from node.read_models import ReadModels
+from node.shelf import DiskShelf
 from node.store import LevelStore, StagedStore
 
 CREATED_MS = 1_750_000_000_000
@@ -306,6 +311,10 @@ class Alone:
         raise Problem(409, "task_not_open", f"the task {task_id.hex()[:12]} has ended")
 
 
+def _steady_ms() -> int:
+    return int(1000 * trio.current_time())
+
+
 @asynccontextmanager
 async def serving(
     path: Path,
@@ -318,12 +327,14 @@ async def serving(
     listener = open_listener(ApiAddress("127.0.0.1", 0))
     where = ApiFile(os.getpid(), *listener.getsockname()[:2])
     keys, rows = LevelStore(home.gateway, create=True), open_projections(home.projections)
+    answers = LevelStore(home.answers, create=True)
+    shelf = DiskShelf(CacheKind.RESPONSES, answers, now_ms)
     node.projector = Projector(rows, node.chain_disk, node.genesis, node)
     node.hub = EventHub(node.chain_disk, node)
     node.listeners.append(node.hub.on_report)
     doors = Doors(
         feed=node,
-        models=models,
+        models=None if models is None else AnswerEngine(models, AnswerCache(shelf, _steady_ms)),
         backends=backends,
         reading=ReadModels(node.projector, node.chain_disk, lambda _: "alone"),
         hub=node.hub,
@@ -344,4 +355,5 @@ async def serving(
         home.clear_api()
         rows.close()
         keys.close()
+        answers.close()
         node.close()

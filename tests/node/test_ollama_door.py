@@ -76,6 +76,7 @@ async def test_options_and_schemas_reach_either_kind_of_server(home_path: Path) 
         model_gateway(home_path, [a, b]) as gateway,
         ollama.AsyncClient(gateway.url) as client,
     ):
+        a.acts, b.acts = [Speak("{}")], [Speak("{}")]
         for model in ("m", "n"):
             await client.chat(model=model, messages=HELLO, options=options, format=schema)
         openai_body, ollama_body = a.asked[0][1], b.asked[0][1]

@@ -109,6 +109,7 @@ async def test_completions(home_path: Path, protocol: str) -> None:
 async def test_what_this_node_has_no_name_for_reaches_the_server(home_path: Path) -> None:
     async with model_server() as server, model_gateway(home_path, [server]) as gateway:
         schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}
+        server.acts = [Speak('{"a": 1}')]
         await ask(gateway, response_format=schema, extra_body={"top_k": 7}, n=2, logprobs=True)
         (_, body) = server.asked[0]
         assert body["top_k"] == 7
@@ -216,7 +217,7 @@ async def test_the_guard_stands_and_unknown_paths_are_told(home_path: Path) -> N
     async with model_gateway(home_path) as gateway:
         response = await gateway.http.get("/v1/models", headers={"Host": "evil.example"})
         assert response.status_code == 403
-        response = await gateway.http.post("/v1/responses", json={})
+        response = await gateway.http.post("/v1/nothing", json={})
         assert response.status_code == 404
         assert response.json()["error"]["code"] == "unknown_path"
 
