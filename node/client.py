@@ -183,7 +183,7 @@ class Client:
 
     def clear_caches(self) -> CachesView:
         """Forget all answers that are kept."""
-        return _decoded(self._send("DELETE", "/api/v2/caches", owner=True), CachesView)
+        return decoded(self._send("DELETE", "/api/v2/caches", owner=True), CachesView)
 
     @contextmanager
     def streaming(
