@@ -6,7 +6,8 @@ block proposed again after a view change keeps its digest.
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import cached_property
+from typing import Annotated, Self
 
 import msgspec
 
@@ -31,13 +32,10 @@ class Header(Wire, frozen=True, dict=True):
     timestamp_ms: Natural
     tx_root: Bytes32
 
-    @property
+    @cached_property
     def digest(self) -> Digest:
         """The block's hash."""
-        kept: Digest | None = self.__dict__.get("digest")
-        if kept is None:
-            kept = self.__dict__["digest"] = digest(b"block", encode(self))
-        return kept
+        return digest(b"block", encode(self))
 
 
 class Block(Wire, frozen=True, dict=True):
@@ -56,15 +54,22 @@ class Block(Wire, frozen=True, dict=True):
         """The header's height."""
         return self.header.height
 
-    @property
+    @classmethod
+    def of(cls, header: Header, transactions: tuple[Transaction, ...]) -> Self:
+        """A block of transactions that are decoded already."""
+        block = cls(header, tuple(one.raw for one in transactions))
+        block.__dict__["transactions"] = transactions
+        return block
+
+    @cached_property
     def transactions(self) -> tuple[Transaction, ...]:
         """The decoded transactions; only for blocks that `malformed` accepts."""
-        kept: tuple[Transaction, ...] | None = self.__dict__.get("transactions")
-        if kept is None:
-            kept = self.__dict__["transactions"] = tuple(
-                decode_transaction(raw) for raw in self.raw_transactions
-            )
-        return kept
+        return tuple(map(decode_transaction, self.raw_transactions))
+
+    @cached_property
+    def raw(self) -> bytes:
+        """The canonical bytes, as they are stored."""
+        return encode(self)
 
     def malformed(self) -> str | None:
         """Why the block is not well-formed by itself, or None: sizes, encodings, transaction root."""
@@ -100,4 +105,4 @@ def make_block(
     header = Header(
         chain, height, epoch, prev_hash, proposer, timestamp_ms, transaction_root(transactions)
     )
-    return Block(header, tuple(transaction.raw for transaction in transactions))
+    return Block.of(header, transactions)

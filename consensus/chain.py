@@ -152,7 +152,7 @@ def block_writes(
 def old_block_writes(block: Block, certificate: Certificate) -> tuple[Write, ...]:
     """What is kept of a committed block that was not executed here."""
     return (
-        (_at(_BLOCK, block.height), encode(block)),
+        (_at(_BLOCK, block.height), block.raw),
         (_at(_CERTIFICATE, block.height), encode(certificate)),
         (_BY_HASH + block.digest, block.height.to_bytes(8, "big")),
     )

@@ -15,12 +15,14 @@ from consensus.certificates import Certificate, StateCertificate, StateStatement
 from consensus.chain import ChainReader, Execution, block_writes, genesis_writes
 from consensus.event_log import block_events, event_write
 from consensus.finality import STATE_TIMER, Finality
+from consensus.gathering import FETCH_TIMER
 from consensus.genesis import Genesis
+from consensus.intake import Intake, spread
 from consensus.ledger import BlockResult, Ledger
-from consensus.mempool import Added, Dropped, Mempool, RefusalCode, Refused
+from consensus.mempool import Mempool
 from consensus.messages import (
-    MAX_GOSSIP_TRANSACTIONS,
     MAX_SYNC_BLOCKS,
+    MESSAGE_BYTES,
     Blocks,
     Body,
     Certified,
@@ -28,6 +30,8 @@ from consensus.messages import (
     ConsensusMessage,
     FetchBlocks,
     FetchBody,
+    Fetched,
+    FetchTransactions,
     NewView,
     Proposal,
     StateVote,
@@ -43,10 +47,10 @@ from consensus.replica import Replica
 from consensus.replica_base import PROGRESS_TIMER
 from consensus.reports import Decided, Timing, Tip
 from consensus.sync import SYNC_TIMER, BlockSync, certified_block_fault, tip_of
-from consensus.transactions import Transaction, decode_transaction
+from consensus.transactions import Transaction
 from consensus.view_change import EpochBase
 from consensus.vote_log import load_vote_log
-from gossip.codec import DecodeError, Digest, encode
+from gossip.codec import Digest, encode
 from gossip.effects import (
     Broadcast,
     Effect,
@@ -64,7 +68,6 @@ from gossip.identity import NodeId, Signer, Verifier
 BEAT_TIMER = "beat"
 _IDLE_BEATS = 4
 _RESENT_TRANSACTIONS = 500
-_ANSWER_BYTES = 1024 * 1024
 _ENDORSEMENT_BYTES = 101
 
 
@@ -129,14 +132,6 @@ class BlockExecuted:
     result: BlockResult
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """The mempool's answer to one transaction of a `Submit`."""
-
-    transaction: Transaction
-    answer: Added | Refused
-
-
 def initial_writes(genesis: Genesis, verifier: Verifier) -> tuple[Write, ...]:
     """The batch that begins a chain database."""
     ledger = Ledger(genesis, verifier)
@@ -164,6 +159,7 @@ class Engine:
         self.ledger = Ledger.load(genesis, chain, verifier)
         self.mempool = Mempool(self._chain_id)
         self._pool_log = PoolLog(pool)
+        self._intake = Intake(self.mempool, self._pool_log, self.ledger, verifier)
         self._sync = BlockSync()
         self._finality = Finality(self._chain_id, voting_key, verifier, self.chain)
         self._peers: set[NodeId] = set()
@@ -182,6 +178,7 @@ class Engine:
             log=load_vote_log(votes),
             timing=self._timing,
             check_block=self._block_fault,
+            find=self.mempool.get,
         )
 
     # What it is asked
@@ -220,7 +217,7 @@ class Engine:
         match event:
             case Started():
                 out += [SetTimer(BEAT_TIMER, self._timing.status_ms), *self._finality.resume()]
-                out += self._restore_pool()
+                out += self._intake.restore()
                 self._settle(out, self.replica.resend(now_ms))
             case Received():
                 self._settle(out, self._on_message(event.peer, event.message))
@@ -233,7 +230,8 @@ class Engine:
                 self._peers.discard(event.peer)
                 self._settle(out, self._sync.on_disconnect(event.peer, self.height))
             case Submit():
-                self._settle(out, self._on_submit(event.transactions))
+                others = tuple(node for node in self.validators.nodes if node in self._peers)
+                self._settle(out, self._intake.submit(event.transactions, others))
             case BoundSync():
                 out += self._sync.bound(self.height, event.most_behind)
             case _:
@@ -259,6 +257,8 @@ class Engine:
 
     def _go_on(self, out: list[Effect]) -> None:
         """After every event: propose if it is this node's turn, and let the leader's clock run while work waits."""
+        if self.replica.is_gathering:
+            self._settle(out, self.replica.look(self._now_ms))
         while self.replica.can_propose and self.mempool.has_ready():
             limits = self.ledger.genesis.parameters
             chosen = self.mempool.select(limits.max_block_txs, limits.max_block_bytes)
@@ -269,7 +269,17 @@ class Engine:
 
     def _on_message(self, peer: NodeId, message: ConsensusMessage) -> list[Effect]:
         match message:
-            case Proposal() | Vote() | Suspect() | ViewChange() | NewView() | FetchBody() | Body():
+            case (
+                Proposal()
+                | Vote()
+                | Suspect()
+                | ViewChange()
+                | NewView()
+                | FetchBody()
+                | Body()
+                | FetchTransactions()
+                | Fetched()
+            ):
                 return self.replica.on_message(self._now_ms, peer, message)
             case StateVote():
                 return self._finality.on_vote(peer, message)
@@ -282,7 +292,7 @@ class Engine:
             case Blocks():
                 return self._on_blocks(peer, message)
             case Transactions():
-                return self._on_transactions(peer, message)
+                return self._intake.take(peer, message)
             case _:
                 assert_never(message)
 
@@ -372,60 +382,17 @@ class Engine:
 
     # Transactions
 
-    def _on_submit(self, transactions: tuple[Transaction, ...]) -> list[Effect]:
-        answers = [(one, self._add(one)) for one in transactions]
-        added = tuple(one for one, (answer, _) in answers if isinstance(answer, Added))
-        out: list[Effect] = [*self._pool_log.keep(added)]
-        for one, (answer, replaced) in answers:
-            out += [Notify(Submitted(one, answer)), *replaced]
-        others = tuple(node for node in self.validators.nodes if node in self._peers)
-        if others:
-            out += (Broadcast(others, message) for message in _in_messages(added))
-        return out
-
-    def _add(self, transaction: Transaction) -> tuple[Added | Refused, list[Effect]]:
-        """Put a transaction whose signature holds into the mempool; the answer, and what follows for the one before."""
-        answer = self.mempool.add(transaction, self.ledger)
-        if isinstance(answer, Refused) or answer.replaced is None:
-            return answer, []
-        reason = f"replaced by {transaction.id.hex()}, which expires sooner"
-        dropped = Dropped(answer.replaced, RefusalCode.REPLACED, reason)
-        return answer, [Notify(dropped), *self._pool_log.forget((answer.replaced.id,))]
-
-    def _restore_pool(self) -> list[Effect]:
-        """What this node's users handed in before a restart and no block holds yet."""
-        stored = [one for one in self._pool_log.stored() if one.is_signed(self._verifier)]
-        kept = [one.id for one in stored if isinstance(self._add(one)[0], Added)]
-        return [*self._pool_log.retain(kept)]
-
-    def _on_transactions(self, peer: NodeId, message: Transactions) -> list[Effect]:
-        out: list[Effect] = []
-        for raw in message.raw:
-            try:
-                transaction = decode_transaction(raw)
-            except DecodeError as error:
-                return [*out, Rejected(peer, f"transaction: {error}")]
-            if (
-                self.mempool.contains(transaction.id)
-                or self.chain.place_of(transaction.id) is not None
-            ):
-                continue
-            if not transaction.is_signed(self._verifier):
-                return [*out, Rejected(peer, "a transaction whose signature does not hold")]
-            out += self._add(transaction)[1]
-        return out
-
     def _resend_transactions(self) -> list[Effect]:
         """What still waits after a beat may not have reached the leader; if it waits too long, all must wait with it.
 
         Otherwise one replica alone suspects a leader that is silent, and nobody joins it.
         """
-        ready = self.mempool.select(_RESENT_TRANSACTIONS, _ANSWER_BYTES)
+        ready = self.mempool.select(_RESENT_TRANSACTIONS, MESSAGE_BYTES)
         leader = NodeId(self.replica.leader.node)
         only_leader = self.replica.is_validator and not self.replica.is_impatient
         targets = (leader,) if only_leader else self.validators.nodes
         reachable = tuple(node for node in targets if node in self._peers)
-        return [Broadcast(reachable, message) for message in _in_messages(ready) if reachable]
+        return [*spread(ready, reachable)]
 
     # Catching up
 
@@ -449,7 +416,7 @@ class Engine:
         size = 0
         for height in range(message.first, min(message.first + MAX_SYNC_BLOCKS, self.height + 1)):
             item = self.chain.certified_block(height)
-            if item is None or (found and size > _ANSWER_BYTES):
+            if item is None or (found and size > MESSAGE_BYTES):
                 break
             size += sum(map(len, item.block.raw_transactions))
             size += 2 * _ENDORSEMENT_BYTES * len(item.certificate.endorsements)
@@ -480,6 +447,8 @@ class Engine:
     def _on_timer(self, name: str) -> list[Effect]:
         if name == PROGRESS_TIMER:
             return self.replica.on_progress_timeout(self._now_ms)
+        if name == FETCH_TIMER:
+            return self.replica.on_fetch_timeout(self._now_ms)
         if name == SYNC_TIMER:
             return self._sync.on_timeout(self.height)
         if name == STATE_TIMER:
@@ -524,19 +493,3 @@ class Engine:
         self._finality.check_invariants()
         assert self.ledger.height == self.height
         assert self.ledger.validators == self.replica.members
-
-
-def _in_messages(transactions: tuple[Transaction, ...]) -> list[Transactions]:
-    """As few messages as hold them, none much above `_ANSWER_BYTES`: what fits no frame is never sent."""
-    messages: list[Transactions] = []
-    batch: list[bytes] = []
-    size = 0
-    for one in transactions:
-        if batch and (size + len(one.raw) > _ANSWER_BYTES or len(batch) == MAX_GOSSIP_TRANSACTIONS):
-            messages.append(Transactions(tuple(batch)))
-            batch, size = [], 0
-        batch.append(one.raw)
-        size += len(one.raw)
-    if batch:
-        messages.append(Transactions(tuple(batch)))
-    return messages

@@ -159,14 +159,21 @@ class Mempool:
 
     def add(self, transaction: Transaction, ledger: Ledger) -> Added | Refused:
         """Take a transaction whose signature has been verified."""
+        refused = self.refusal(transaction, ledger)
+        return self.place(transaction, ledger) if refused is None else refused
+
+    def refusal(self, transaction: Transaction, ledger: Ledger) -> Refused | None:
+        """Why the transaction would not be taken, signed or not."""
+        account = ledger.account(transaction.body.sender)
+        return self._unfit(transaction, ledger) or self._unplaceable(transaction, account)
+
+    def place(self, transaction: Transaction, ledger: Ledger) -> Added:
+        """Take a transaction whose signature has been verified and that there is no `refusal` of."""
         body = transaction.body
-        account = ledger.account(body.sender)
-        refused = self._unfit(transaction, ledger) or self._unplaceable(transaction, account)
-        if refused is not None:
-            return refused
-        assert account is not None
         queue = self._queues.get(body.sender)
         if queue is None:
+            account = ledger.account(body.sender)
+            assert account is not None
             queue = self._queues[body.sender] = _Queue(account.nonce, account.nonce)
         replaced = queue.waiting.get(body.nonce)
         if replaced is not None:
@@ -335,12 +342,12 @@ class Mempool:
         return [Dropped(transaction, RefusalCode.BAD_NONCE, reason) for transaction in stale]
 
 
-_URGENT = (AdmitObserver, ApproveValidator, CompleteTask, FailTask)
+_URGENT = frozenset((AdmitObserver, ApproveValidator, CompleteTask, FailTask))
 """Without these others wait: somebody to be let in, a reward in escrow."""
 
 
 def _is_urgent(transaction: Transaction) -> bool:
-    return any(isinstance(operation, _URGENT) for operation in transaction.body.operations)
+    return not _URGENT.isdisjoint(map(type, transaction.body.operations))
 
 
 def _spending(transaction: Transaction) -> int:

@@ -6,11 +6,12 @@ signature is worth: who relayed it does not matter, so peers may resend each oth
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
 
-from consensus.blocks import Block, Header, RawTransaction
+from consensus.blocks import MAX_BLOCK_TXS, Block, Header, RawTransaction
 from consensus.certificates import (
     Ballot,
     Certificate,
@@ -18,25 +19,50 @@ from consensus.certificates import (
     StateCertificate,
     StateStatement,
 )
+from consensus.merkle import merkle_root
 from consensus.quorum import MAX_VALIDATORS
 from gossip.codec import Bytes32, Bytes64, Digest, Natural, Wire
 from gossip.identity import signing_bytes
 
 MAX_SYNC_BLOCKS = 64
 MAX_GOSSIP_TRANSACTIONS = 2000
+MESSAGE_BYTES = 1024 * 1024
+"""What fits no frame is never sent, so nothing that grows is much above this."""
 
 
 class Proposal(Wire, frozen=True, tag="proposal"):
-    """PRE-PREPARE: the leader of (view, height) puts a block to the vote. No vote itself."""
+    """PRE-PREPARE: the leader of (view, height) puts a block to the vote. No vote itself.
+
+    It names the transactions by their ids; whoever lacks one fetches it.
+    """
 
     epoch: Natural
     view: Natural
-    block: Block
+    header: Header
+    transactions: Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=MAX_BLOCK_TXS)]
     signature: Bytes64
+
+    @property
+    def height(self) -> int:
+        """The height of the block."""
+        return self.header.height
+
+    @property
+    def digest(self) -> Digest:
+        """The hash of the block."""
+        return self.header.digest
 
     def signing_bytes(self, chain: Digest) -> bytes:
         """What the leader signs: the place and the digest, not the body."""
-        return proposal_bytes(chain, self.epoch, self.view, self.block.height, self.block.digest)
+        return proposal_bytes(chain, self.epoch, self.view, self.height, self.digest)
+
+    def malformed(self) -> str | None:
+        """Why the ids are not those of the header, or None."""
+        if len(set(self.transactions)) != len(self.transactions):
+            return "a transaction stands twice in the block"
+        if merkle_root(self.transactions) != self.header.tx_root:
+            return "the transaction root does not match the transactions"
+        return None
 
 
 class Vote(Wire, frozen=True, tag="vote"):
@@ -138,6 +164,18 @@ class Body(Wire, frozen=True, tag="body"):
     block: Block
 
 
+class FetchTransactions(Wire, frozen=True, tag="fetch_transactions"):
+    """Ask for transactions that a proposal names."""
+
+    transactions: Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=MAX_BLOCK_TXS)]
+
+
+class Fetched(Wire, frozen=True, tag="fetched"):
+    """The answer to `FetchTransactions`, or a part of it."""
+
+    raw: Annotated[tuple[RawTransaction, ...], msgspec.Meta(max_length=MAX_BLOCK_TXS)]
+
+
 class CertifiedBlock(Wire, frozen=True):
     """A committed block with the proof that it is one, and its STATE certificate where the sender has it."""
 
@@ -175,6 +213,8 @@ ConsensusMessage = (
     | Status
     | FetchBody
     | Body
+    | FetchTransactions
+    | Fetched
     | FetchBlocks
     | Blocks
     | Transactions
@@ -207,3 +247,19 @@ def new_view_bytes(
 ) -> bytes:
     """The signed part of a NEW-VIEW."""
     return signing_bytes("new-view", chain, epoch, view, view_changes)
+
+
+def batched(raw: Iterable[bytes]) -> list[tuple[bytes, ...]]:
+    """As few batches as hold them, none much above `MESSAGE_BYTES`."""
+    batches: list[tuple[bytes, ...]] = []
+    batch: list[bytes] = []
+    size = 0
+    for one in raw:
+        if batch and (size + len(one) > MESSAGE_BYTES or len(batch) == MAX_GOSSIP_TRANSACTIONS):
+            batches.append(tuple(batch))
+            batch, size = [], 0
+        batch.append(one)
+        size += len(one)
+    if batch:
+        batches.append(tuple(batch))
+    return batches

@@ -17,6 +17,8 @@ from consensus.certificates import Phase
 from consensus.messages import (
     Body,
     FetchBody,
+    Fetched,
+    FetchTransactions,
     NewView,
     Proposal,
     Status,
@@ -54,7 +56,17 @@ from gossip.effects import (
 )
 from gossip.identity import NodeId
 
-ReplicaMessage = Proposal | Vote | Suspect | ViewChange | NewView | FetchBody | Body
+ReplicaMessage = (
+    Proposal
+    | Vote
+    | Suspect
+    | ViewChange
+    | NewView
+    | FetchBody
+    | Body
+    | FetchTransactions
+    | Fetched
+)
 
 
 class Replica(Voting):
@@ -68,7 +80,7 @@ class Replica(Voting):
             self._view,
             self._entered,
             self._tip.height,
-            slot.proposal is not None,
+            slot.heard is not None,
             slot.prepared is not None and slot.prepared.certificate.ballot.view == self._view,
             certified,
         )
@@ -95,15 +107,30 @@ class Replica(Voting):
         self._now_ms = now_ms
         self._timer_runs = False
         if self.is_validator:
+            self._arm_timer()
+            self._suspect_leader()
+        return self._take()
+
+    def on_fetch_timeout(self, now_ms: int) -> list[Effect]:
+        """A proposal is not whole yet: ask for the rest. Whoever proposes what it does not hand over is suspected."""
+        self._now_ms = now_ms
+        gathering = self._slot.gathering
+        if gathering is not None:
+            was_asked = gathering.asked
+            self._fetch_transactions()
+            if was_asked and not self._requests.has_suspected(self._signer.public):
+                self._suspect_leader()
+        return self._take()
+
+    def _suspect_leader(self) -> None:
+        if self.is_validator:
             message = suspect_bytes(self._chain, self._members.epoch, self._view)
             suspect = Suspect(
                 self._members.epoch, self._view, self._signer.public, self._signer.sign(message)
             )
             self._cast_to_all(suspect)
             self._requests.suspect(self._signer.public, self._view)
-            self._arm_timer()
             self._check_suspects()
-        return self._take()
 
     def set_waiting(self, now_ms: int, waiting: bool) -> list[Effect]:  # noqa: FBT001 - a plain state
         """Say whether there are requests that the leader should have proposed."""
@@ -117,7 +144,7 @@ class Replica(Voting):
         """The next block is executed, decided here or fetched; go on with the height above it."""
         self._now_ms = now_ms
         assert tip.height == self._tip.height + 1
-        self._tip = tip
+        self._tip, self._last_block = tip, self._slot.bodies.get(tip.digest)
         self._next_slot()
         self._failed_views = max(0, self._failed_views - 1)
         self._refresh_timer(restart=True)
@@ -134,7 +161,7 @@ class Replica(Voting):
         self._now_ms = now_ms
         assert members.epoch == self._members.epoch + 1
         assert base.height == tip.height
-        self._tip = tip
+        self._tip, self._last_block = tip, self._slot.bodies.get(tip.digest)
         ahead = self._ahead
         self._begin_epoch(members, base)
         self._ahead = ahead
@@ -171,6 +198,10 @@ class Replica(Voting):
                 return self._on_fetch_body(peer, message)
             case Body():
                 return self._on_body(message)
+            case FetchTransactions():
+                return self._on_fetch_transactions(peer, message)
+            case Fetched():
+                return self._on_fetched(message)
             case _:
                 assert_never(message)
 

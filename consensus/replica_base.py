@@ -21,6 +21,7 @@ from consensus.reports import (
     Tip,
 )
 from consensus.slot import Slot
+from consensus.transactions import Transaction
 from consensus.view_change import (
     Binding,
     EpochBase,
@@ -67,12 +68,14 @@ class ReplicaBase:
         log: VoteLog,
         timing: Timing,
         check_block: Callable[[Block], str | None],
+        find: Callable[[bytes], Transaction | None],
     ) -> None:
         self._chain = chain
         self._signer = signer
         self._verifier = verifier
         self._timing = timing
         self._check_block = check_block
+        self._find = find
         self._out: list[Effect] = []
         self._now_ms = 0
         self._waiting = False
@@ -93,6 +96,8 @@ class ReplicaBase:
         self._guard_height = 0 if log.ballots is None else log.ballots.height
         self._kept = {body.digest: body.height for body in log.bodies}
         self._written: BallotRecord | None = log.ballots
+        self._last_block: Block | None = None
+        """The block of the tip, for those who are about to decide it."""
         self._begin_epoch(members, base)
 
     @property
@@ -134,7 +139,16 @@ class ReplicaBase:
     def is_busy(self) -> bool:
         """Whether something is under way that others could help with."""
         slot = self._slot
-        return self._waiting or not self._entered or slot.proposal is not None or slot.has_votes
+        return self._waiting or not self._entered or slot.heard is not None or slot.has_votes
+
+    @property
+    def is_gathering(self) -> bool:
+        """Whether a proposal is here whose transactions are not."""
+        return self._slot.gathering is not None
+
+    def body(self, digest: bytes) -> Block | None:
+        """A block that is voted on at this height, if it is here."""
+        return self._slot.bodies.get(digest)
 
     # Where it stands
 
@@ -232,6 +246,11 @@ class ReplicaBase:
         self._restore_view()
         self._next_slot()
 
+    def _held(self) -> tuple[Block, ...]:
+        """The blocks that others may still need from here."""
+        last = () if self._last_block is None else (self._last_block,)
+        return (*self._slot.bodies.values(), *last)
+
     def _next_slot(self) -> None:
         self._slot = Slot(self._members, self._tip.height + 1)
         self._requests.forget_suspicions()
@@ -305,7 +324,7 @@ class ReplicaBase:
     def _is_owed_something(self) -> bool:
         if not self._entered:
             return self._requests.is_overdue(self._view)
-        return self.is_validator and (self._waiting or self._slot.proposal is not None)
+        return self.is_validator and (self._waiting or self._slot.heard is not None)
 
     def check_invariants(self) -> None:
         """What must hold after every event."""

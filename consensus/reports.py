@@ -16,6 +16,8 @@ class Timing:
 
     progress_ms: int = 1000
     progress_cap_ms: int = 30_000
+    fetch_ms: int = 500
+    """After this a proposer that has not handed over what it named is suspected, and others are asked."""
     status_ms: int = 500
     drift_ms: int = 5_000
 

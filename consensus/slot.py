@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from consensus.blocks import Block
 from consensus.certificates import Ballot, Certificate, Endorsement, Phase
+from consensus.gathering import Gathering
 from consensus.messages import PreparedProof, Proposal
 from consensus.quorum import ValidatorSet
 from consensus.tally import Tally
@@ -21,6 +22,7 @@ class Slot:
         "bodies",
         "commit_cast",
         "decided",
+        "gathering",
         "height",
         "prepare_cast",
         "prepared",
@@ -33,7 +35,10 @@ class Slot:
         self._members = members
         self._tallies: dict[tuple[Phase, int], Tally] = {}
         self.height = height
+        self.gathering: Gathering | None = None
+        """A proposal of this view whose bodies are not all here."""
         self.proposal: Proposal | None = None
+        """The proposal of this view, once its block is whole and found sound."""
         self.bodies: dict[bytes, Block] = {}
         self.wanted: set[bytes] = set()
         self.prepared: PreparedProof | None = None
@@ -42,6 +47,16 @@ class Slot:
         self.decided = False
         self.shown_commit: Certificate | None = None
         """A commit certificate that somebody showed, checked."""
+
+    @property
+    def heard(self) -> Proposal | None:
+        """The proposal of this view, whole or not."""
+        return self.proposal if self.gathering is None else self.gathering.proposal
+
+    @property
+    def block(self) -> Block | None:
+        """The block of the proposal."""
+        return None if self.proposal is None else self.bodies[self.proposal.digest]
 
     @property
     def has_votes(self) -> bool:
@@ -59,7 +74,7 @@ class Slot:
         """The quorum of PREPAREs for the proposal of this view, if there is one."""
         if self.proposal is None:
             return None
-        digest = self.proposal.block.digest
+        digest = self.proposal.digest
         tally = self.tally(Phase.PREPARE, view)
         if not tally.has_quorum(digest):
             return None
@@ -79,7 +94,7 @@ class Slot:
 
     def leave_view(self, view: int) -> None:
         """A higher view is asked for: proposal and casts of the old one are not this view's."""
-        self.proposal, self.prepare_cast, self.commit_cast = None, None, None
+        self.proposal = self.gathering = self.prepare_cast = self.commit_cast = None
         oldest = view - VIEWS_BACK
         self._tallies = {key: one for key, one in self._tallies.items() if key[1] >= oldest}
 
@@ -91,5 +106,6 @@ class Slot:
 
     def check_invariants(self) -> None:
         """What must hold after every event."""
+        assert self.proposal is None or self.gathering is None
         assert self.commit_cast is None or self.prepared is not None
         assert not self.decided or self.committed_certificate() is not None

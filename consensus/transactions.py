@@ -6,6 +6,7 @@ the hash of the full signed bytes. Amounts are integers of the smallest unit.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated
 
 import msgspec
@@ -153,21 +154,15 @@ class Transaction(Wire, frozen=True, dict=True):
     body: TransactionBody
     signature: Bytes64
 
-    @property
+    @cached_property
     def raw(self) -> bytes:
         """The canonical bytes; kept once made."""
-        kept: bytes | None = self.__dict__.get("raw")
-        if kept is None:
-            kept = self.__dict__["raw"] = encode(self)
-        return kept
+        return encode(self)
 
-    @property
+    @cached_property
     def id(self) -> Digest:
         """The transaction id, printed as `txHash`."""
-        kept: Digest | None = self.__dict__.get("id")
-        if kept is None:
-            kept = self.__dict__["id"] = digest(b"transaction", self.raw)
-        return kept
+        return digest(b"transaction", self.raw)
 
     def is_signed(self, verifier: Verifier) -> bool:
         """Whether its sender signed it."""
@@ -198,7 +193,9 @@ def decode_transaction(raw: bytes) -> Transaction:
         raise DecodeError(
             f"a transaction has at most {MAX_TRANSACTION_BYTES} bytes, this one has {len(raw)}"
         )
-    return decode_canonical(raw, Transaction)
+    transaction = decode_canonical(raw, Transaction)
+    transaction.__dict__.update(raw=raw, id=digest(b"transaction", raw))
+    return transaction
 
 
 def task_id(transaction: Digest, operation: int) -> Digest:

@@ -67,7 +67,7 @@ def prepared_write(proof: PreparedProof) -> Write:
 
 def body_write(block: Block) -> Write:
     """The write of a block that is voted for."""
-    return BODY_PREFIX + block.digest, encode(block)
+    return BODY_PREFIX + block.digest, block.raw
 
 
 def body_deletion(digest: bytes) -> Write:

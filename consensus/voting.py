@@ -5,14 +5,18 @@ Differs from the paper: the leader votes PREPARE as well, and one height is deci
 
 from __future__ import annotations
 
-from consensus.blocks import Block, make_block
+from consensus.blocks import MAX_BLOCK_BYTES, Block, Header, make_block
 from consensus.certificates import Ballot, Phase, is_endorsed
+from consensus.gathering import FETCH_TIMER, FIRST_FETCH_MS, Gathering
 from consensus.messages import (
     Body,
     FetchBody,
+    Fetched,
+    FetchTransactions,
     PreparedProof,
     Proposal,
     Vote,
+    batched,
     proposal_bytes,
 )
 from consensus.quorum import Validator
@@ -24,17 +28,19 @@ from consensus.reports import (
 )
 from consensus.slot import VIEWS_BACK
 from consensus.tally import Tally
-from consensus.transactions import Transaction
+from consensus.transactions import Transaction, decode_transaction
 from consensus.vote_log import (
     BallotRecord,
     prepared_write,
 )
-from gossip.codec import Digest
+from gossip.codec import DecodeError, Digest
 from gossip.effects import (
     Broadcast,
     Effect,
     Notify,
+    Rejected,
     Send,
+    SetTimer,
     Write,
 )
 from gossip.identity import NodeId
@@ -49,7 +55,7 @@ class Voting(ReplicaBase):
         return (
             self._entered
             and self._leads()
-            and self._slot.proposal is None
+            and self._slot.heard is None
             and self._may_vote()
             and self._slot.prepare_cast is None
             and self._forced() is None
@@ -76,40 +82,61 @@ class Voting(ReplicaBase):
     # The three phases
 
     def _on_proposal(self, peer: NodeId, message: Proposal) -> str | None:
-        block = message.block
-        if self._is_ahead(message.epoch, message.view, block.height):
+        if self._is_ahead(message.epoch, message.view, message.height):
             return self._keep_ahead(peer, message)
-        if not self._is_here(message.epoch, message.view, block.height):
+        if not self._is_here(message.epoch, message.view, message.height):
             return None
-        known = self._slot.proposal
-        if known is not None and known.block.digest == block.digest:
+        slot, known = self._slot, self._slot.heard
+        if known is not None and known.digest == message.digest:
+            if slot.gathering is not None:
+                slot.gathering.peer = peer
             return None
-        leader = self._members.leader(message.view, block.height)
+        leader = self._members.leader(message.view, message.height)
         signed = message.signing_bytes(self._chain)
         if not self._verifier.verify(leader.voting_key, signed, message.signature):
             return "proposal not signed by the leader of its view"
         if known is not None:
             self._out.append(Notify(Equivocation(leader.voting_key, known, message)))
             return "second proposal by the leader of one view"
-        fault = self._block_fault(block, leader)
+        fault = self._header_fault(message.header, leader) or message.malformed()
         if fault:
             return f"proposal: {fault}"
-        self._accept(message)
+        slot.gathering = Gathering(message, peer)
+        return self._gather()
+
+    def _gather(self) -> str | None:
+        """Go on with the proposal if all its transactions are here; otherwise wait for them."""
+        slot, gathering = self._slot, self._slot.gathering
+        assert gathering is not None
+        digest = gathering.proposal.digest
+        gathering.look(self._find)
+        block = slot.bodies.get(digest) or gathering.block()
+        if block is None:
+            if not gathering.is_timed:
+                gathering.is_timed = True
+                self._out.append(SetTimer(FETCH_TIMER, FIRST_FETCH_MS))
+                self._refresh_timer()
+            return None
+        slot.gathering = None
+        fault = None if self._forced() == digest else self._body_fault(block)
+        if fault:
+            return f"proposal: {fault}"
+        self._accept(gathering.proposal, block)
         return None
 
-    def _block_fault(self, block: Block, leader: Validator) -> str | None:
-        header = block.header
+    def _body_fault(self, block: Block) -> str | None:
+        if sum(map(len, block.raw_transactions)) > MAX_BLOCK_BYTES:
+            return f"more than {MAX_BLOCK_BYTES} bytes of transactions"
+        return self._check_block(block)
+
+    def _header_fault(self, header: Header, leader: Validator) -> str | None:
         if header.chain != self._chain or header.epoch != self._members.epoch:
             return "block of another chain or epoch"
         if header.prev_hash != self._tip.digest:
             return "block does not follow the last committed one"
         forced = self._forced()
         if forced is not None:
-            return (
-                None
-                if forced == block.digest and not block.malformed()
-                else "not the block this view is bound to"
-            )
+            return None if forced == header.digest else "not the block this view is bound to"
         if header.proposer != leader.node:
             return "fresh block by somebody else than the leader"
         if header.timestamp_ms <= self._tip.timestamp_ms:
@@ -119,33 +146,34 @@ class Voting(ReplicaBase):
                 f"timestamp {header.timestamp_ms - self._now_ms} ms ahead of this node's clock: "
                 "one of the two clocks is wrong"
             )
-        return block.malformed() or self._check_block(block)
+        return None
 
-    def _accept(self, proposal: Proposal) -> None:
-        slot, digest = self._slot, proposal.block.digest
+    def _accept(self, proposal: Proposal, block: Block) -> None:
+        slot, digest = self._slot, block.digest
         slot.proposal = proposal
-        slot.bodies[digest] = proposal.block
+        slot.bodies[digest] = block
         self._refresh_timer()
         if self._may_vote() and slot.prepare_cast in (None, digest):
-            self._cast(Phase.PREPARE, proposal.block)
+            self._cast(Phase.PREPARE, block)
         self._check_prepared()
         self._check_committed()
 
     def _propose_block(self, block: Block) -> None:
         """Propose as leader: vote first, so that the vote is on disk before the proposal leaves."""
-        epoch, view = self._members.epoch, self._view
-        message = proposal_bytes(self._chain, epoch, view, block.height, block.digest)
-        proposal = Proposal(epoch, view, block, self._signer.sign(message))
-        vote = BallotRecord(epoch, view, block.height, block.digest, self._slot.commit_cast)
-        self._persist_vote(block, vote)
+        epoch, view, digest = self._members.epoch, self._view, block.digest
+        signed = proposal_bytes(self._chain, epoch, view, block.height, digest)
+        names = tuple(one.id for one in block.transactions)
+        proposal = Proposal(epoch, view, block.header, names, self._signer.sign(signed))
+        record = BallotRecord(epoch, view, block.height, digest, self._slot.commit_cast)
+        self._persist_vote(block, record)
         self._cast_to_all(proposal)
-        self._accept(proposal)
+        self._accept(proposal, block)
 
     def _propose_again(self) -> None:
         """As leader, propose as it is the block that the view, or a vote from before a restart, binds it to."""
         slot = self._slot
         bound = slot.prepare_cast or self._forced()
-        if bound is None or slot.proposal is not None or not self._leads() or not self._may_vote():
+        if bound is None or slot.heard is not None or not self._leads() or not self._may_vote():
             return
         block = slot.bodies.get(bound)
         if block is not None:
@@ -187,12 +215,12 @@ class Voting(ReplicaBase):
 
     def _check_prepared(self) -> None:
         slot = self._slot
-        if slot.proposal is None or not self._entered or slot.commit_cast is not None:
+        block = slot.block
+        if block is None or not self._entered or slot.commit_cast is not None:
             return
         certificate = slot.prepared_certificate(self._view)
         if certificate is None:
             return
-        block = slot.proposal.block
         if slot.prepared is None or slot.prepared.certificate.ballot.view < self._view:
             slot.prepared = PreparedProof(block.header, certificate)
             self._out.append(Notify(Prepared(block)))
@@ -228,12 +256,61 @@ class Voting(ReplicaBase):
         if phase is Phase.COMMIT:
             self._check_committed()
 
-    # Bodies that did not come with a proposal
+    # Bodies that are not here
+
+    def look(self, now_ms: int) -> list[Effect]:
+        """Transactions have come in; perhaps those that a proposal waits for. Only when `is_gathering`."""
+        self._now_ms = now_ms
+        self._go_on_gathering()
+        return self._take()
+
+    def _go_on_gathering(self) -> None:
+        gathering = self._slot.gathering
+        assert gathering is not None
+        fault = self._gather()
+        if fault:
+            self._out.append(Rejected(gathering.peer, fault))
+
+    def _on_fetched(self, message: Fetched) -> str | None:
+        """Bodies that were asked for; whatever else comes is not kept."""
+        gathering = self._slot.gathering
+        if gathering is None:
+            return None
+        try:
+            gathering.take(map(decode_transaction, message.raw))
+        except DecodeError as error:
+            return f"a fetched transaction does not decode: {error}"
+        self._go_on_gathering()
+        return None
+
+    def _on_fetch_transactions(self, peer: NodeId, message: FetchTransactions) -> str | None:
+        """Hand over what is in the block under way, or waits for one."""
+        if peer not in self._members.nodes:
+            return "only validators are handed the transactions of proposals"
+        here = {one.id: one for block in self._held() for one in block.transactions}
+        found = (here.get(Digest(name)) or self._find(name) for name in message.transactions)
+        raw = (one.raw for one in found if one is not None)
+        self._out += (Send(peer, Fetched(batch)) for batch in batched(raw))
+        return None
+
+    def _fetch_transactions(self) -> None:
+        """Ask for what a proposal still lacks: whoever brought it first, then everybody who says that it holds all."""
+        gathering = self._slot.gathering
+        assert gathering is not None
+        asked = {gathering.peer}
+        if gathering.asked:
+            tally = self._slot.tally(Phase.PREPARE, self._view)
+            holders = tally.endorsements(gathering.proposal.digest)
+            asked.update(self._nodes_of(tuple(one.voter for one in holders)))
+        gathering.asked = True
+        self._out.append(Broadcast(tuple(sorted(asked)), FetchTransactions(gathering.lacking)))
+        self._out.append(SetTimer(FETCH_TIMER, self._timing.fetch_ms))
 
     def _on_fetch_body(self, peer: NodeId, message: FetchBody) -> str | None:
-        block = self._slot.bodies.get(message.digest)
-        if block is not None:
-            self._out.append(Send(peer, Body(block)))
+        for block in self._held():
+            if block.digest == message.digest:
+                self._out.append(Send(peer, Body(block)))
+                break
         return None
 
     def _on_body(self, message: Body) -> str | None:
@@ -244,6 +321,8 @@ class Voting(ReplicaBase):
             return "the body does not match its header"
         slot.bodies[block.digest] = block
         slot.wanted.discard(block.digest)
+        if slot.gathering is not None:
+            self._go_on_gathering()
         self._propose_again()
         self._check_committed()
         return None

@@ -16,10 +16,10 @@ from consensus.engine import (
     Received,
     Started,
     Submit,
-    Submitted,
     TimerFired,
 )
 from consensus.finality import Diverged, StateCertified
+from consensus.intake import Submitted
 from consensus.mempool import Added, Dropped, Refused
 from consensus.messages import Proposal, StateVote, Vote
 from consensus.outcomes import Outcome

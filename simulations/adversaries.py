@@ -21,6 +21,8 @@ from consensus.messages import (
     Body,
     Certified,
     CertifiedBlock,
+    Fetched,
+    FetchTransactions,
     NewView,
     PreparedProof,
     Proposal,
@@ -42,6 +44,7 @@ from simulations.draws import Draws
 from simulations.twisted import Garbage, Late
 
 Twisted = list[Effect | Late | Garbage]
+_BODIES = 32
 
 
 @dataclass(slots=True)
@@ -64,7 +67,28 @@ class Liar:
     def hear(self, message: Wire) -> Twisted:
         """A message came in; what it says to that, before its engine says anything."""
         self.heard.append(message)
-        return []
+        return self.hand_over(message) if isinstance(message, FetchTransactions) else []
+
+    def hand_over(self, message: FetchTransactions) -> Twisted:
+        """What it has made up itself and somebody asks for; to everybody, since nobody else takes it."""
+        wanted = set(message.transactions)
+        made_up = {
+            one.id: one.raw
+            for block in self.bodies.values()
+            for one in block.transactions
+            if one.id in wanted
+        }
+        if not made_up:
+            return []
+        assert self.engine is not None
+        return [Broadcast(self.engine.validators.nodes, Fetched(tuple(made_up.values())))]
+
+    def block_of(self, proposal: Proposal) -> Block:
+        """The block that its engine proposes."""
+        assert self.engine is not None
+        block = self.engine.replica.body(proposal.digest)
+        assert block is not None
+        return block
 
     def twist(self, effects: list[Effect]) -> Twisted:
         """What it does instead of `effects`."""
@@ -104,14 +128,18 @@ class Liar:
     def proposal(self, like: Proposal, block: Block, *, view: int | None = None) -> Proposal:
         """A proposal under its own key."""
         at = like.view if view is None else view
+        self.bodies[block.digest] = block
+        while len(self.bodies) > _BODIES:
+            del self.bodies[next(iter(self.bodies))]
         signed = proposal_bytes(self.chain, like.epoch, at, block.height, block.digest)
-        return Proposal(like.epoch, at, block, self.signer.sign(signed))
+        names = tuple(one.id for one in block.transactions)
+        return Proposal(like.epoch, at, block.header, names, self.signer.sign(signed))
 
 
 def _height_of(message: Wire) -> int:
     match message:
         case Proposal():
-            return message.block.height
+            return message.height
         case Vote():
             return message.ballot.height
         case _:
@@ -168,14 +196,12 @@ class Equivocator(Liar):
         left, right = self.halves(to, message)
         match message:
             case Proposal() if len(to) > 1:
-                block = message.block
+                block = self.block_of(message)
                 other = self.proposal(message, another(block, block.transactions[:-1]))
                 self.heard.append(other)
                 out: Twisted = [Broadcast(left, message), Broadcast(right, other)]
                 for phase in Phase:
-                    ballot = Ballot(
-                        phase, message.epoch, message.view, block.height, other.block.digest
-                    )
+                    ballot = Ballot(phase, message.epoch, message.view, block.height, other.digest)
                     out.append(Broadcast(right, self.vote(ballot)))
                 return out
             case Vote():
@@ -192,8 +218,8 @@ class MalformedProposer(Liar):
     def cast(self, to: tuple[NodeId, ...], message: Wire) -> Twisted:
         match message:
             case Proposal():
-                lie = self.proposal(message, self._lie_about(message.block))
-                self.told[message.block.digest] = lie.block.digest
+                lie = self.proposal(message, self._lie_about(self.block_of(message)))
+                self.told[message.digest] = lie.digest
                 return [Broadcast(to, lie)]
             case Vote() if message.ballot.digest in self.told:
                 told = self.told[message.ballot.digest]
@@ -241,7 +267,7 @@ class MalformedProposer(Liar):
     @staticmethod
     def _wrong_root(block: Block) -> Block:
         header = msgspec.structs.replace(block.header, tx_root=digest(b"lie", block.digest))
-        return Block(header, block.raw_transactions)
+        return Block.of(header, block.transactions)
 
 
 class DoubleVoter(Liar):
@@ -268,10 +294,10 @@ class DoubleVoter(Liar):
         for one in self.heard:
             if (
                 isinstance(one, Proposal)
-                and one.block.height == ballot.height
-                and one.block.digest != ballot.digest
+                and one.height == ballot.height
+                and one.digest != ballot.digest
             ):
-                return one.block.digest
+                return one.digest
         return digest(b"lie", ballot.digest)
 
 
@@ -330,7 +356,9 @@ class Mutator(Liar):
             case Vote():
                 return self.vote(self._mutated_ballot(message.ballot, step))
             case Proposal():
-                return self.proposal(message, message.block, view=max(0, message.view + step))
+                return self.proposal(
+                    message, self.block_of(message), view=max(0, message.view + step)
+                )
             case StateVote():
                 statement = msgspec.structs.replace(
                     message.statement, state_root=digest(b"lie", message.statement.state_root)

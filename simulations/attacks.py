@@ -90,8 +90,8 @@ class Divider(Liar):
                         phase,
                         message.epoch,
                         message.view,
-                        message.block.height,
-                        message.block.digest,
+                        message.height,
+                        message.digest,
                     )
                     for phase in Phase
                 )
@@ -104,9 +104,10 @@ class Divider(Liar):
     def cast(self, to: tuple[NodeId, ...], message: Wire) -> Twisted:
         match message:
             case Proposal() if message.view == 0:
-                other = another(message.block, message.block.transactions[:-1])
+                block = self.block_of(message)
+                other = another(block, block.transactions[:-1])
                 self.bodies[other.digest] = other
-                self.planned[message.block.height] = other
+                self.planned[message.height] = other
                 return [Broadcast(to, message)]
             case Vote() if message.ballot.phase is Phase.COMMIT and message.ballot.view == 0:
                 return [Broadcast(to[:1], message)]

@@ -254,7 +254,7 @@ class Federation(World):
     def on_send(self, process: Process, message: Any) -> None:  # noqa: ANN401 - see World
         match message:
             case Proposal():
-                first = self._proposed_in.setdefault(message.block.digest, message.view)
+                first = self._proposed_in.setdefault(message.digest, message.view)
                 if first < message.view:
                     self.marks["re-proposal after a view change"] += 1
                 return

@@ -96,10 +96,10 @@ def second_proposal() -> list[Patch]:
     sound = Voting._on_proposal
 
     def on_proposal(self: Voting, peer: Any, message: Any) -> str | None:
-        known = self._slot.proposal
-        here = self._is_here(message.epoch, message.view, message.block.height)
-        if here and known is not None and known.block.digest != message.block.digest:
-            self._slot.proposal = self._slot.prepare_cast = self._slot.commit_cast = None
+        slot, known = self._slot, self._slot.heard
+        here = self._is_here(message.epoch, message.view, message.height)
+        if here and known is not None and known.digest != message.digest:
+            slot.proposal = slot.gathering = slot.prepare_cast = slot.commit_cast = None
         return sound(self, peer, message)
 
     return [(Voting, "_on_proposal", on_proposal)]
@@ -157,7 +157,7 @@ def old_view_votes() -> list[Patch]:
         if kept[0] is not None and kept[2] is None and self._view > at:
             ballot_tally = slot.tally(Phase.PREPARE, at)
             if ballot_tally.choice_of(self._signer.public) is not None:
-                certificate = kept[0].block.digest
+                certificate = kept[0].digest
         if certificate is not None:
             now, self._view = self._view, at
             vote = self._own_vote(Phase.COMMIT, certificate)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from consensus.blocks import Block
 from consensus.certificates import Ballot, Phase, endorse
 from consensus.messages import (
     Blocks,
@@ -48,8 +47,7 @@ class Schemer(Liar):
 
     def both_votes(self, proposal: Proposal) -> tuple[Vote, Vote]:
         """PREPARE and COMMIT for what is proposed."""
-        block = proposal.block
-        place = proposal.epoch, proposal.view, block.height, block.digest
+        place = proposal.epoch, proposal.view, proposal.height, proposal.digest
         return self.vote(Ballot(Phase.PREPARE, *place)), self.vote(Ballot(Phase.COMMIT, *place))
 
 
@@ -70,9 +68,9 @@ class Weaver(Schemer):
         match message:
             case Proposal() if message.view == 1:
                 prepare, commit = self.both_votes(message)
-                early = self._early(message.block)
+                early = self._early(message.height)
                 wide = tuple(node for node in self.others if node != early)
-                leader = self._leader(1, message.block)
+                leader = self._leader(1, message.height)
                 return [Broadcast(wide, prepare), Broadcast((leader,), commit)]
             case Proposal() if message.view > 1:
                 return [Broadcast(self.others, vote) for vote in self.both_votes(message)]
@@ -90,7 +88,7 @@ class Weaver(Schemer):
     def cast(self, to: tuple[NodeId, ...], message: Wire) -> Twisted:
         match message:
             case Proposal() if message.view == 0:
-                left_out = self._leader(1, message.block)
+                left_out = self._leader(1, message.height)
                 return [Broadcast(tuple(node for node in to if node != left_out), message)]
             case Vote() if message.ballot.view == 0 and message.ballot.phase is Phase.PREPARE:
                 return [Broadcast((self.others[-1],), message)]
@@ -104,13 +102,13 @@ class Weaver(Schemer):
         self.asked.add((question, view))
         return fresh
 
-    def _early(self, block: Block) -> NodeId:
+    def _early(self, height: int) -> NodeId:
         """Who alone prepares in view 0: the last who is neither this node nor the leader of view 1."""
-        return [node for node in self.others if node != self._leader(1, block)][-1]
+        return [node for node in self.others if node != self._leader(1, height)][-1]
 
-    def _leader(self, view: int, block: Block) -> NodeId:
+    def _leader(self, view: int, height: int) -> NodeId:
         assert self.engine is not None
-        return NodeId(self.engine.validators.leader(view, block.height).node)
+        return NodeId(self.engine.validators.leader(view, height).node)
 
     def _empty(self, like: ViewChange) -> ViewChange:
         """A request for the same view that shows nothing prepared."""
@@ -149,12 +147,12 @@ class Censor(Schemer):
 
     def cast(self, to: tuple[NodeId, ...], message: Wire) -> Twisted:
         match message:
-            case Proposal() if message.view == 0 and len(message.block.raw_transactions) > 1:
-                block = message.block
+            case Proposal() if message.view == 0 and len(message.transactions) > 1:
+                block = self.block_of(message)
                 victim = self.others[self.draws.below(len(self.others), "victim", self.name)]
                 kept = tuple(one for one in block.transactions if one.body.sender != victim)
                 lie = self.proposal(message, another(block, kept))
-                self.told[block.digest] = lie.block.digest
+                self.told[block.digest] = lie.digest
                 prepare, commit = self.both_votes(lie)
                 return [Broadcast(to, lie), Broadcast(to, prepare), Broadcast(to, commit)]
             case Vote() if message.ballot.digest in self.told:
@@ -248,9 +246,9 @@ class TwoFaced(Schemer):
             return []
         if not isinstance(message, Proposal):
             return [Broadcast(to, message)]
-        block = message.block
+        block = self.block_of(message)
         other = self.proposal(message, another(block, block.transactions[:-1]))
-        self.told[block.digest] = other.block.digest
+        self.told[block.digest] = other.digest
         wait_ms = 5 + self.luck(60, "second face", message)
         said = (other, *self.both_votes(other))
         return [

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 
 import msgspec
 
-from consensus.blocks import Block
 from consensus.engine import (
     BlockExecuted,
     Engine,
@@ -266,15 +265,12 @@ class Story:
     def lie(self, actor: Actor, message: object) -> object:
         if not isinstance(message, Proposal):
             return message
-        header = message.block.header
-        other = Block(
-            msgspec.structs.replace(header, timestamp_ms=header.timestamp_ms + 1),
-            message.block.raw_transactions,
-        )
+        header = message.header
+        other = msgspec.structs.replace(header, timestamp_ms=header.timestamp_ms + 1)
         chain = self.genesis.federation_id
         signed = proposal_bytes(chain, message.epoch, message.view, other.height, other.digest)
         signature = self.keys.signer(b"voting", actor.number).sign(signed)
-        return Proposal(message.epoch, message.view, other, signature)
+        return Proposal(message.epoch, message.view, other, message.transactions, signature)
 
     def tell(self, actor: Actor, what: object) -> None:
         match what:

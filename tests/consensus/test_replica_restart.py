@@ -15,7 +15,15 @@ def told(*commands: str) -> Story:
 
 
 def test_whoever_prepared_a_block_hands_it_over_after_a_restart() -> None:
-    story = told("nodes 1 1 1 1", "deliver", "submit 0", "only proposal", "crash 1", "restart 1")
+    story = told(
+        "nodes 1 1 1 1",
+        "deliver",
+        "submit 0",
+        "only transactions",
+        "only proposal",
+        "crash 1",
+        "restart 1",
+    )
     voter, asker = story.actors[1], story.actors[2]
     (body,) = load_vote_log(voter.votes).bodies
     assert voter.engine is not None

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import trio
 
-from consensus.engine import Engine, EngineEvent, Started, Submit, Submitted
+from consensus.engine import Engine, EngineEvent, Started, Submit
+from consensus.intake import Submitted
 from consensus.mempool import Added, Dropped, Refused
 from consensus.reports import Prepared
 from consensus.transactions import (

@@ -1,0 +1,92 @@
+"""Transactions on their way in: from this node's users, and from the nodes where others handed them in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from consensus.ledger import Ledger
+from consensus.mempool import Added, Dropped, Mempool, RefusalCode, Refused
+from consensus.messages import Transactions, batched
+from consensus.pool_log import PoolLog
+from consensus.transactions import Transaction, decode_transaction
+from gossip.codec import DecodeError
+from gossip.effects import Broadcast, Effect, Notify, Rejected
+from gossip.identity import NodeId, Verifier
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The mempool's answer to one transaction of a `Submit`."""
+
+    transaction: Transaction
+    answer: Added | Refused
+
+
+class Intake:
+    """The one way into the mempool: signatures are checked once, cheap reasons to refuse before them."""
+
+    def __init__(
+        self,
+        mempool: Mempool,
+        pool_log: PoolLog,
+        ledger: Ledger,
+        verifier: Verifier,
+    ) -> None:
+        self._mempool, self._pool_log, self._ledger = mempool, pool_log, ledger
+        self._verifier = verifier
+
+    def submit(
+        self, transactions: tuple[Transaction, ...], others: tuple[NodeId, ...]
+    ) -> list[Effect]:
+        """Take what this node's users sign, and spread it; signatures are checked already."""
+        answers = [(one, self._add(one)) for one in transactions]
+        added = tuple(one for one, (answer, _) in answers if isinstance(answer, Added))
+        out: list[Effect] = [*self._pool_log.keep(added)]
+        for one, (answer, replaced) in answers:
+            out += [Notify(Submitted(one, answer)), *replaced]
+        return [*out, *spread(added, others)]
+
+    def restore(self) -> list[Effect]:
+        """What this node's users handed in before a restart and no block holds yet."""
+        stored = [one for one in self._pool_log.stored() if one.is_signed(self._verifier)]
+        kept = [one.id for one in stored if isinstance(self._add(one)[0], Added)]
+        return [*self._pool_log.retain(kept)]
+
+    def take(self, peer: NodeId, message: Transactions) -> list[Effect]:
+        """Take what a peer spreads, up to the first one that an honest peer would not have sent."""
+        out: list[Effect] = []
+        for raw in message.raw:
+            try:
+                transaction = decode_transaction(raw)
+            except DecodeError as error:
+                return [*out, Rejected(peer, f"transaction: {error}")]
+            if self._mempool.refusal(transaction, self._ledger) is not None:
+                continue
+            if not transaction.is_signed(self._verifier):
+                return [*out, Rejected(peer, "a transaction whose signature does not hold")]
+            added = self._mempool.place(transaction, self._ledger)
+            out += self._after(transaction, added)
+        return out
+
+    def _add(self, transaction: Transaction) -> tuple[Added | Refused, list[Effect]]:
+        """Offer a transaction whose signature holds to the mempool."""
+        answer = self._mempool.add(transaction, self._ledger)
+        return answer, [] if isinstance(answer, Refused) else self._after(transaction, answer)
+
+    def _after(self, transaction: Transaction, added: Added) -> list[Effect]:
+        """What follows for the one that waited in its place before."""
+        if added.replaced is None:
+            return []
+        reason = f"replaced by {transaction.id.hex()}, which expires sooner"
+        dropped = Dropped(added.replaced, RefusalCode.REPLACED, reason)
+        return [Notify(dropped), *self._pool_log.forget((added.replaced.id,))]
+
+
+def spread(transactions: Iterable[Transaction], to: tuple[NodeId, ...]) -> list[Broadcast]:
+    """Send transactions to these nodes, in messages that fit a frame."""
+    if not to:
+        return []
+    return [
+        Broadcast(to, Transactions(batch)) for batch in batched(one.raw for one in transactions)
+    ]
