@@ -18,7 +18,8 @@ from typing import Protocol
 import msgspec
 import trio
 
-from consensus.engine import BlockExecuted, Submitted
+from consensus.engine import BlockExecuted
+from consensus.intake import Submitted
 from consensus.event_log import (
     BlockFinalized,
     Cursor,

@@ -9,6 +9,8 @@ from consensus.messages import (
     Certified,
     FetchBlocks,
     FetchBody,
+    Fetched,
+    FetchTransactions,
     NewView,
     Proposal,
     StateVote,
@@ -26,8 +28,7 @@ def labelled(message: object) -> str:
     """Kind in capitals, then what it is about."""
     match message:
         case Proposal():
-            block = message.block
-            return f"PROPOSAL v{message.view} h{block.height} {block.digest.hex()[:6]}"
+            return f"PROPOSAL v{message.view} h{message.height} {message.digest.hex()[:6]}"
         case Vote():
             ballot = message.ballot
             return (
@@ -62,7 +63,9 @@ def _of_contents(message: object) -> str:
             return f"FETCH-BLOCKS h{message.first}"
         case Blocks():
             return f"BLOCKS {len(message.blocks)}"
-        case Transactions():
-            return f"TRANSACTIONS {len(message.raw)}"
+        case FetchTransactions():
+            return f"FETCH-TRANSACTIONS {len(message.transactions)}"
+        case Transactions() | Fetched():
+            return f"{type(message).__name__.upper()} {len(message.raw)}"
         case _:
             return type(message).__name__
