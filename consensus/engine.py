@@ -212,7 +212,7 @@ class Engine:
 
     def handle(self, now_ms: int, event: EngineEvent) -> list[Effect]:
         """Take one event; the effects are carried out in order."""
-        self._now_ms = now_ms
+        self._now_ms = self.mempool.now_ms = now_ms
         out: list[Effect] = []
         match event:
             case Started():
@@ -328,7 +328,8 @@ class Engine:
         out += self._finality.executed(statement, voters, known)
         tip = tip_of(block, certificate)
         if members.epoch == voters.epoch:
-            out += self.replica.advance(self._now_ms, tip)
+            is_unfair = self.mempool.overtaken_ms > self._timing.progress_ms
+            out += self.replica.advance(self._now_ms, tip, is_unfair=is_unfair)
         else:
             base = EpochBase(block.height, block.digest)
             out += self.replica.enter_epoch(self._now_ms, members, base, tip)

@@ -114,10 +114,15 @@ class Mempool:
         self._limits = limits or Limits()
         self._by_id: dict[bytes, Transaction] = {}
         self._queues: dict[bytes, _Queue] = {}
-        self._ready: dict[bytes, None] = {}
+        self._ready: dict[bytes, int] = {}
+        """The senders whose turn comes, in the order in which they joined the line, and when that was, ms."""
         self._urgent: dict[bytes, None] = {}
         self._expiries: list[tuple[int, bytes]] = []
         self._size_bytes = 0
+        self.now_ms = 0
+        """Set by the owner before anything else happens in a turn."""
+        self.overtaken_ms = 0
+        """By how much the last block put somebody who joined the line later before somebody who waits still."""
 
     @property
     def size(self) -> int:
@@ -193,7 +198,7 @@ class Mempool:
         return Added(is_ready, replaced)
 
     def _note_ready(self, sender: bytes, queue: _Queue) -> None:
-        self._ready.setdefault(sender)
+        self._ready.setdefault(sender, self.now_ms)
         if queue.urgent:
             self._urgent.setdefault(sender)
 
@@ -289,6 +294,7 @@ class Mempool:
 
         The ledger has executed it.
         """
+        self._watch(block)
         for transaction in block.transactions:
             self._remove(transaction)
         dropped: list[Dropped] = []
@@ -306,6 +312,27 @@ class Mempool:
             self._expiries = [(one.body.expiry_height, one.id) for one in self._by_id.values()]
             heapq.heapify(self._expiries)
         return tuple(dropped)
+
+    def _watch(self, block: Block) -> None:
+        """Compare whom the block serves with who waits longest here.
+
+        A leader lets all senders have their turns in a line like this one, only the urgent go before. Where too much
+        waits, the lines of two nodes may differ, and nothing is said.
+        """
+        self.overtaken_ms = 0
+        served = {one.body.sender for one in block.transactions}
+        oldest = next((at for sender, at in self._ready.items() if sender not in served), None)
+        if oldest is None or 2 * self.size > self._limits.max_count:
+            return
+        newest = max(
+            (
+                self._ready[sender]
+                for sender in served
+                if sender in self._ready and sender not in self._urgent
+            ),
+            default=oldest,
+        )
+        self.overtaken_ms = max(0, newest - oldest)
 
     def _remove(self, transaction: Transaction) -> None:
         if self._by_id.pop(transaction.id, None) is None:

@@ -107,7 +107,9 @@ class Replica(Voting):
         self._now_ms = now_ms
         self._timer_runs = False
         if self.is_validator:
+            owed_since_ms = self._owed_since_ms
             self._arm_timer()
+            self._owed_since_ms = owed_since_ms
             self._suspect_leader()
         return self._take()
 
@@ -140,19 +142,42 @@ class Replica(Voting):
             self._refresh_timer()
         return self._take()
 
-    def advance(self, now_ms: int, tip: Tip) -> list[Effect]:
-        """The next block is executed, decided here or fetched; go on with the height above it."""
+    def advance(self, now_ms: int, tip: Tip, *, is_unfair: bool = False) -> list[Effect]:
+        """The next block is executed, decided here or fetched; go on with the height above it.
+
+        `is_unfair`: it serves some clients long before others that have waited longer.
+        """
         self._now_ms = now_ms
         assert tip.height == self._tip.height + 1
+        is_bad_leader = self._is_bad_leader(tip, is_unfair=is_unfair)
         self._tip, self._last_block = tip, self._slot.bodies.get(tip.digest)
         self._next_slot()
-        self._failed_views = max(0, self._failed_views - 1)
         self._refresh_timer(restart=True)
         if self._new_view is not None:
             self._learn_commit(self._new_view.view_changes)
         self._replay_ahead()
         self._propose_again()
+        if is_bad_leader:
+            self._suspect_leader()
         return self._take()
+
+    def _is_bad_leader(self, tip: Tip, *, is_unfair: bool) -> bool:
+        """Whether the leader should go though it has decided a block, and would lead on.
+
+        Patience falls back only while blocks come quickly: where the network is slow, and not the leader, it stays.
+        """
+        took_ms = self._now_ms - self._owed_since_ms if self._timer_runs else 0
+        if 2 * took_ms <= self._timing.progress_ms:
+            self._failed_views = max(0, self._failed_views - 1)
+        leader, next_leader = self.leader, self._members.leader(self._view, tip.height + 1)
+        certificate = tip.certificate
+        if not self._entered or self._forced() is not None or certificate is None:
+            return False
+        if certificate.ballot.view != self._view:
+            return False
+        is_dragging = self._watch.is_dragging(leader.voting_key, took_ms, self._timeout_ms())
+        stays = leader == next_leader and leader.voting_key != self._signer.public
+        return stays and (is_dragging or is_unfair)
 
     def enter_epoch(
         self, now_ms: int, members: ValidatorSet, base: EpochBase, tip: Tip

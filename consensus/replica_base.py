@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from consensus.blocks import Block
 from consensus.certificates import Ballot, Certificate, Phase, endorse
+from consensus.leader_watch import LeaderWatch
 from consensus.messages import (
     NewView,
     Proposal,
@@ -80,7 +81,9 @@ class ReplicaBase:
         self._now_ms = 0
         self._waiting = False
         self._timer_runs = False
+        self._owed_since_ms = 0
         self._failed_views = 0
+        self._watch = LeaderWatch()
         self._tip = tip
         self._log = log
         self._members: ValidatorSet
@@ -305,6 +308,7 @@ class ReplicaBase:
     def _arm_timer(self) -> None:
         if not self._timer_runs:
             self._timer_runs = True
+            self._owed_since_ms = self._now_ms
             self._out.append(SetTimer(PROGRESS_TIMER, self._timeout_ms()))
 
     def _stop_timer(self) -> None:

@@ -11,6 +11,8 @@ A script is lines of commands, each followed by what changed, indented. Lines wi
     lose N | lose KIND     throw away what is under way from N, or of a kind
     mute N / unmute N      from now on N's messages are lost
     equivocate N           N proposes one block to its first hearer and another to the rest
+    censor N M             N takes no notice of what M's user asks for
+    slow N MS              N's proposals take so much longer
     wait MS                the clock moves; timers fire, messages are delivered
     crash N / restart N    memory is gone; the disk stays
 """
@@ -35,7 +37,14 @@ from consensus.engine import (
 )
 from consensus.finality import StateCertified
 from consensus.genesis import Founder, Genesis, found
-from consensus.messages import ConsensusMessage, Proposal, ViewChange, Vote, proposal_bytes
+from consensus.messages import (
+    ConsensusMessage,
+    Proposal,
+    Transactions,
+    ViewChange,
+    Vote,
+    proposal_bytes,
+)
 from consensus.reports import Equivocation, Prepared, ViewEntered
 from consensus.transactions import (
     AdmitObserver,
@@ -43,6 +52,7 @@ from consensus.transactions import (
     Operation,
     TransactionBody,
     Transfer,
+    decode_transaction,
     sign_transaction,
 )
 from gossip.codec import decode, encode
@@ -76,6 +86,8 @@ class Actor:
     engine: Engine | None = None
     muted: bool = False
     lies: bool = False
+    censored: bytes | None = None
+    slow_ms: int = 0
     nonce: int = 0
 
     def store(self, name: Store) -> MemoryStore:
@@ -87,6 +99,7 @@ class Letter:
     source: int
     target: int
     message: ConsensusMessage
+    due_ms: int
 
     @property
     def kind(self) -> str:
@@ -189,6 +202,12 @@ class Story:
     def do_equivocate(self, number: str) -> None:
         self.actors[int(number)].lies = True
 
+    def do_censor(self, number: str, other: str) -> None:
+        self.actors[int(number)].censored = self.actors[int(other)].node_id
+
+    def do_slow(self, number: str, span_ms: str) -> None:
+        self.actors[int(number)].slow_ms = int(span_ms)
+
     def do_lose(self, what: str) -> None:
         self.letters = [one for one in self.letters if what not in (str(one.source), one.kind)]
 
@@ -199,16 +218,25 @@ class Story:
         self.hand_over(lambda one: one.kind == kind and number in ("", str(one.target)))
 
     def hand_over(self, wanted: Callable[[Letter], bool]) -> None:
-        while chosen := next((one for one in self.letters if wanted(one)), None):
+        while chosen := next(
+            (one for one in self.letters if one.due_ms <= self.now_ms and wanted(one)), None
+        ):
             self.letters.remove(chosen)
-            source = self.actors[chosen.source]
-            self.turn(self.actors[chosen.target], Received(source.node_id, chosen.message))
+            source, target = self.actors[chosen.source], self.actors[chosen.target]
+            message = chosen.message
+            if isinstance(message, Transactions) and target.censored is not None:
+                message = without(message, target.censored)
+            self.turn(target, Received(source.node_id, message))
 
     def do_wait(self, span_ms: str) -> None:
         end_ms = self.now_ms + int(span_ms)
         while True:
             self.do_deliver()
             due = [(at, one.number, name) for one in self.actors for name, at in one.timers.items()]
+            arrivals = [one.due_ms for one in self.letters]
+            if arrivals and min(arrivals) <= min((end_ms, *(at for at, _, _ in due))):
+                self.now_ms = min(arrivals)
+                continue
             if not due or min(due)[0] > end_ms:
                 break
             at_ms, number, name = min(due)
@@ -260,7 +288,8 @@ class Story:
             if actor.lies and place > 0:
                 said = self.lie(actor, message)
             sent: ConsensusMessage = decode(encode(said), ConsensusMessage)  # type: ignore[arg-type]
-            self.letters.append(Letter(actor.number, number, sent))
+            slow_ms = actor.slow_ms if isinstance(sent, Proposal) else 0
+            self.letters.append(Letter(actor.number, number, sent, self.now_ms + slow_ms))
 
     def lie(self, actor: Actor, message: object) -> object:
         if not isinstance(message, Proposal):
@@ -294,6 +323,13 @@ class Story:
 
     def say(self, actor: Actor, line: str) -> None:
         self.lines.append(f"  n{actor.number} {line}")
+
+
+def without(message: Transactions, sender: bytes) -> Transactions:
+    """What somebody sees who takes no notice of this sender."""
+    return Transactions(
+        tuple(raw for raw in message.raw if decode_transaction(raw).body.sender != sender)
+    )
 
 
 def replayed(script: str) -> str:
