@@ -19,7 +19,6 @@ import msgspec
 import trio
 
 from consensus.engine import BlockExecuted
-from consensus.intake import Submitted
 from consensus.event_log import (
     BlockFinalized,
     Cursor,
@@ -29,6 +28,7 @@ from consensus.event_log import (
     parties_of,
 )
 from consensus.events import TaskChanged
+from consensus.intake import Submitted
 from consensus.mempool import Added, Dropped, RefusalCode
 from consensus.outcomes import Code
 from consensus.reports import Prepared
