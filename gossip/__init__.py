@@ -9,5 +9,8 @@ signatures), `effects` (what a pure core asks its shell for) and `json_form` (th
 **Discovery** hears of nodes on the local network by mDNS; `gossip.sightings` decides what a node
 without a federation does then.
 
+**Broadcast** brings events from any member to all, **transfer** contents of any size between members;
+see `gossip.broadcast` and `gossip.transfer`.
+
 **Transport** carries frames between nodes whose identity is proven; see `gossip.transport`.
 """

@@ -46,6 +46,7 @@ from node.shelf import DiskShelf
 from node.snapshots import Habits, Snapshots, Taken
 from node.store import LevelStore, StagedStore
 from node.task_service import TaskService
+from node.topic_service import TopicService
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +65,7 @@ class _Node:
     tasks: TaskService
     account: OwnAccount
     service: NodeService
+    topics: TopicService
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
                 models=AnswerEngine(models, _answers(stores.disks["answers"])),
                 contents=parts.contents,
                 snapshots=snapshots,
+                topics=node.topics,
                 chat_peers=config.chat_peers,
                 backends=backends,
                 reading=_read_models(node, projector, chain_disk),
@@ -114,7 +117,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
             ),
         )
         host, port = listener.getsockname()[:2]
-        services = (node.chain, node.tasks, node.peers, projector, snapshots)
+        services = (node.chain, node.tasks, node.peers, node.topics, projector, snapshots)
         for task in [one.run for one in services]:
             nursery.start_soon(task)
         nursery.start_soon(serve, app, listener)
@@ -185,7 +188,8 @@ def _assemble(
         tasks=tasks,
         account=account,
     )
-    return _Node(engine, peers, chain, tasks, account, service)
+    topics = TopicService(peers, keys.identity, genesis.federation_id)
+    return _Node(engine, peers, chain, tasks, account, service, topics)
 
 
 def _connect(parts: Parts, node: _Node, nursery: trio.Nursery) -> None:
@@ -195,6 +199,7 @@ def _connect(parts: Parts, node: _Node, nursery: trio.Nursery) -> None:
     node.peers.connect(
         on_notice=news.on_notice,
         on_consensus=lambda peer, message: node.chain.post(Received(peer, message)),
+        on_broadcast=node.topics.on_message,
         on_reachable=lambda peer, here: node.chain.post(
             PeerConnected(peer) if here else PeerDisconnected(peer)
         ),

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
+from urllib.parse import quote
 
 import httpx2
 import msgspec
@@ -41,6 +42,7 @@ from node.gateway.views import (
     CachesView,
     ContentsView,
     ContentView,
+    EventLine,
     FetchView,
     InviteView,
     JsonObject,
@@ -293,6 +295,25 @@ class Client:
                 answer.read()
                 decoded(answer, ContentView)
             yield from answer.iter_raw()
+
+    # Topics
+
+    def publish(self, topic: str, payload: JsonObject) -> None:
+        """Tell all members something on a topic."""
+        self._post("/api/v2/topics", {"topic": topic, "payload": payload}, JsonObject)
+
+    def watch_topics(self, pattern: str) -> Iterator[EventLine | int]:
+        """What is published on topics that fit; a number says how many events were missed."""
+        path = f"/api/v2/topics/watch?pattern={quote(pattern)}"
+        with self._patient("GET", path, ()) as answer:
+            if not answer.is_success:
+                answer.read()
+                decoded(answer, EventLine)
+            for line in answer.iter_lines():
+                if line.startswith('{"missed"'):
+                    yield int(msgspec.json.decode(line)["missed"])
+                elif line:
+                    yield msgspec.json.decode(line, type=EventLine)
 
     # Snapshots
 

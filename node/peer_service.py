@@ -16,6 +16,7 @@ import trio
 
 from consensus.messages import ConsensusMessage
 from gossip import transport
+from gossip.broadcast.messages import BroadcastMessage
 from gossip.codec import DecodeError, Wire, decode, encode
 from gossip.effects import Broadcast, Notify, Rejected, Send, Store
 from gossip.identity import NodeId
@@ -29,6 +30,7 @@ log = structlog.get_logger(__name__)
 
 MEMBERSHIP_CHANNEL = 1
 CONSENSUS_CHANNEL = 2
+TOPIC_CHANNEL = 3
 
 _MAX_WAITING = 10_000
 
@@ -54,6 +56,7 @@ class PeerService:
         )
         self._on_notice: Callable[[object], None] = _ignore
         self._on_consensus: Callable[[NodeId, Any], None] = _ignore_message
+        self._on_broadcast: Callable[[NodeId, Any], None] = _ignore_message
         self._on_reachable: Callable[[NodeId, bool], None] = _ignore_reachable
         self._reachable: set[NodeId] = set()
         self.counters: Counter[str] = Counter()
@@ -63,12 +66,15 @@ class PeerService:
         *,
         on_notice: Callable[[object], None],
         on_consensus: Callable[[NodeId, ConsensusMessage], None] | None = None,
+        on_broadcast: Callable[[NodeId, BroadcastMessage], None] | None = None,
         on_reachable: Callable[[NodeId, bool], None] | None = None,
     ) -> None:
-        """Say who hears the news, the consensus messages of members, and who can be reached."""
+        """Say who hears the news, what members send, and who can be reached."""
         self._on_notice = on_notice
         if on_consensus is not None:
             self._on_consensus = on_consensus
+        if on_broadcast is not None:
+            self._on_broadcast = on_broadcast
         if on_reachable is not None:
             self._on_reachable = on_reachable
 
@@ -121,15 +127,17 @@ class PeerService:
                 while self._driver.waiting > _MAX_WAITING:
                     await trio.lowlevel.checkpoint()
                 self._driver.post(events.Received(frame.peer, message))
+            elif frame.channel not in (CONSENSUS_CHANNEL, TOPIC_CHANNEL):
+                await self._drop(frame.peer, f"it used the unknown channel {frame.channel}")
+            elif not self.membership.is_member(frame.peer):
+                self.counters["strangers_messages"] += 1
             elif frame.channel == CONSENSUS_CHANNEL:
-                if not self.membership.is_member(frame.peer):
-                    self.counters["strangers_messages"] += 1
-                    return
                 self._set_reachable(frame.peer, reachable=True)
                 message = decode(frame.payload, ConsensusMessage)  # type: ignore[arg-type]
                 self._on_consensus(frame.peer, message)
             else:
-                await self._drop(frame.peer, f"it used the unknown channel {frame.channel}")
+                message = decode(frame.payload, BroadcastMessage)  # type: ignore[arg-type]
+                self._on_broadcast(frame.peer, message)
         except DecodeError as error:
             self.counters["undecodable"] += 1
             await self._drop(frame.peer, f"it sent a message that does not decode: {error}")
@@ -137,6 +145,11 @@ class PeerService:
     async def _drop(self, peer: NodeId, reason: str) -> None:
         log.warning("peer disconnected", peer=peer.hex(), reason=reason)
         await self.link.disconnect(peer, reason)
+
+    @property
+    def reachable(self) -> frozenset[NodeId]:
+        """The members that are connected."""
+        return frozenset(self._reachable)
 
     def refresh_reachable(self) -> None:
         """Compare who is connected and a member with what consensus was told; after any admission."""

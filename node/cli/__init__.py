@@ -36,6 +36,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
         "node.cli.snapshot:snapshot",
         "The ledger's state with its proof: make one, take one.",
     ),
+    "topic": ("node.cli.topic:topic", "Tell all members something, and listen to what is told."),
     "receipt": ("node.cli.proof:receipt", "Write the proof of a transaction to a file."),
     "verify": ("node.cli.proof:verify", "Check such a proof offline, with the genesis alone."),
     "projections": (

@@ -43,10 +43,12 @@ from node.gateway.quota import Quotas
 from node.gateway.reads import Reads
 from node.gateway.routes import bulk_endpoints, core_endpoints, event_endpoints, list_endpoints
 from node.gateway.snapshots import SnapshotDoor
+from node.gateway.topics import TopicDoor
 from node.gateway.writes import Writes
 from node.read_models import ReadModels
 from node.snapshots import Snapshots
 from node.store import LevelStore
+from node.topic_service import TopicService
 
 _BACKLOG = 256
 
@@ -66,6 +68,7 @@ class Doors:
     backends: Backends | None = None
     contents: ContentService | None = None
     snapshots: Snapshots | None = None
+    topics: TopicService | None = None
     reading: ReadModels | None = None
     hub: EventHub | None = None
     keys: LevelStore | None = None
@@ -91,6 +94,8 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
         routes += BackendsDoor(doors.backends, owner).routes()
     if doors.snapshots is not None:
         routes += SnapshotDoor(doors.snapshots, owner).routes()
+    if doors.topics is not None:
+        routes += TopicDoor(facade, doors.topics, owner).routes()
     if doors.models is not None:
         openai = OpenAiDoor(doors.models, chat_peers=doors.chat_peers)
         caches = CachesDoor(doors.models.cache, owner)

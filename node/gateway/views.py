@@ -282,6 +282,16 @@ class CachesView(View, frozen=True):
     caches: tuple[CacheView, ...]
 
 
+class EventLine(View, frozen=True):
+    """An event that was published on a topic. `payload` is the publisher's JSON, or hex where it is none."""
+
+    topic: str
+    publisher: str
+    event_id: str
+    sent_ms: int
+    payload: Any
+
+
 class InviteView(View, frozen=True):
     """An invite: single use, and worth as much as the right to join."""
 
