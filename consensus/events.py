@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consensus.quorum import ValidatorSet
-from consensus.records import Account, Role, StakeRecord, Task
+from consensus.records import Account, Role, StakeRecord, Task, TaskGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,15 @@ class TaskChanged:
 
     task_id: bytes
     now: Task
+    transaction: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TaskGroupChanged:
+    """A group of tasks was asked for, or has its verdict."""
+
+    group_id: bytes
+    now: TaskGroup
     transaction: bytes
 
 
@@ -177,6 +186,7 @@ class EpochChanged:
 Event = (
     AccountChanged
     | TaskChanged
+    | TaskGroupChanged
     | MemberChanged
     | StakeReserved
     | StakeUnbonding

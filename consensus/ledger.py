@@ -16,6 +16,7 @@ from consensus.amendments import approve_parameter
 from consensus.blocks import Block
 from consensus.events import AccountChanged, EpochChanged, Event
 from consensus.genesis import Genesis
+from consensus.group_operations import AttestGroup, CommitResult, OfferKinds, SubmitGroup
 from consensus.outcomes import Code, Outcome, Refusal, Results
 from consensus.parameters import Parameters
 from consensus.quorum import ValidatorSet
@@ -24,10 +25,13 @@ from consensus.records import (
     InForce,
     KeyRecord,
     Member,
+    Offering,
     Registration,
+    Reputation,
     Role,
     StakeRecord,
     Task,
+    TaskGroup,
     TaskState,
 )
 from consensus.registry import (
@@ -46,10 +50,12 @@ from consensus.state_tree import StateProof, StateTree
 from consensus.tables import (
     ACCOUNTS,
     CANDIDATES,
+    GROUPS,
     IN_FORCE,
     INVITES,
     KEYS,
     MEMBERS,
+    OFFERINGS,
     REGISTRATIONS,
     REPUTATION,
     STAKES,
@@ -58,6 +64,7 @@ from consensus.tables import (
     VALIDATORS,
     WORDS,
 )
+from consensus.task_groups import apply_to_group
 from consensus.tasks import claim_task, complete_task, fail_task, submit_task
 from consensus.transactions import (
     AdmitObserver,
@@ -106,6 +113,8 @@ _TABLES: dict[bytes, Table[Any]] = {
         IN_FORCE,
         WORDS,
         REPUTATION,
+        GROUPS,
+        OFFERINGS,
     )
 }
 
@@ -235,6 +244,21 @@ class Ledger:
             and executor in (None, task.executor)
         ]
         return sorted(fitting, key=lambda pair: (pair[1].submit_height, pair[0]))
+
+    def group(self, name: bytes) -> TaskGroup | None:
+        """A group of tasks by its id."""
+        group: TaskGroup | None = self._state.get(GROUPS.key(name))
+        return group
+
+    def offering(self, node: bytes) -> tuple[str, ...]:
+        """The kinds of task that the ledger may give a node."""
+        offering: Offering | None = self._state.get(OFFERINGS.key(node))
+        return () if offering is None else offering.kinds
+
+    def reputation(self, node: bytes) -> Reputation | None:
+        """How a node has done, or None if nothing is known."""
+        reputation: Reputation | None = self._state.get(REPUTATION.key(node))
+        return reputation
 
     def member(self, node: bytes) -> Member | None:
         """A member, or None if the node was never admitted."""
@@ -366,6 +390,7 @@ class Ledger:
             block.header.timestamp_ms,
             None if transaction is None else transaction.id,
             self._genesis.treasury if transaction is None else transaction.body.sender,
+            block.header.prev_hash,
         )
 
     def _unusable(self, draft: Draft, height: int, transaction: Transaction) -> Refusal | None:
@@ -434,6 +459,8 @@ def _apply(draft: Draft, context: Context, operation: Operation, index: int) -> 
             return admit_observer(draft, context, operation)
         case ApproveValidator():
             return approve_validator(draft, context, operation)
+        case SubmitGroup() | CommitResult() | AttestGroup() | OfferKinds():
+            return apply_to_group(draft, context, operation, index)
         case _:
             return _apply_to_registry(draft, context, operation)
 

@@ -17,6 +17,7 @@ from enum import Enum
 from itertools import islice
 
 from consensus.blocks import Block
+from consensus.group_operations import AttestGroup, CommitResult, SubmitGroup
 from consensus.ledger import Ledger
 from consensus.records import Account
 from consensus.transactions import (
@@ -28,6 +29,16 @@ from consensus.transactions import (
     SubmitTask,
     Transaction,
     Transfer,
+)
+from consensus.validator_operations import (
+    ActivateValidator,
+    ApproveParameter,
+    ApproveRemoval,
+    Delegate,
+    LeaveValidators,
+    RegisterValidator,
+    ReportEquivocation,
+    Stake,
 )
 from gossip.codec import Digest
 
@@ -369,8 +380,20 @@ class Mempool:
         return [Dropped(transaction, RefusalCode.BAD_NONCE, reason) for transaction in stale]
 
 
-_URGENT = frozenset((AdmitObserver, ApproveValidator, CompleteTask, FailTask))
-"""Without these others wait: somebody to be let in, a reward in escrow."""
+_URGENT = frozenset(
+    (
+        AdmitObserver,
+        ApproveValidator,
+        ActivateValidator,
+        ApproveRemoval,
+        ApproveParameter,
+        ReportEquivocation,
+        CommitResult,
+        CompleteTask,
+        FailTask,
+    )
+)
+"""Without these others wait: somebody to be let in, a liar to be punished, a reward in escrow."""
 
 
 def _is_urgent(transaction: Transaction) -> bool:
@@ -389,7 +412,13 @@ def _spending(transaction: Transaction) -> int:
                 spent += 0 if operation.to == transaction.body.sender else operation.amount
             case SubmitTask():
                 spent += operation.reward
-            case CompleteTask() | FailTask():
+            case SubmitGroup():
+                spent += operation.reward * operation.redundancy
+            case Stake() | Delegate():
+                spent += operation.amount
+            case RegisterValidator():
+                spent += operation.stake
+            case CompleteTask() | FailTask() | AttestGroup() | LeaveValidators():
                 return 0
             case _:
                 pass

@@ -65,6 +65,14 @@ class Code(Enum):
     ALREADY_SLASHED = "already_slashed"
     UNKNOWN_PARAMETER = "unknown_parameter"
     VALUE_OUT_OF_RANGE = "value_out_of_range"
+    TOO_FEW_EXECUTORS = "too_few_executors"
+    NO_MAJORITY = "no_majority"
+    NOT_IN_GROUP = "not_in_group"
+    TOO_LATE = "too_late"
+    TASK_NOT_COMMITTED = "task_not_committed"
+    COMMITMENT_MISMATCH = "commitment_mismatch"
+    OTHERS_AT_WORK = "others_at_work"
+    NOT_TO_ATTEST = "not_to_attest"
 
 
 _SENTENCES: dict[Code, str] = {
@@ -113,6 +121,14 @@ _SENTENCES: dict[Code, str] = {
     Code.ALREADY_SLASHED: "the key has been punished already",
     Code.UNKNOWN_PARAMETER: "there is no such constant, or it can't be changed",
     Code.VALUE_OUT_OF_RANGE: "the constant can't have that value",
+    Code.TOO_FEW_EXECUTORS: "{1} different executors are needed, there are {0}",
+    Code.NO_MAJORITY: "{0} of {1} results are no majority, or more than there are",
+    Code.NOT_IN_GROUP: "the task belongs to no group",
+    Code.TOO_LATE: "this was possible until {0}, the block's time is {1}",
+    Code.TASK_NOT_COMMITTED: "the result has not been committed, or is revealed already",
+    Code.COMMITMENT_MISMATCH: "the receipt is not the one that was committed",
+    Code.OTHERS_AT_WORK: "others of the group are at work until {0}",
+    Code.NOT_TO_ATTEST: "the group needs no attestation, or has its verdict",
 }
 
 Figures = Annotated[tuple[Natural, ...], msgspec.Meta(max_length=3)]

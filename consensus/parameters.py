@@ -24,6 +24,7 @@ CHANGEABLE = (
     "min_task_reward",
     "min_task_lead_ms",
     "max_task_lead_ms",
+    "reveal_ms",
     "min_stake",
     "unbonding_ms",
     "registration_ms",
@@ -39,7 +40,8 @@ class Parameters(Wire, frozen=True):
     """The federation's constants.
 
     Amounts count the smallest unit. `min_task_lead_ms` and `max_task_lead_ms` bound how far after
-    the time of its block a task's deadline may lie. `power` says how votes weigh from four
+    the time of its block a task's deadline may lie; in a group of tasks `reveal_ms` after it is the time
+    to reveal results, and again as much the asker's time to compare them. `power` says how votes weigh from four
     validators on: all the same, or one for each `stake_per_power` of what is bound to them, reckoned
     again at every multiple of `power_blocks`; `cap_power` keeps each below a third. Stake stays locked
     for `unbonding_ms` of block time; a registration that leads to no seat ends after
@@ -53,6 +55,7 @@ class Parameters(Wire, frozen=True):
     min_task_reward: Coins = 1
     min_task_lead_ms: Natural = 1_000
     max_task_lead_ms: Natural = 30 * _DAY_MS
+    reveal_ms: Natural = 60_000
     min_stake: Coins = 1_000_000
     unbonding_ms: Natural = 7 * _DAY_MS
     registration_ms: Natural = 7 * _DAY_MS

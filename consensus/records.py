@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 
+from consensus.group_operations import MAX_KINDS, MAX_REDUNDANCY, AgreementRule
 from consensus.parameters import Parameters
 from consensus.quorum import MAX_VALIDATORS
 from consensus.transactions import SignedReceipt
@@ -143,23 +144,52 @@ class InForce(Wire, frozen=True):
 
 
 class Reputation(Wire, frozen=True):
-    """How a node has done, 0 to 1000."""
+    """How a node has done, 0 to 1000, and how often in a row its results contradicted the others'."""
 
     score: Annotated[int, msgspec.Meta(ge=0, le=1000)]
+    mismatches_in_a_row: Natural = 0
+
+
+class Offering(Wire, frozen=True):
+    """The kinds of task that the ledger may give a member, sorted."""
+
+    kinds: Annotated[tuple[Name, ...], msgspec.Meta(max_length=MAX_KINDS)]
+
+
+class Verdict(Enum):
+    """What the members of a group came to."""
+
+    OPEN = "open"
+    AGREED = "agreed"
+    INCONCLUSIVE = "inconclusive"
+
+
+class TaskGroup(Wire, frozen=True):
+    """The same work done several times; `is_drawn` if the ledger chose by whom."""
+
+    submitter: Bytes32
+    tasks: Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=MAX_REDUNDANCY)]
+    agreement: Natural
+    rule: AgreementRule
+    is_drawn: bool
+    deadline_ms: Natural
+    verdict: Verdict = Verdict.OPEN
 
 
 class TaskState(Enum):
-    """Where a task stands; the last three are final."""
+    """Where a task stands; the last three are final. Only members of a group are committed and revealed."""
 
     QUEUED = "queued"
     ASSIGNED = "assigned"
+    COMMITTED = "committed"
+    REVEALED = "revealed"
     SETTLED = "settled"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
 
 class Task(Wire, frozen=True):
-    """A piece of asked-for work. Its reward is in escrow while it is queued or assigned."""
+    """A piece of asked-for work. Its reward is in escrow until its state is final."""
 
     submitter: Bytes32
     kind: Name
@@ -173,13 +203,15 @@ class Task(Wire, frozen=True):
     executor: Bytes32 | None = None
     receipt: SignedReceipt | None = None
     reason: Sentence = ""
+    group: Bytes32 | None = None
+    commitment: Bytes32 | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether the reward still waits in escrow."""
-        return self.state in (TaskState.QUEUED, TaskState.ASSIGNED)
+        return self.state not in (TaskState.SETTLED, TaskState.FAILED, TaskState.CANCELLED)
 
     @property
     def output_hash(self) -> Digest | None:
-        """The hash of the output, once settled."""
+        """The hash of the output, once it is known."""
         return None if self.receipt is None else Digest(self.receipt.receipt.output_hash)

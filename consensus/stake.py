@@ -144,6 +144,15 @@ def release_due(draft: Draft, context: Context) -> None:
 
 def slash(draft: Draft, context: Context, node: bytes) -> int:
     """Take the slash percentage of everything at risk for the treasury, and condemn the seat; what was taken."""
+    taken = take_percent(draft, context, node)
+    member = draft.get(MEMBERS, node)
+    is_seated = member is not None and member.role is Role.VALIDATOR
+    put_record(draft, node, msgspec.structs.replace(record_of(draft, node), condemned=is_seated))
+    return taken
+
+
+def take_percent(draft: Draft, context: Context, node: bytes) -> int:
+    """Take the slash percentage of everything at risk for the treasury; what was taken."""
     record, percent = record_of(draft, node), context.parameters.slash_percent
     own = record.own - record.own * percent // 100
     delegations = {
@@ -156,11 +165,10 @@ def slash(draft: Draft, context: Context, node: bytes) -> int:
     left = _with_delegations(
         msgspec.structs.replace(record, own=own, unbonding=unbonding), delegations
     )
-    member = draft.get(MEMBERS, node)
-    is_seated = member is not None and member.role is Role.VALIDATOR
     taken = record.total - left.total
-    credit(draft, context.genesis.treasury, taken)
-    put_record(draft, node, msgspec.structs.replace(left, condemned=is_seated))
+    if taken:
+        credit(draft, context.genesis.treasury, taken)
+        put_record(draft, node, left)
     return taken
 
 

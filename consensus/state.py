@@ -142,7 +142,7 @@ class Context:
     """What a rule may look at besides the draft.
 
     `parameters` are the constants in force, `validators` is the set that votes on this very block.
-    At the end of a block `transaction` is None and `sender` the treasury.
+    At the end of a block `transaction` is None and `sender` the treasury. `parent` is the digest of the block before.
     """
 
     genesis: Genesis
@@ -153,6 +153,7 @@ class Context:
     time_ms: int
     transaction: bytes | None
     sender: bytes
+    parent: bytes
 
     @property
     def tx(self) -> bytes:

@@ -9,10 +9,12 @@ from consensus.records import (
     InForce,
     KeyRecord,
     Member,
+    Offering,
     Registration,
     Reputation,
     StakeRecord,
     Task,
+    TaskGroup,
     UsedInvite,
     Word,
 )
@@ -30,6 +32,8 @@ KEYS = Table(b"k", KeyRecord)
 IN_FORCE = Table(b"p", InForce)
 WORDS = Table(b"w", Word)
 REPUTATION = Table(b"q", Reputation)
+GROUPS = Table(b"g", TaskGroup)
+OFFERINGS = Table(b"o", Offering)
 
 THE_ONE = b""
 """The only id in `VALIDATORS`, the set that will vote after the block, and in `IN_FORCE`."""

@@ -13,6 +13,7 @@ from consensus.outcomes import Code, Refusal
 from consensus.records import Task, TaskState
 from consensus.state import Context, Draft
 from consensus.tables import MEMBERS, TASKS
+from consensus.task_groups import end_member, reveal
 from consensus.transactions import (
     ClaimTask,
     CompleteTask,
@@ -84,7 +85,7 @@ def complete_task(draft: Draft, context: Context, operation: CompleteTask) -> Re
     task = draft.get(TASKS, receipt.task)
     if task is None:
         return Refusal(Code.UNKNOWN_TASK)
-    if task.state is not TaskState.ASSIGNED:
+    if task.group is None and task.state is not TaskState.ASSIGNED:
         return Refusal(Code.TASK_NOT_ASSIGNED)
     if task.executor != context.sender:
         return Refusal(Code.NOT_EXECUTOR)
@@ -92,6 +93,8 @@ def complete_task(draft: Draft, context: Context, operation: CompleteTask) -> Re
         return Refusal(Code.RECEIPT_MISMATCH)
     if not operation.signed.is_signed(context.verifier):
         return Refusal(Code.RECEIPT_UNSIGNED)
+    if task.group is not None:
+        return reveal(draft, context, operation, task)
     settled = msgspec.structs.replace(task, state=TaskState.SETTLED, receipt=operation.signed)
     credit(draft, context.sender, task.reward)
     _put(draft, context, receipt.task, settled)
@@ -103,10 +106,12 @@ def fail_task(draft: Draft, context: Context, operation: FailTask) -> Refusal | 
     task = draft.get(TASKS, operation.task)
     if task is None:
         return Refusal(Code.UNKNOWN_TASK)
+    if not task.is_open and context.sender in (task.submitter, task.executor):
+        return Refusal(Code.TASK_NOT_ASSIGNED)
+    if task.group is not None and task.is_open:
+        return end_member(draft, context, operation, task)
     if context.sender not in (task.submitter, task.executor):
         return Refusal(Code.NOT_PARTY)
-    if not task.is_open:
-        return Refusal(Code.TASK_NOT_ASSIGNED)
     gives_up = context.sender == task.executor
     if task.state is TaskState.ASSIGNED and not gives_up and context.time_ms < task.deadline_ms:
         return Refusal(Code.TASK_NOT_OVERDUE, (task.deadline_ms, context.time_ms))

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import msgspec
 
+from consensus.group_operations import GroupOperation
 from consensus.validator_operations import Amount, ValidatorOperation
 from gossip.codec import (
     Bytes32,
@@ -132,6 +133,7 @@ Operation = (
     | FailTask
     | AdmitObserver
     | ApproveValidator
+    | GroupOperation
     | ValidatorOperation
 )
 

@@ -8,13 +8,13 @@ taken back after the deadline.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import Enum
 from typing import assert_never
 
 from msgspec import structs
 
-from consensus.records import Task, TaskState
+from consensus.group_operations import MIN_REDUNDANCY, AttestGroup
+from consensus.records import Task, TaskState, Verdict
 from consensus.transactions import FailTask, SignedReceipt, content_hash
 from gossip.codec import (
     Bytes32,
@@ -29,6 +29,7 @@ from gossip.codec import (
 )
 from gossip.effects import CancelTimer, KeyValueReader, Notify, Persist, SetTimer, Store
 from gossip.identity import NodeId, Verifier
+from inference.agreement import largest_alike
 from inference.chat_task import check_output
 from inference.desk_events import (
     Asked,
@@ -39,6 +40,7 @@ from inference.desk_events import (
     Transact,
 )
 from inference.executor import REASON_CHARS, RETRY_MS
+from inference.group_work import GroupView
 from inference.handoff import Accepted, Declined, Failed, Finished, Offer, Progress, is_last
 from inference.kinds import UnknownKind
 
@@ -107,11 +109,11 @@ class Asker:
         chain: Digest,
         own: NodeId,
         verifier: Verifier,
-        ledger_task: Callable[[bytes], Task | None],
+        ledger: GroupView,
         reader: KeyValueReader,
     ) -> None:
-        self._chain, self._own, self._verifier = chain, own, verifier
-        self._ledger_task, self._reader = ledger_task, reader
+        self._chain, self._own, self._verifier, self._groups = chain, own, verifier, ledger
+        self._ledger_task, self._reader = ledger.task, reader
         self._exchanges: dict[Digest, bool] = {}
         """Tasks with an exchange under way, and whether the executor has accepted in it."""
         records = sorted(
@@ -198,7 +200,11 @@ class Asker:
         if record is None:
             return []
         seen = structs.replace(record, last_tx=event.transaction, last_height=event.height)
-        return [*self._store(seen), *self._act(now_ms, event.task)]
+        known = self._ledger_task(event.task)
+        if known is not None and known.group is not None and known.reserved_for is not None:
+            seen = structs.replace(seen, executor=known.reserved_for)
+        out = [*self._store(seen), *self._act(now_ms, event.task)]
+        return out if known is None else out + self._compare(known)
 
     def _act(self, now_ms: int, task: Digest) -> list[TaskEffect]:
         """Do what is due for a task of this node's as the ledger has it now."""
@@ -212,7 +218,7 @@ class Asker:
                 return [Transact(FailTask(task, "cancelled by its asker"))]
             case TaskState.QUEUED:
                 return self._offer(now_ms, record)
-            case TaskState.ASSIGNED:
+            case TaskState.ASSIGNED | TaskState.COMMITTED | TaskState.REVEALED:
                 out = self._store(structs.replace(record, stage=Stage.RUNNING))
                 return out + self._offer(now_ms, self._asked[task])
             case TaskState.SETTLED:
@@ -249,6 +255,43 @@ class Asker:
             return self._end(task, Stage.FAILED, reason)
         self._asked[task] = structs.replace(record, receipt=receipt)
         return self._end(task, Stage.SETTLED, "")
+
+    def _compare(
+        self, known: Task, newest: tuple[Digest, bytes | None] | None = None
+    ) -> list[TaskEffect]:
+        """Say which results are alike, once all that will be opened are open and here.
+
+        `newest` is an output that is on its way to the disk.
+        """
+        members = dict(self._groups.members(known))
+        if not members or not self._groups.is_compared(known):
+            return []
+        is_open = {name for name, one in members.items() if one.is_open}
+        if any(members[name].state is not TaskState.REVEALED for name in is_open):
+            return []
+        outputs: dict[Digest, bytes] = {}
+        for name in sorted(is_open):
+            record, output = self._asked.get(name), self.output(name)
+            if output is None and newest is not None and newest[0] == name:
+                output = newest[1]
+            receipt, opened = None if record is None else record.receipt, members[name].receipt
+            if output is None or receipt is None:
+                return []
+            if receipt == opened:
+                outputs[name] = output
+        alike = largest_alike(known.kind, outputs)
+        assert known.group is not None
+        whole = self._groups.group(known.group)
+        if whole is None or len(alike) < max(whole.agreement, MIN_REDUNDANCY):
+            return []
+        return [Transact(AttestGroup(known.group, alike))]
+
+    def on_attest_refused(self, operation: AttestGroup) -> list[TaskEffect]:
+        """Try again while the group has no verdict and there is time."""
+        whole = self._groups.group(operation.group)
+        if whole is None or whole.verdict is not Verdict.OPEN:
+            return []
+        return [SetTimer(f"again/{bytes(whole.tasks[0]).hex()}", RETRY_MS)]
 
     def on_reply(self, now_ms: int, event: ReplyReceived) -> list[TaskEffect]:
         """What the executor says; only an output with its receipt counts for more than words."""
@@ -292,7 +335,12 @@ class Asker:
             Persist(Store.TASKS, ((_OUTPUT + task, content),)),
             *self._store(with_output),
             *self._act(now_ms, task),
+            *self._compared_with(task, content),
         ]
+
+    def _compared_with(self, task: Digest, content: bytes | None = None) -> list[TaskEffect]:
+        known = self._ledger_task(task)
+        return [] if known is None else self._compare(known, (task, content))
 
     def _fault_of(self, record: AskedTask, signed: SignedReceipt, content: bytes) -> str | None:
         receipt, known = signed.receipt, self._ledger_task(record.task)
@@ -353,7 +401,7 @@ class Asker:
         if what == "overdue":
             return self._on_overdue(now_ms, task)
         if what == "again":
-            return self._act(now_ms, task)
+            return self._act(now_ms, task) + self._compared_with(task)
         if self._ledger_task(task) is None:
             return self._end(task, Stage.FAILED, "lost by a restart before it was on the ledger")
         return []
@@ -362,6 +410,8 @@ class Asker:
         """The deadline has passed: end what has no output, take the reward back from who never finished."""
         known, record = self._ledger_task(task), self._asked.get(task)
         reason = "the deadline passed without a result"
+        if known is not None and known.group is not None and known.is_open:
+            return self._on_group_overdue(now_ms, task, known)
         if record is None or not record.is_open:
             return self._act(now_ms, task)
         if known is None:
@@ -374,6 +424,15 @@ class Asker:
         elif record.receipt is not None:
             return [Transact(FailTask(task, "the executor never settled its receipt"))]
         return self._give_up(now_ms, task, reason)
+
+    def _on_group_overdue(self, now_ms: int, task: Digest, known: Task) -> list[TaskEffect]:
+        """End a member whose time is over, so that the others' results count; wait for one that has time left."""
+        late = [
+            Transact(FailTask(name, "its time is over"))
+            for name in self._groups.overdue(now_ms, known)
+            if name == task
+        ]
+        return [*late, SetTimer(f"overdue/{task.hex()}", RETRY_MS)]
 
     def _end(self, task: Digest, stage: Stage, reason: str) -> list[TaskEffect]:
         record = self._asked.get(task)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from consensus.group_operations import CommitResult, result_commitment
 from consensus.records import Task, TaskState
 from consensus.transactions import (
     ClaimTask,
@@ -33,6 +34,7 @@ from inference.desk_events import (
     WorkDone,
     WorkFailed,
 )
+from inference.group_work import GroupView
 from inference.handoff import MAX_CONTENT_BYTES, Accepted, Declined, Failed, Finished
 
 CAPACITY = 8
@@ -87,14 +89,14 @@ class Executor:
         chain: Digest,
         signer: Signer,
         serves: Callable[[str], bool],
-        ledger_task: Callable[[bytes], Task | None],
+        ledger: GroupView,
         reader: KeyValueReader,
         unable: Callable[[str, bytes], str | None] | None = None,
     ) -> None:
-        self._chain, self._signer = chain, signer
+        self._chain, self._signer, self._groups = chain, signer, ledger
         self._unable = unable or (lambda _kind, _content: None)
         self._own = NodeId(signer.public)
-        self._serves, self._ledger_task, self._reader = serves, ledger_task, reader
+        self._serves, self._ledger_task, self._reader = serves, ledger.task, reader
         self._waiting: dict[tuple[Digest, NodeId], OfferReceived] = {}
         self._jobs: dict[Digest, _Job] = {}
         kept = [(Digest(key[len(_KEPT) :]), decode(raw, Kept)) for key, raw in reader.scan(_KEPT)]
@@ -138,6 +140,8 @@ class Executor:
         peer, offer, task = offered.peer, offered.offer, Digest(offered.offer.task)
         if known.submitter != peer:
             return [_declined(offered, "the task was asked for by somebody else")]
+        if known.executor == self._own and known.is_open and self._groups.holds_output_back(known):
+            return [Answer(peer, task, Accepted())]
         if known.executor == self._own:
             return [self._hand_over_again(task, peer)]
         others = sum(job.asker != self._own for job in self._jobs.values())
@@ -182,6 +186,8 @@ class Executor:
             out += self._judge(now_ms, offered, now)
         if now.state is TaskState.ASSIGNED and now.executor == self._own:
             return out + self._go_on(now_ms, task)
+        if now.group is not None:
+            out += self._on_group(now_ms, task, now)
         if now.state is not TaskState.QUEUED:
             out += self._drop_job(task, f"the task is {now.state.value} on the ledger")
         if now.state in (TaskState.FAILED, TaskState.CANCELLED):
@@ -194,7 +200,7 @@ class Executor:
         """A claim of this node's is on the ledger: settle it, wait for the work, or give it back for `lack` of both."""
         job, kept = self._jobs.get(task), self._kept.get(task)
         if kept is not None:
-            return [Transact(CompleteTask(kept.signed))]
+            return [self._settlement(task, kept.signed)]
         if job is None:
             return [Transact(FailTask(task, lack))]
         if job.outcome is None:
@@ -207,8 +213,13 @@ class Executor:
     def _hand_over(
         self, now_ms: int, task: Digest, asker: NodeId, signed: SignedReceipt, output: bytes
     ) -> list[TaskEffect]:
-        """Keep output and receipt, then let them go. An own task's output is kept by its asker's side."""
-        own = asker == self._own
+        """Keep output and receipt, then let them go, if nothing holds them back.
+
+        An own task's output is kept by its asker's side, unless that must wait for it.
+        """
+        known = self._ledger_task(task)
+        waits = known is not None and self._groups.holds_output_back(known)
+        own = asker == self._own and not waits
         kept = self._kept[task] = Kept(asker, signed, 0 if own else len(output), now_ms)
         self._kept_bytes += kept.size_bytes
         writes: tuple[Write, ...] = ((_KEPT + task, encode(kept)),)
@@ -217,9 +228,48 @@ class Executor:
             Persist(Store.TASKS, writes if own else (*writes, (_RESULT + task, output))),
             *self._trim(),
             SetTimer(f"kept/{task.hex()}", KEEP_MS),
-            Answer(asker, task, Finished(signed, len(output)), output),
-            Transact(CompleteTask(signed)),
+            *([] if waits else [Answer(asker, task, Finished(signed, len(output)), output)]),
+            self._settlement(task, signed),
         ]
+
+    def _settlement(self, task: Digest, signed: SignedReceipt) -> Transact:
+        """What the ledger is told of finished work: all of it, or first only that it is finished."""
+        known = self._ledger_task(task)
+        if known is None or known.group is None:
+            return Transact(CompleteTask(signed))
+        return Transact(CommitResult(task, result_commitment(encode(signed))))
+
+    def _on_group(self, now_ms: int, task: Digest, now: Task) -> list[TaskEffect]:
+        """A member of a group changed, which may be what this node's own member waits for."""
+        out: list[TaskEffect] = []
+        for name, member in self._groups.members(now):
+            if member.executor == self._own and member.is_open and name in self._kept:
+                out += self._follow(now_ms, name, member, hand_over=name == task)
+        kept = self._kept.get(task)
+        if kept is None or now.executor != self._own or now.is_open:
+            return out
+        if now.state is TaskState.SETTLED:
+            return [*out, self._hand_over_again(task, NodeId(kept.asker))]
+        return [*out, Answer(NodeId(kept.asker), task, Failed(now.reason))]
+
+    def _follow(
+        self, now_ms: int, task: Digest, now: Task, *, hand_over: bool = False
+    ) -> list[TaskEffect]:
+        """Open a committed result when nobody can copy it, and end members that hold up the others."""
+        again = SetTimer(f"claim/{task.hex()}", RETRY_MS)
+        kept = self._kept[task]
+        if now.state is TaskState.COMMITTED and self._groups.may_open(now_ms, now):
+            return [Transact(CompleteTask(kept.signed)), again]
+        if now.state is TaskState.COMMITTED:
+            return [again]
+        late = [
+            Transact(FailTask(name, "its time is over"))
+            for name in self._groups.overdue(now_ms, now)
+        ]
+        given = []
+        if hand_over and not self._groups.holds_output_back(now):
+            given = [self._hand_over_again(task, NodeId(kept.asker))]
+        return [*given, *late, again]
 
     def _trim(self) -> list[TaskEffect]:
         """Forget the oldest outputs; the newest stays whatever its size."""
@@ -281,7 +331,7 @@ class Executor:
         return out + self._go_on(now_ms, task) if self._has_claimed(task) else out
 
     def on_refused(
-        self, operation: ClaimTask | CompleteTask | FailTask, reason: str
+        self, operation: ClaimTask | CommitResult | CompleteTask | FailTask, reason: str
     ) -> list[TaskEffect]:
         """A transaction failed: end a job that could not be claimed, look again later at any other claim."""
         named = operation.signed.receipt if isinstance(operation, CompleteTask) else operation
@@ -301,8 +351,13 @@ class Executor:
             offered = self._waiting.pop((task, NodeId(bytes.fromhex(peer[0]))), None)
             reason = "the task is not on this node's ledger"
             return [] if offered is None else [_declined(offered, reason)]
+        if what == "claim" and self._has_claimed(task):
+            return self._go_on(now_ms, task)
         if what == "claim":
-            return self._go_on(now_ms, task) if self._has_claimed(task) else []
+            is_followed = known is not None and known.is_open and known.group is not None
+            if known is None or not is_followed or task not in self._kept:
+                return []
+            return self._follow(now_ms, task, known)
         if what == "kept":
             if known is not None and known.is_open:
                 return [SetTimer(name, KEEP_MS)]

@@ -17,6 +17,8 @@ Failures. What nobody claimed, its asker takes back at once; what was claimed is
 back by its asker after the deadline. A stream that breaks after the task was accepted is opened again, and the executor
 gives the output that it kept. What each side has to do is read from record and ledger, so a restart on either side
 resumes by looking.
+
+A member of a group of tasks is a task like any other until its work is done; `group_work.py` tells the rest.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import assert_never
 
+from consensus.group_operations import AttestGroup, CommitResult
 from consensus.records import Task
 from consensus.transactions import ClaimTask, CompleteTask, FailTask
 from gossip.codec import Digest
@@ -49,6 +52,7 @@ from inference.desk_events import (
     WorkFailed,
 )
 from inference.executor import Executor
+from inference.group_work import GroupView
 
 
 class TaskDesk:
@@ -65,21 +69,21 @@ class TaskDesk:
         signer: Signer,
         verifier: Verifier,
         serves: Callable[[str], bool],
-        ledger_task: Callable[[bytes], Task | None],
+        ledger: GroupView,
         own_tasks: Callable[[], list[tuple[Digest, Task]]],
         reader: KeyValueReader,
         unable: Callable[[str, bytes], str | None] | None = None,
     ) -> None:
         self._own = NodeId(signer.public)
-        self._ledger_task, self._own_tasks = ledger_task, own_tasks
+        self._ledger_task, self._own_tasks = ledger.task, own_tasks
         self._asker = Asker(
-            chain=chain, own=self._own, verifier=verifier, ledger_task=ledger_task, reader=reader
+            chain=chain, own=self._own, verifier=verifier, ledger=ledger, reader=reader
         )
         self._executor = Executor(
             chain=chain,
             signer=signer,
             serves=serves,
-            ledger_task=ledger_task,
+            ledger=ledger,
             reader=reader,
             unable=unable,
         )
@@ -154,11 +158,13 @@ class TaskDesk:
 
     def _on_refused(self, now_ms: int, event: TransactRefused) -> list[TaskEffect]:
         match event.operation:
-            case ClaimTask() | CompleteTask() as operation:
+            case ClaimTask() | CommitResult() | CompleteTask() as operation:
                 return self._executor.on_refused(operation, event.reason)
             case FailTask() as operation:
                 out = self._executor.on_refused(operation, event.reason)
                 return [*out, *self._asker.on_refused(now_ms, operation)]
+            case AttestGroup() as operation:
+                return self._asker.on_attest_refused(operation)
             case _:
                 return []
 

@@ -49,6 +49,7 @@ from inference.desk_events import (
     WorkDone,
     WorkFailed,
 )
+from inference.group_work import GroupView
 from inference.handoff import (
     PROTOCOL,
     HandoffError,
@@ -138,7 +139,7 @@ class TaskService:
             signer=identity,
             verifier=verifier,
             serves=lambda kind: kind in kinds,
-            ledger_task=ledger.task,
+            ledger=GroupView.of(ledger),
             own_tasks=self._own_tasks,
             reader=store,
             unable=self._unable,

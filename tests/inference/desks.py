@@ -6,11 +6,12 @@ and nodes crash when it says so. What a node persisted before it crashed is all 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from consensus.events import TaskChanged
+from consensus.group_operations import AgreementRule, SubmitGroup, member_id
 from consensus.records import Task
 from consensus.transactions import Operation, SubmitTask, Transaction, Usage, content_hash, task_id
 from gossip.codec import Digest
@@ -36,6 +37,7 @@ from inference.desk_events import (
     WorkDone,
     WorkFailed,
 )
+from inference.group_work import GroupView
 from inference.handoff import Reply, is_last
 from inference.kinds import EmbedOutput, encode_output
 from inference.lifecycle import TaskDesk
@@ -47,6 +49,7 @@ OUTPUT = encode_output(EmbedOutput(vectors=bytes(8), dimensions=2))
 MODEL = bytes(32)
 REWARD = 10
 LEAD_MS = 60_000
+NO_NODE = NodeId(bytes(32))
 
 
 @dataclass
@@ -85,7 +88,7 @@ class Node:
             signer=self.signer,
             verifier=HashVerifier(),
             serves=lambda kind: kind in self.kinds,
-            ledger_task=ledger.task,
+            ledger=GroupView.of(ledger),
             own_tasks=self._own_tasks,
             reader=self.disk,
         )
@@ -159,6 +162,30 @@ class Node:
         self.mempool.append((submit, transaction))
         return name
 
+    def ask_group(
+        self,
+        executors: Sequence[Node],
+        *,
+        agreement: int = 2,
+        rule: AgreementRule = AgreementRule.EQUAL,
+        drawn: int = 0,
+    ) -> tuple[Digest, ...]:
+        """The same task for several nodes, or for as many as the ledger is to draw; the members' ids."""
+        deadline_ms = self.village.now_ms + LEAD_MS
+        named = tuple(one.node_id for one in executors)
+        size = drawn or len(named)
+        submit = SubmitGroup(
+            KIND, content_hash(INPUT), REWARD, size, agreement, rule, named, deadline_ms
+        )
+        nonce = self.village.town.nonce(self.signer) + len(self.mempool)
+        transaction = self.village.town.signed(self.signer, submit, nonce=nonce)
+        group = task_id(transaction.id, 0)
+        names = tuple(member_id(group, place) for place in range(size))
+        for name, executor in zip(names, named or (NO_NODE,) * size, strict=True):
+            self.tell(Asked(name, KIND, INPUT, executor, deadline_ms, transaction.id))
+        self.mempool.append((submit, transaction))
+        return names
+
     def cancel(self, task: Digest) -> None:
         self.tell(Cancelled(task))
 
@@ -183,13 +210,16 @@ class Node:
 
 
 class Village:
-    """Three members: 0 and 1 do `embed`, 2 does nothing but ask. `adversary` may rewrite replies."""
+    """Members that do `embed`, two unless told otherwise, and a last one that does nothing but ask.
 
-    def __init__(self) -> None:
-        self.town = Town((1, 1, 1))
+    `adversary` may rewrite replies.
+    """
+
+    def __init__(self, workers: int = 2) -> None:
+        self.town = Town((1,) * (workers + 1))
         self.exchanges: list[Exchange] = []
         self.nodes: list[Node] = []
-        for number, kinds in enumerate(((KIND,), (KIND,), ())):
+        for number, kinds in enumerate((*((KIND,),) * workers, ())):
             self.nodes.append(Node(self, number, kinds))
         self.adversary: Callable[[Reply, bytes], tuple[Reply, bytes]] | None = None
 
