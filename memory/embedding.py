@@ -41,6 +41,7 @@ class EmbeddingModel:
     name: Final = MODEL_NAME
     model_hash: Final = MODEL_HASH
     dimensions: Final = DIMENSIONS
+    batch_tokens: Final = BATCH_TOKENS
     max_tokens: Final = MAX_TOKENS - SPECIAL_TOKENS
     """The longest text that is read whole, in its own tokens."""
 
@@ -90,6 +91,10 @@ class EmbeddingModel:
         for row, tokens in enumerate(token_ids):
             ids[row, : len(tokens)] = tokens
             mask[row, : len(tokens)] = 1
+        return self.run_ids(ids, mask)
+
+    def run_ids(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> Vectors:
+        """The network alone, on rows of token ids; `mask` has a 1 for each that counts."""
         (embeddings,) = self._session.run(["embeddings"], {"ids": ids, "mask": mask})
         return cast("Vectors", embeddings)
 

@@ -69,23 +69,27 @@ def measure(
         figures = []
         for count in dict.fromkeys((1, clients)):
             say(f"{count} clients for {seconds:g} s")
-            figures.append(_one_load(cluster, genesis, count, seconds, walls))
+            figures.append(one_load(cluster, genesis, count, seconds, walls))
     finally:
         cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
     return figures
 
 
-def _one_load(
+def one_load(
     cluster: Cluster,
     genesis: Genesis,
     clients: int,
     seconds: float,
     walls: Walls,
+    *,
+    series: int = 0,
 ) -> ConsensusFigures:
+    """One run with fresh accounts; of two runs on one cluster with as many clients each has its own `series`."""
     founder = cluster.members[0]
     signers = [
-        Ed25519Signer((clients * 1_000_000 + index).to_bytes(32, "big")) for index in range(clients)
+        Ed25519Signer((clients * 1_000_000 + series * 10_000 + index).to_bytes(32, "big"))
+        for index in range(clients)
     ]
     _fund(founder, signers)
     wallets = _sign(genesis, signers, round(_RATE_TO_SIGN * seconds), founder)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from node.bench import gossip as gossip_bench
 from node.bench import throughput
 from node.bench.consensus import as_json, measure
 from node.bench.inference import measuring as inference_bench
+from node.bench.inference import model_speed, under_load
 from node.cli.session import Session, with_session
 from node.cli.shapes import table
 
@@ -68,15 +71,23 @@ def gossip(session: Session, *, full: bool) -> None:
 @bench.command()
 @click.option("--seconds", type=click.FloatRange(0.2, 600), default=4, show_default=True)
 @click.option("--against", type=click.Choice(["litellm"]), help="Measure that beside the node.")
+@click.option("--consensus", is_flag=True, help="Also: consensus while the model is busy.")
 @with_session
-def inference(session: Session, *, seconds: float, against: str | None) -> None:
-    """What the door for models costs beside the model: CPU, added time, memory.
+def inference(session: Session, *, seconds: float, against: str | None, consensus: bool) -> None:
+    """What the door for models costs beside the model: CPU, added time, memory; and the embedded model's speed.
 
     SECONDS are spent on each of two measurements for 1, 16 and 64 callers.
     """
-    reports = inference_bench.measure(
-        seconds, lambda text: click.echo(text, err=True), against=against
-    )
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    reports = inference_bench.measure(seconds, say, against=against)
+    say("the embedded model beside plain onnxruntime")
+    speeds = model_speed.measure(seconds)
+    told = inference_bench.as_json(reports, speeds)
+    if consensus:
+        told["consensus"] = asdict(under_load.measure(seconds, say))
     rows = [
         (
             report.name,
@@ -91,7 +102,15 @@ def inference(session: Session, *, seconds: float, against: str | None) -> None:
         for run in report.runs
     ]
     heads = ("DOOR", "IDLE MB", "CALLERS", "CPU ms/REQUEST", "CPU ms/STREAM", "ADDED p50 ms", "p99")
-    session.tell(inference_bench.as_json(reports), table(heads, rows, empty=""))
+    lines = [table(heads, rows, empty=""), "", "sentences per CPU-second (plain onnxruntime):"]
+    lines += [
+        f"{one.batch:>3} of {one.tokens} tokens: {one.sentences_per_cpu_s:.0f} "
+        f"({one.plain_onnxruntime_per_cpu_s:.0f})"
+        for one in speeds
+    ]
+    if consensus:
+        lines.append(f"consensus with the model idle and busy: {told['consensus']}")
+    session.tell(told, "\n".join(lines))
 
 
 @bench.command()

@@ -47,6 +47,9 @@ class App:
         if path == "/broken":
             await send({"type": "http.response.body", "body": b"half", "more_body": True})
             raise RuntimeError("in the middle")
+        if path == "/later":
+            self.waiting.set()
+            await self.gone.wait()
         if path == "/flood":
             for _ in range(1000):
                 await send({"type": "http.response.body", "body": bytes(65536), "more_body": True})
@@ -175,6 +178,16 @@ async def test_a_broken_answer_never_looks_whole(version: str) -> None:
         await stream.send_all(get("/broken", version=version))
         with pytest.raises(trio.BrokenResourceError):
             await read_all(stream)
+
+
+async def test_the_head_of_a_stream_does_not_wait_for_its_body() -> None:
+    app = App()
+    async with served(app) as connect, await connect() as stream:
+        await stream.send_all(get("/later"))
+        with trio.fail_after(5):
+            assert b"200 OK" in await read_until(stream, b"\r\n\r\n")
+            app.gone.set()
+            assert await read_until(stream, b"0\r\n\r\n") == b"2\r\nok\r\n0\r\n\r\n"
 
 
 async def test_a_bug_before_the_answer_is_a_500() -> None:

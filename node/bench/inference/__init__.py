@@ -4,5 +4,6 @@
    that what is measured is the door and not the model.
 2. `callers.py` asks it, directly or through a door, from many connections at once.
 3. `doors.py` starts what stands between: a node, or LiteLLM in an environment of its own.
-4. `measuring.py` puts them together, `model_speed.py` measures the embedded model.
+4. `measuring.py` puts them together.
+5. `model_speed.py` measures the embedded model, `under_load.py` consensus beside it.
 """

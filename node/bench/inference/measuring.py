@@ -15,6 +15,7 @@ import trio
 from node.bench.inference import doors
 from node.bench.inference.callers import Timed, ask
 from node.bench.inference.model_server import MODEL
+from node.bench.inference.model_speed import SpeedFigures
 from node.demo.cluster import Cluster
 
 CALLERS: Final = (1, 16, 64)
@@ -122,7 +123,7 @@ def _costed(
     return timed, max(0.0, spent - idle_share * (time.monotonic() - began))
 
 
-def as_json(reports: Sequence[DoorReport]) -> dict[str, Any]:
+def as_json(reports: Sequence[DoorReport], speeds: Sequence[SpeedFigures]) -> dict[str, Any]:
     """The figures with the names that the command prints: the node's, and the others' beside them."""
     own, *others = (asdict(report) for report in reports)
-    return {**own, "against": others}
+    return {**own, "sentences": [asdict(one) for one in speeds], "against": others}

@@ -1,8 +1,8 @@
 """One request and its answer: what ASGI calls `scope`, `receive` and `send`.
 
 The connection puts in what it reads; the application takes it out at its own pace, and the
-connection reads no more while much is waiting. An answer's head waits for the first piece of its
-body, so that a short answer is one write.
+connection reads no more while much is waiting. The head of an answer whose length is known waits for
+its body, so that a short answer is one write.
 """
 
 from __future__ import annotations
@@ -155,19 +155,24 @@ class Exchange:
             assert self._head is None
             assert not self.is_begun
             self._head = self._answer_head(message["status"], message.get("headers", ()))
+            if self._is_chunked:
+                # A stream's first piece may be long in coming.
+                head, self._head = self._head, None
+                await self._send_out(head)
             return
         assert message["type"] == "http.response.body"
         assert not self.is_answered
         part, is_last = message.get("body", b""), not message.get("more_body", False)
-        if not self.is_gone:
-            data = self._framed(part, is_last=is_last)
-            if data:
-                self.is_begun = True
-                try:
-                    await self._write(data)
-                except trio.BrokenResourceError:
-                    self.gone()
+        await self._send_out(self._framed(part, is_last=is_last))
         self.is_answered = is_last
+
+    async def _send_out(self, data: bytes) -> None:
+        if data and not self.is_gone:
+            self.is_begun = True
+            try:
+                await self._write(data)
+            except trio.BrokenResourceError:
+                self.gone()
 
     async def fail(self) -> None:
         """The application failed before it said anything."""
@@ -206,7 +211,7 @@ class Exchange:
     def _framed(self, part: bytes, *, is_last: bool) -> bytes:
         head, self._head = self._head, None
         if head is None:
-            assert self.is_begun
+            assert self.is_begun or self.is_gone
             head = b""
         if self.method == "HEAD":
             part = b""
