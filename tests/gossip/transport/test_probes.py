@@ -365,6 +365,26 @@ async def test_run_ends_at_once_with_frozen_peers_and_half_open_ones(real: World
             await trio.aclose_forcefully(wire)
 
 
+async def test_a_large_message_waits_for_nothing_but_the_reader() -> None:
+    """What fills the buffer and is written on the spot has nobody to tell of it; a ping would."""
+    patience = dataclasses.replace(PATIENCE, ping_every_s=1000)
+    alice, bob = (
+        Libp2pTransport(seed_of(name), ["/ip4/127.0.0.1/tcp/0"], Budgets(), patience=patience)
+        for name in ("alice", "bob")
+    )
+    bob.serve(ECHO, echo)
+    message = bytes(4_000_000)
+    async with trio.open_nursery() as nursery:
+        for transport in (alice, bob):
+            await nursery.start(transport.run)
+        await alice.dial(bob.addresses()[0])
+        with trio.fail_after(10):
+            async with await alice.open_stream(bob.node_id, ECHO, window_bytes=2**21) as stream:
+                await stream.send(message)
+                assert await stream.receive() == message
+        nursery.cancel_scope.cancel()
+
+
 async def test_b6_what_a_handler_does_not_read_is_bounded(real: World) -> None:
     alice, bob = await real.node("alice"), await real.node("bob")
 
