@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.setup-done
 UV ?= uv
 
-.PHONY: help setup check format test test-all demo sim bench lock clean
+.PHONY: help setup check format test test-all e2e demo sim bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,11 @@ test: check ## check, then every test that needs no browser, server or namespace
 
 test-all: check ## the same with those tests too, where their tools are installed
 	$(BIN)/python -m pytest --all
+
+e2e: setup ## conversations over real daemons and a real llama.cpp, built here the first time (cmake, g++)
+	scripts/llama_server.sh
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .cache/e2e/python gguf==0.19.0
+	$(BIN)/python -m pytest --all tests/node/e2e/test_chat_peers.py
 
 demo: setup ## four daemons form a federation and do real work (INPUT=file or folder)
 	$(BIN)/bizra-node demo $(if $(INPUT),--input '$(INPUT)')

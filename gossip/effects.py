@@ -30,6 +30,7 @@ class Store(Enum):
     POOL = "pool"
     PEERS = "peers"
     TASKS = "tasks"
+    WORK = "work"
 
 
 Write = tuple[bytes, bytes | None]

@@ -52,12 +52,16 @@ class _Tagged(
 
 
 class ChatInput(_Tagged, frozen=True, tag=CHAT):
-    """`request` is OpenAI's body without the model; `file` the SHA-256 of the model's file, in hex."""
+    """`request` is OpenAI's body without the model; `file` the SHA-256 of the model's file, in hex.
+
+    With `proof` the answer shall come with log-probabilities, where the server can tell them.
+    """
 
     method: Literal["chat", "text"]
     model: Annotated[str, Meta(min_length=1, max_length=512)]
     file: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     streamed: bool
+    proof: bool
     request: Annotated[str, Meta(min_length=2, max_length=MAX_REQUEST_CHARS)]
 
     def call(self) -> Call:
@@ -71,6 +75,8 @@ class ChatInput(_Tagged, frozen=True, tag=CHAT):
             raise BadInput(f"the request has no {wanted}")
         if self.streamed:
             body["stream_options"] = {"include_usage": True}
+        if self.proof:
+            body["logprobs"] = True
         return Call(CallKind(self.method), self.model, body, file=self.file)
 
 
@@ -89,10 +95,23 @@ def chat_input(call: Call, *, streamed: bool) -> ChatInput:
         raise BadRequest(f"the request has more than {MAX_REQUEST_CHARS:,} characters")
     if call.kind is CallKind.EMBED:
         raise Unsupported("a peer is asked for text only; hand in a task of kind embed instead")
-    method: Literal["chat", "text"] = "chat" if call.kind is CallKind.CHAT else "text"
+    is_chat = call.kind is CallKind.CHAT
     return ChatInput(
-        method=method, model=call.model, file=call.file, streamed=streamed, request=request
+        method="chat" if is_chat else "text",
+        model=call.model,
+        file=call.file,
+        streamed=streamed,
+        proof=is_chat,
+        request=request,
     )
+
+
+def without_proof(call: Call, answer: JsonObject) -> JsonObject:
+    """An answer, or a piece of one, without the log-probabilities that its caller did not ask for."""
+    if call.kind is CallKind.CHAT and not call.body.get("logprobs"):
+        for choice in answer["choices"]:
+            choice.pop("logprobs", None)
+    return answer
 
 
 def decode_chat_input(data: bytes) -> ChatInput:

@@ -21,11 +21,13 @@ from inference.breaker import BreakerChanged
 from inference.cache import CacheKind
 from inference.embedded.backend import EmbeddedBackend
 from inference.engine import AnswerEngine
+from node.audits import Audits
 from node.backends import Backends
 from node.chain_service import ChainService
 from node.clocks import ClockWatch
 from node.driver import now_ms
 from node.event_hub import EventHub
+from node.foreman import ForemanService
 from node.founding import check_chain
 from node.gateway.app import Doors, make_app, open_listener
 from node.gateway.http.listening import serve
@@ -89,7 +91,10 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
         check_chain(parts.home, genesis, stores.staged["chain"])
         files = ModelFiles(config.backend, models)
         node = _assemble(parts, genesis, stores.staged, (backend, models, files), nursery)
-        models.join(PeerChats(node.tasks, node.peers))
+        foreman = ForemanService(models, stores.staged["work"], nursery)
+        audits = Audits(models, files, foreman, nursery, config.audit_per_cent)
+        chats = PeerChats(node.tasks, node.peers, foreman, audits)
+        models.join(chats)
         _connect(parts, node, nursery)
         chain_disk = stores.disks["chain"]
         projector = Projector(stores.projections, chain_disk, genesis, node.chain)
@@ -109,6 +114,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
                 snapshots=snapshots,
                 topics=node.topics,
                 chat_peers=config.chat_peers,
+                backroom=(foreman, chats.check),
                 backends=backends,
                 reading=_read_models(node, projector, chain_disk),
                 hub=hub,
@@ -117,7 +123,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
             ),
         )
         host, port = listener.getsockname()[:2]
-        services = (node.chain, node.tasks, node.peers, node.topics, projector, snapshots)
+        services = (foreman, node.chain, node.tasks, node.peers, node.topics, projector, snapshots)
         for task in [one.run for one in services]:
             nursery.start_soon(task)
         nursery.start_soon(serve, app, listener)
@@ -264,9 +270,9 @@ async def _opened(home: Home) -> AsyncIterator[_Stores]:
     with ExitStack() as stack:
         disks = {
             name: stack.enter_context(
-                LevelStore(getattr(home, name), create=name in ("pool", "peers", *_BESIDE))
+                LevelStore(getattr(home, name), create=name in ("pool", "peers", "work", *_BESIDE))
             )
-            for name in ("pool", "chain", "votes", "peers", "tasks", *_BESIDE)
+            for name in ("pool", "chain", "votes", "peers", "tasks", "work", *_BESIDE)
         }
         staged = {
             name: StagedStore(disk, sync=name != "pool")

@@ -124,6 +124,8 @@ class ChatWork:
             raise TaskFailed(f"backend_wrong_model: {asked.model!r} is no longer here")
         chat = self._chats[task] = _Chat(asked.model, asked.file)
         call = asked.call()
+        if asked.proof and self._files.is_ollama(server):
+            call.body.pop("logprobs", None)
         with trio.move_on_after(timeout_s) as deadline, chat.scope:
             await self._write(task, chat, call, server, streamed=asked.streamed)
         if chat.whole is not None:

@@ -47,12 +47,16 @@ from node.gateway.views import (
     InviteView,
     JsonObject,
     PeersView,
+    QueuedView,
+    QueueView,
     SnapshotsView,
     SnapshotView,
     StatusView,
     TasksView,
     TaskView,
     TransactionView,
+    TrustBookView,
+    TrustView,
     ValidatorsView,
 )
 from node.home import Home
@@ -208,7 +212,35 @@ class Client:
                 "start it again with: bizra-node run"
             ) from None
 
+    def queue(self) -> QueueView:
+        """The requests that wait for a model."""
+        return decoded(self._send("GET", "/api/v2/queue", owner=True), QueueView)
+
+    def queued(self, name: str) -> QueuedView:
+        """One of them, with its answer."""
+        return decoded(
+            self._send("GET", f"/api/v2/queue/{path_part(name)}", owner=True), QueuedView
+        )
+
+    def trust(self) -> TrustBookView:
+        """What was found out about peers' answers."""
+        return decoded(self._send("GET", "/api/v2/trust", owner=True), TrustBookView)
+
     # Deeds
+
+    def withdraw(self, name: str) -> QueuedView:
+        """Take a request out of the queue."""
+        response = self._send("DELETE", f"/api/v2/queue/{path_part(name)}", owner=True)
+        return decoded(response, QueuedView)
+
+    def check_peer(self, node: str, model: str) -> JsonObject:
+        """Ask a peer something of which the node can check the answer."""
+        return self._post(f"/api/v2/trust/{path_part(node)}/check", {"model": model}, JsonObject)
+
+    def forgive(self, node: str) -> TrustView:
+        """Begin anew with a peer."""
+        response = self._send("DELETE", f"/api/v2/trust/{path_part(node)}", owner=True)
+        return decoded(response, TrustView)
 
     def submit(self, raw: bytes) -> TransactionView:
         """Hand in a signed transaction; needs no token."""

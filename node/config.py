@@ -68,7 +68,8 @@ class Config:
     what is kept of contents, `send_mb_per_s` what is sent of them to all others together (0: no bound).
     `backend` are the model servers beside this node, and with `find_models` those on their usual ports; with
     `chat` among the kinds, members may ask them too. `chat_peers` says that conversations of this
-    node's users may go to peers without being asked for each. `quota_per_s` is how many requests the
+    node's users may go to peers without being asked for each, `audit_per_cent` how many of peers' answers are looked
+    at again where a server here has the same file. `quota_per_s` is how many requests the
     HTTP interface takes from one caller in a second, for good.
     A snapshot is made every `snapshot_every` blocks, and taken by a node that is `snapshot_behind` behind (0: never).
     """
@@ -80,6 +81,7 @@ class Config:
     mdns: bool = True
     kinds: tuple[str, ...] = ("embed", "rank", "summarize", "answer", "chat")
     chat_peers: bool = False
+    audit_per_cent: int = 10
     model_idle_s: int = 120
     log_level: str = "info"
     contents_mb: int = 2048
@@ -272,6 +274,7 @@ _READERS: dict[str, Callable[[object], object]] = {
     "mdns": _flag,
     "kinds": _kinds,
     "chat_peers": _flag,
+    "audit_per_cent": _between(0, 100),
     "model_idle_s": _idle,
     "log_level": _level,
     "contents_mb": _between(16, 1_000_000),

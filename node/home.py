@@ -5,7 +5,7 @@ public-keys                whose home this is
 token                      the owner's token for the HTTP interface, mode 0600
 config.toml                what the owner chose
 genesis.json               the federation that this node belongs to
-chain/  votes/  pool/  peers/  tasks/   databases; each has one opener, the daemon that holds `lock`
+chain/  votes/  pool/  peers/  tasks/  work/   databases; each has one opener, the daemon that holds `lock`
 content/                   what members fetch from each other, named by its hash
 log                        what the daemon wrote
 api.json                   where the running daemon listens; gone when it ends well
@@ -104,6 +104,10 @@ class Home:
     @property
     def tasks(self) -> Path:
         return self.path / "tasks"
+
+    @property
+    def work(self) -> Path:
+        return self.path / "work"
 
     @property
     def content(self) -> Path:

@@ -55,6 +55,17 @@ class ModelFiles:
         """The server that has this model with this file, by the last look."""
         return self._places.get((model, file))
 
+    def with_file(self, file: str) -> tuple[str, str] | None:
+        """A model of this file and the server that has it, whatever it is called here."""
+        return next(
+            ((model, server) for (model, one), server in self._places.items() if one == file), None
+        )
+
+    def is_ollama(self, server: str) -> bool:
+        """Whether a server speaks Ollama's protocol, which tells no log-probabilities."""
+        found = self._settings.get(server)
+        return found is not None and found.kind == "ollama"
+
     def slots_of(self, model: str, file: str) -> int:
         """How many requests of peers for a model its server takes at once."""
         return self._slots.get((model, file), 0)

@@ -11,12 +11,15 @@ from gossip.codec import Digest, decode_canonical
 from gossip.identity import NodeId
 from gossip.membership.notices import Liveness, PeerEntry
 from inference.asker import AskedTask, Stage
+from inference.audit import Finding, Judgement
 from inference.backends.peer import PeerServer
 from inference.backends.servers import ServerSettings
 from inference.chat_task import CHAT, ChatInput, ChatOutput, encode_chat, failure_of
 from inference.failures import BadRequest, Broken, Failure, Garbled, Overloaded, WrongModel
 from inference.placement import Place
 from inference.selection import Merits, ServerKind
+from node.audits import Audits, canary
+from node.foreman import ForemanService
 from node.model_files import MODELS
 from node.own_account import NotTakenError
 from node.peer_service import PeerService
@@ -37,8 +40,11 @@ def server_name(node: NodeId) -> str:
 class PeerChats:
     """The federation, as the router sees it."""
 
-    def __init__(self, tasks: TaskService, peers: PeerService) -> None:
+    def __init__(
+        self, tasks: TaskService, peers: PeerService, foreman: ForemanService, audits: Audits
+    ) -> None:
         self._tasks, self._peers = tasks, peers
+        self._foreman, self._audits = foreman, audits
         self._servers: dict[NodeId, PeerServer] = {}
 
     def servers(self) -> Iterator[tuple[PeerServer, Merits, Mapping[str, str]]]:
@@ -59,7 +65,10 @@ class PeerChats:
 
     def _merits(self, entry: PeerEntry) -> Merits:
         offers = [one for one in entry.capabilities if one.kind == MODELS]
+        found = self._foreman.core.trust.of(entry.node_id)
         return Merits(
+            trust=found.trust,
+            distrust=found.distrust,
             free_slots=max(one.free_slots for one in offers),
             load=entry.load,
             price=min(one.price for one in offers),
@@ -76,7 +85,7 @@ class PeerChats:
 
     async def ask(self, node: NodeId, given: ChatInput, why: str) -> Answer:
         """Put the call on the ledger as a task for this peer."""
-        answer = Answer(self._tasks, given)
+        answer = Answer(self._tasks, given, self._audits, node)
         try:
             await self._tasks.place(
                 CHAT,
@@ -89,6 +98,28 @@ class PeerChats:
         except NotTakenError as error:
             raise BadRequest(f"the task was not taken: {error}") from None
         return answer
+
+    async def check(self, node: NodeId, model: str) -> Judgement:
+        """Ask a peer a canary and compare its answer with the same file's here."""
+        files = next(
+            (_files_of(one) for one in self._peers.membership.table() if one.node_id == node), {}
+        )
+        if model not in files:
+            has = ", ".join(files) or "none"
+            return Judgement(
+                Finding.INCONCLUSIVE, f"the peer does not offer {model!r}; it offers: {has}"
+            )
+        given = canary(model, files[model])
+        try:
+            answer = await self.ask(node, given, "to look whether it answers as the file would")
+            try:
+                while await answer.receive() is not None:
+                    pass
+            finally:
+                await answer.aclose()
+        except Failure as failure:
+            return Judgement(Finding.INCONCLUSIVE, f"the peer did not answer: {failure}")
+        return await self._audits.compare(node, given, answer.content)
 
 
 class _Door:
@@ -104,9 +135,10 @@ class _Door:
 class Answer(Follower):
     """What one peer says to one call, from the task's beginning to its end."""
 
-    def __init__(self, tasks: TaskService, given: ChatInput) -> None:
+    def __init__(self, tasks: TaskService, given: ChatInput, audits: Audits, node: NodeId) -> None:
         super().__init__()
-        self._tasks, self._given = tasks, given
+        self._tasks, self._given, self._audits, self._node = tasks, given, audits, node
+        self.content = b""
         self._put, self._lines = trio.open_memory_channel[str](0)
         self._seen: list[str] = []
         self._failure: Failure | None = None
@@ -161,12 +193,14 @@ class Answer(Follower):
             raise WrongModel("it signed for an answer of another model's file")
         content = self._tasks.desk.output(Digest(self._record.task))
         assert content is not None
-        output = decode_canonical(content, ChatOutput)
+        self.content, output = content, decode_canonical(content, ChatOutput)
         if not self._given.streamed and not self._seen and output.lines:
             self._seen = list(output.lines)
             return output.lines[0]
         if tuple(self._seen) != output.lines or not output.is_whole:
             raise Garbled("it signed for another answer than the one it gave")
+        if self._given.proof:
+            self._audits.on_answer(self._node, self._given, content)
         return None
 
     async def aclose(self) -> None:

@@ -12,7 +12,7 @@ import trio
 
 from inference.backends.servers import ServerSettings, Vectors
 from inference.chat import Call, JsonObject, StreamCheck, check_answer, decode_object
-from inference.chat_task import ChatInput, chat_input
+from inference.chat_task import ChatInput, chat_input, without_proof
 from inference.failures import Broken, Silent, Unsupported
 
 
@@ -61,7 +61,8 @@ class PeerServer:
                     raise Broken("it answered more than once")
             finally:
                 await answer.aclose()
-            return {**check_answer(call, decode_object(line.encode())), "bizra_task": answer.task}
+            whole = without_proof(call, check_answer(call, decode_object(line.encode())))
+            return {**whole, "bizra_task": answer.task}
         raise Silent(f"it did not answer within {self.settings.timeout_s:g} s")
 
     async def open_stream(self, call: Call) -> PeerStream:
@@ -94,6 +95,7 @@ class PeerStream:
             chunk = self._check.take(decode_object(line.encode()))
             if not chunk["choices"] and not self._call.wants_usage:
                 continue  # its usage is for the receipt; this caller did not ask for it
+            without_proof(self._call, chunk)
             if self._is_first:
                 self._is_first = False
                 chunk["bizra_task"] = self._answer.task

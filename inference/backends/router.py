@@ -30,11 +30,13 @@ from inference.selection import (
     Considered,
     Decision,
     Merits,
+    ServerKind,
     Standing,
     Verdict,
     Wanted,
     select,
     split_file,
+    writes_text,
 )
 
 _MOST_HELD: Final = 64
@@ -241,14 +243,26 @@ class ModelRouter:
         for known in self._known.values():
             await known.server.aclose()
 
-    async def models(self) -> tuple[ListedModel, ...]:
-        """What can be asked for now, each model once."""
+    async def writers(self) -> bool:
+        """Whether a server of this machine or a peer has a model that writes and may be asked now."""
+        everybody = self._everybody()
+        await self._refresh(everybody.values())
+        return any(
+            standing.admits
+            and standing.fault is None
+            and standing.kind is not ServerKind.EMBEDDED
+            and any(map(writes_text, standing.models))
+            for standing in (known.standing() for known in everybody.values())
+        )
+
+    async def models(self, *, askable: bool = False) -> tuple[ListedModel, ...]:
+        """What there is now, each model once; with `askable` only where a request may go now."""
         everybody = self._everybody()
         await self._refresh(everybody.values())
         found: dict[str, ListedModel] = {}
         for known in everybody.values():
             standing = known.standing()
-            if standing.fault is None:
+            if standing.fault is None and (standing.admits or not askable):
                 for name in standing.models:
                     found.setdefault(name, ListedModel(name, known.name))
         return tuple(found.values())

@@ -23,7 +23,9 @@ from node.backends import Backends
 from node.config import DEFAULT_QUOTA_PER_S, ApiAddress
 from node.errors import NodeError
 from node.event_hub import EventHub
+from node.foreman import ForemanService
 from node.gateway.backends import BackendsDoor
+from node.gateway.backroom import Backroom, Check
 from node.gateway.bulk import BlockFeed, Bulk
 from node.gateway.cache import Cache
 from node.gateway.caches import CachesDoor
@@ -65,6 +67,8 @@ class Doors:
     models: AnswerEngine | None = None
     chat_peers: bool = False
     """Whether conversations may leave the machine for a peer unasked."""
+    backroom: tuple[ForemanService, Check] | None = None
+    """The queue and the trust book, and how a peer is asked a canary."""
     backends: Backends | None = None
     contents: ContentService | None = None
     snapshots: Snapshots | None = None
@@ -90,6 +94,8 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
         )
     if doors.contents is not None:
         routes += ContentDoor(facade, doors.contents, owner).routes()
+    if doors.backroom is not None:
+        routes += Backroom(facade, doors.backroom[0], owner, doors.backroom[1]).routes()
     if doors.backends is not None:
         routes += BackendsDoor(doors.backends, owner).routes()
     if doors.snapshots is not None:
@@ -97,7 +103,8 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
     if doors.topics is not None:
         routes += TopicDoor(facade, doors.topics, owner).routes()
     if doors.models is not None:
-        openai = OpenAiDoor(doors.models, chat_peers=doors.chat_peers)
+        queue = None if doors.backroom is None else doors.backroom[0]
+        openai = OpenAiDoor(doors.models, chat_peers=doors.chat_peers, queue=queue)
         caches = CachesDoor(doors.models.cache, owner)
         routes += [*openai.routes(), *OllamaDoor(doors.models).routes(), *caches.routes()]
     app = Starlette(

@@ -7,7 +7,8 @@ it were whole.
 Each answer names its server in `x-bizra-backend`. With the request header `x-bizra-explain: 1` it
 holds a field `bizra`: who was considered, and why it was chosen or not. `x-bizra-peers: 1` lets the
 texts go to a peer of the federation, 0 keeps them here whatever the owner allows in general;
-`x-bizra-extractive: 0` wants no quotations for `auto`.
+`x-bizra-extractive: 0` wants no quotations for `auto`. With `Prefer: respond-async`, or `queue: true` in
+the body, what nothing can serve now is answered by 202 and a place in the queue.
 """
 
 from __future__ import annotations
@@ -29,16 +30,20 @@ from inference.engine import AnswerEngine, FormedStream
 from inference.failures import Failure
 from inference.sse import DONE, event
 from node.driver import now_ms
-from node.gateway.answering import Answering, Listener
+from node.foreman import QueueFullError, may_wait
+from node.gateway.answering import Answering, Listener, Work
+from node.gateway.backroom import Queueing
 from node.gateway.facade import Problem
 from node.gateway.fields import MAX_TASK_BODY_BYTES, read_body
 from node.gateway.openai_form import (
     Manner,
     OpenAiError,
+    QueueWish,
     error_of,
     explanation,
     manner_of,
     origin_of,
+    queue_wish,
     read_call,
     with_wishes,
 )
@@ -54,8 +59,10 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class OpenAiDoor:
     """One method for each of OpenAI's."""
 
-    def __init__(self, engine: AnswerEngine, *, chat_peers: bool = False) -> None:
-        self._engine, self._chat_peers = engine, chat_peers
+    def __init__(
+        self, engine: AnswerEngine, *, chat_peers: bool = False, queue: Queueing | None = None
+    ) -> None:
+        self._engine, self._chat_peers, self._queue = engine, chat_peers, queue
         self._responses = Responses(engine, lambda: now_ms() // 1000)
 
     def routes(self) -> list[Route]:
@@ -77,7 +84,47 @@ class OpenAiDoor:
         call = read_call(kind, await read_body(request, MAX_TASK_BODY_BYTES))
         call = with_wishes(call, request.headers, peers=self._chat_peers)
         work = self._stream if call.body.get("stream") else self._whole
-        return Answering(_telling(partial(work, call, manner_of(request.headers))))
+        return Answering(
+            self._waiting(call, request, partial(work, call, manner_of(request.headers)))
+        )
+
+    def _waiting(self, call: Call, request: Request, work: Work) -> Work:
+        """The work, or where its caller would rather wait and nothing can serve it now, a place in the queue."""
+        wish = None if self._queue is None else queue_wish(call, request.headers)
+        call.body.pop("queue", None)
+        if wish is None:
+            return _telling(work)
+
+        async def waiting(listener: Listener) -> Response | None:
+            try:
+                return await work(listener)
+            except BackendError as error:
+                if not may_wait(error):
+                    return error_of(error).response()
+                return await self._enqueue(call, wish)
+
+        return waiting
+
+    async def _enqueue(self, call: Call, wish: QueueWish) -> Response:
+        assert self._queue is not None
+        try:
+            entry = await self._queue.enqueue(
+                call, priority=wish.priority, deadline_s=wish.deadline_s
+            )
+        except QueueFullError as error:
+            told = OpenAiError(503, "queue_full", str(error), headers={"retry-after": "30"})
+            return told.response()
+        name = entry.id.hex()
+        place = f"/api/v2/queue/{name}"
+        told_place: JsonObject = {
+            "id": name,
+            "object": "queue.request",
+            "model": entry.model,
+            "url": place,
+        }
+        told_place |= {"position": self._queue.position(entry), "deadline_ms": entry.deadline_ms}
+        headers = {"location": place, "preference-applied": "respond-async"}
+        return json_response(told_place, 202, headers)
 
     async def _respond(self, request: Request) -> Response:
         call, asked = read_response_call(await read_body(request, MAX_TASK_BODY_BYTES))
@@ -117,7 +164,8 @@ class OpenAiDoor:
 
     async def _embed(self, request: Request) -> Response:
         call = read_call(CallKind.EMBED, await read_body(request, MAX_TASK_BODY_BYTES))
-        return Answering(_telling(partial(self._vectors, call, manner_of(request.headers))))
+        work = partial(self._vectors, call, manner_of(request.headers))
+        return Answering(self._waiting(call, request, work))
 
     async def _vectors(self, call: Call, manner: Manner, _listener: Listener) -> Response:
         routed = await self._engine.embed(call, manner.asker)

@@ -24,9 +24,13 @@ from inference.chat import Call, CallKind, JsonObject
 from inference.engine import FormFailure, OutOfForm
 from inference.failures import ContextOverflow, Failure, Overloaded, Silent, Unsupported
 from inference.selection import Decision
+from inference.waiting import MAX_PRIORITY
+from node.foreman import DEADLINE_S, PRIORITY
 
 MAX_MODEL_CHARS = 512
 _SOON_S = 2
+_MAX_WAIT_S = 7 * 24 * 60 * 60
+_DIGITS = re.compile(r"\d{1,9}", re.ASCII)
 _PLACE = re.compile(r"(?:at `\$\.?(?P<path>[^`]*)`|required field `(?P<missing>[^`]*)`)$")
 
 _Model = Annotated[str, Meta(min_length=1, max_length=MAX_MODEL_CHARS)]
@@ -143,8 +147,41 @@ def with_wishes(call: Call, headers: Mapping[str, str], *, peers: bool) -> Call:
     return msgspec.structs.replace(
         call,
         peers=_wish(headers, "x-bizra-peers", default=peers),
-        quotes=_wish(headers, "x-bizra-extractive", default=True),
+        quotes=_wish(headers, "x-bizra-extractive", default=not _would_wait(call, headers)),
     )
+
+
+class QueueWish(msgspec.Struct, frozen=True):
+    """A caller would rather wait than be refused."""
+
+    priority: int
+    deadline_s: int
+
+
+def queue_wish(call: Call, headers: Mapping[str, str]) -> QueueWish | None:
+    """What the caller says about waiting. Raises `OpenAiError`."""
+    if not _would_wait(call, headers):
+        return None
+    return QueueWish(
+        _number(headers, "x-bizra-priority", PRIORITY, MAX_PRIORITY),
+        max(1, _number(headers, "x-bizra-deadline-s", DEADLINE_S, _MAX_WAIT_S)),
+    )
+
+
+def _would_wait(call: Call, headers: Mapping[str, str]) -> bool:
+    said = call.body.get("queue", False)
+    if not isinstance(said, bool):
+        raise OpenAiError(422, "invalid_value", "queue: must be true or false", param="queue")
+    prefers = headers.get("prefer", "").lower().replace(" ", "")
+    return said or "respond-async" in re.split(r"[,;]", prefers)
+
+
+def _number(headers: Mapping[str, str], name: str, default: int, most: int) -> int:
+    said = headers.get(name, str(default))
+    if not _DIGITS.fullmatch(said) or int(said) > most:
+        told = f"the header {name} must be a number from 0 to {most}"
+        raise OpenAiError(400, "invalid_value", told, param=name)
+    return int(said)
 
 
 def _wish(headers: Mapping[str, str], name: str, *, default: bool) -> bool:

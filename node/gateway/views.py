@@ -292,6 +292,47 @@ class EventLine(View, frozen=True):
     payload: Any
 
 
+class QueuedView(View, frozen=True):
+    """A request that waits, or waited. `status` is waiting, running, done, failed or cancelled."""
+
+    id: str
+    method: str
+    model: str
+    status: str
+    position: int | None
+    priority: int
+    since_ms: int
+    deadline_ms: int
+    tries: int
+    server: str | None = None
+    reason: str | None = None
+    answer: JsonObject | None = None
+
+
+class QueueView(View, frozen=True):
+    """Under way, waiting in their order, ended."""
+
+    requests: tuple[QueuedView, ...]
+
+
+class TrustView(View, frozen=True):
+    """The verdicts about one peer's answers; `trust` is per mille, `asked` whether it still gets requests."""
+
+    node_id: str
+    trust: int
+    matches: int
+    mismatches: int
+    inconclusive: int
+    asked: bool
+    reason: str | None = None
+
+
+class TrustBookView(View, frozen=True):
+    """The least trusted first."""
+
+    peers: tuple[TrustView, ...]
+
+
 class InviteView(View, frozen=True):
     """An invite: single use, and worth as much as the right to join."""
 

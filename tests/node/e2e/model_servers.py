@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
 from typing import Protocol
+
+import httpx2
 
 from tests.node.e2e.daemons import until
 
@@ -22,6 +25,9 @@ class Backend(Protocol):
     def start(self) -> None: ...
 
     def kill(self) -> None: ...
+
+    def asked(self) -> int:
+        """How often it was asked for text since it was started."""
 
     def hung_up(self) -> int:
         """How many callers it saw leave in the middle of an answer."""
@@ -89,3 +95,51 @@ class OwnServer:
 
     def hung_up(self) -> int:
         return self._lines.count("hung up")
+
+
+class LlamaServer:
+    """llama.cpp's own server, from `scripts/llama_server.sh`, with a model of `scripts/tiny_gguf.py`."""
+
+    def __init__(self, program: Path, file: Path, log: Path, *, model: str = "tiny") -> None:
+        self.model, self.file = model, file
+        self._program, self._log = program, log
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        given = f"--port {self.port} --host 127.0.0.1 -c 65536 -np 2 -t 1 --no-webui"
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._program, "-m", self.file, "--alias", self.model, *given.split()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        until(self._is_up, "llama-server to start", START_S)
+
+    def _is_up(self) -> bool:
+        with httpx2.Client(trust_env=False, timeout=5) as http:
+            try:
+                return http.get(f"{self.url}/health").status_code == 200
+            except httpx2.TransportError:
+                return False
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def asked(self) -> int:
+        return self._log.read_text("utf-8", "replace").count("launch_slot_")
+
+    def hung_up(self) -> int:
+        return self._log.read_text("utf-8", "replace").count("cancel task")
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port

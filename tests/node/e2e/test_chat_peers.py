@@ -1,90 +1,39 @@
-"""Conversations that a peer answers: from a client's request at one node to a receipt on everybody's ledger."""
+"""Conversations that a peer answers: from a client's request at one node to a receipt on everybody's ledger.
+
+Each test runs against a model server of our own, and in `make e2e` against a real llama.cpp.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
-import httpx2
 import pytest
 
-from node.gateway.views import JsonObject, TaskView
-from tests.node.e2e.daemons import Daemon, Fleet, await_agreement, until
+from tests.node.e2e.chat_town import COUNT, Makers, Town, ask, ask_for_ever, makers, post, streamed
+from tests.node.e2e.daemons import Fleet, await_agreement, until
 from tests.node.e2e.model_servers import OwnServer, table
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 
-MESSAGES = [{"role": "user", "content": "Recite."}]
+LLAMA = pytest.param("llama", marks=[pytest.mark.server, pytest.mark.slow])
 
 
-class Town:
-    """Three validators: the first has no model, the others have one server each with the same file."""
-
-    def __init__(self, fleet: Fleet, folder: Path) -> None:
-        file = folder / "tiny.gguf"
-        file.write_bytes(b"the weights of a model")
-        self.servers = [OwnServer(file, words=40, pause_ms=5) for _ in range(2)]
-        for server in self.servers:
-            server.start()
-        kinds = ("embed", "chat")
-        settings = {at + 1: table(server) for at, server in enumerate(self.servers)}
-        self.nodes = fleet.federation(3, {0: (), 1: kinds, 2: kinds}, settings)
-        self.asker = self.nodes[0]
-        until(lambda: len(self.offers()) == 2, "both peers to offer their model")
-
-    def offers(self) -> list[str]:
-        peers = self.asker.client.peers().peers
-        return [one.node_id for one in peers if "models.tiny" in one.capabilities]
-
-    def server_of(self, node_id: str) -> OwnServer:
-        return self.servers[[one.id for one in self.nodes[1:]].index(node_id)]
-
-    def stop(self) -> None:
-        for server in self.servers:
-            server.kill()
+@pytest.fixture(scope="module", params=["own", LLAMA])
+def made(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Makers]:
+    found = makers(request.param, tmp_path_factory.mktemp("models"))
+    yield found
+    found.stop()
 
 
 @pytest.fixture(scope="module")
-def town(shared_fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    made = Town(shared_fleet, tmp_path_factory.mktemp("models"))
-    yield made
-    made.stop()
-
-
-def post(node: Daemon, body: JsonObject, **headers: str) -> httpx2.Response:
-    with httpx2.Client(base_url=node.client.url, trust_env=False, timeout=60) as http:
-        told = {name.replace("_", "-"): value for name, value in headers.items()}
-        return http.post("/v1/chat/completions", json=body, headers=told)
-
-
-def streamed(node: Daemon, body: JsonObject) -> Iterator[JsonObject]:
-    """The chunks of a streamed answer, and at last `{"done": true}` if it ended as one should."""
-    with (
-        httpx2.Client(base_url=node.client.url, trust_env=False, timeout=60) as http,
-        http.stream(
-            "POST",
-            "/v1/chat/completions",
-            json={**body, "stream": True},
-            headers={"x-bizra-peers": "1"},
-        ) as answer,
-    ):
-        assert answer.status_code == 200, answer.read()
-        for line in answer.iter_lines():
-            if line == "data: [DONE]":
-                yield {"done": True}
-            elif line.startswith("data: "):
-                yield json.loads(line[len("data: ") :])
-
-
-def ask(model: str = "tiny") -> JsonObject:
-    return {"model": model, "messages": MESSAGES}
-
-
-def settled(town: Town, task: str) -> TaskView:
-    view = town.asker.client.await_task(task, 30)
-    assert view.status == "settled", view
-    return view
+def town(made: Makers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    fleet = Fleet(tmp_path_factory.mktemp("town"))
+    try:
+        yield Town(fleet, made)
+    finally:
+        fleet.stop()
 
 
 def test_without_consent_nothing_leaves_the_machine(town: Town) -> None:
@@ -97,13 +46,13 @@ def test_without_consent_nothing_leaves_the_machine(town: Town) -> None:
 def test_a_peer_answers_whole_and_is_paid_with_a_receipt_that_all_see(town: Town) -> None:
     answer = post(town.asker, ask(), x_bizra_peers="1", x_bizra_explain="1").json()
     words = answer["choices"][0]["message"]["content"].split()
-    assert len(words) == 40
-    view = settled(town, answer["bizra_task"])
+    assert words == town.makers.words
+    view = town.settled(answer["bizra_task"])
     assert view.kind == "chat"
     assert view.place is not None
     assert "it is up and has 'tiny'" in view.place
     assert view.usage is not None
-    assert view.usage.tokens == 47
+    assert view.usage.tokens > COUNT
     assert answer["bizra"]["considered"][0]["verdict"] == "chosen"
     await_agreement(town.nodes)
     seen = town.nodes[1].client.task(view.task_id)
@@ -114,20 +63,22 @@ def test_a_stream_comes_through_a_peer_in_pieces(town: Town) -> None:
     chunks = list(streamed(town.asker, ask()))
     assert chunks[-1] == {"done": True}
     texts = [chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks[:-1]]
-    assert "".join(texts).split() == [f"word{at}" for at in range(40)]
+    assert "".join(texts).split() == town.makers.words
     assert all("logprobs" not in chunk["choices"][0] for chunk in chunks[:-1])
-    settled(town, chunks[0]["bizra_task"])
+    town.settled(chunks[0]["bizra_task"])
 
 
 def test_the_command_line_asks_peers_and_tells_why(town: Town) -> None:
+    if not isinstance(town.servers[0], OwnServer):
+        pytest.skip("the command line sets no end, and llama.cpp's model has none")
     done = town.asker.command("chat", "Recite.", "--model", "tiny", "--peers", "--explain")
     assert done.code == 0, done
-    assert done.out.split()[:40] == [f"word{at}" for at in range(40)]
+    assert done.out.split() == town.makers.words
     assert "peer:" in done.err
 
 
 def test_who_hangs_up_stops_the_peers_server_and_pays_for_what_came(town: Town) -> None:
-    chunks = streamed(town.asker, ask())
+    chunks = streamed(town.asker, ask_for_ever())
     first = next(chunks)
     view = town.asker.client.task(first["bizra_task"])
     assert view.executor is not None
@@ -135,10 +86,10 @@ def test_who_hangs_up_stops_the_peers_server_and_pays_for_what_came(town: Town) 
     before = server.hung_up()
     chunks.close()  # type: ignore[attr-defined] # a generator
     until(lambda: server.hung_up() > before, "the server to see that nobody listens")
-    shown = settled(town, view.task_id)
+    shown = town.settled(view.task_id)
     assert shown.output is not None
     assert not shown.output["is_whole"]
-    assert 0 < len(shown.output["lines"]) < 42
+    assert shown.output["lines"]
 
 
 def test_a_file_that_no_peer_has_is_nobodys(town: Town) -> None:
@@ -148,7 +99,7 @@ def test_a_file_that_no_peer_has_is_nobodys(town: Town) -> None:
 
 
 def test_a_server_killed_in_mid_stream_never_ends_the_stream_cleanly(town: Town) -> None:
-    chunks = streamed(town.asker, ask())
+    chunks = streamed(town.asker, ask_for_ever())
     first = next(chunks)
     view = town.asker.client.task(first["bizra_task"])
     assert view.executor is not None
@@ -159,6 +110,73 @@ def test_a_server_killed_in_mid_stream_never_ends_the_stream_cleanly(town: Town)
     assert town.asker.client.await_task(view.task_id, 30).status == "failed"
     # Before the first token the other peer takes over, and nobody sees it.
     answer = post(town.asker, ask(), x_bizra_peers="1", x_bizra_explain="1").json()
-    assert len(answer["choices"][0]["message"]["content"].split()) == 40
+    assert answer["choices"][0]["message"]["content"].split() == town.makers.words
     server.start()
     until(lambda: len(town.offers()) == 2, "the model to be offered again", 60)
+
+
+def test_what_nothing_can_serve_waits_over_a_restart_until_its_server_is_back(town: Town) -> None:
+    node, server = town.nodes[1], town.servers[0]
+    server.kill()
+    until(lambda: len(town.offers()) == 1, "the model to be offered by one peer only", 60)
+    placed = post(node, ask(), prefer="respond-async", x_bizra_deadline_s="600")
+    assert placed.status_code == 202, placed.text
+    first = placed.json()["id"]
+    assert placed.json()["position"] == 1
+    second = post(node, {**ask(), "queue": True}, x_bizra_priority="9").json()
+    assert second["position"] == 1, "the higher priority goes first"
+    node.end()
+    node.start()
+    assert [one.id for one in node.client.queue().requests] == [second["id"], first]
+    done = node.command("queue", "cancel", second["id"][:12])
+    assert done.code == 0, done
+    assert node.client.queued(first).position == 1
+    server.start()
+    until(lambda: node.client.queued(first).status == "done", "the queue to be drained", 60)
+    shown = node.command("queue", "show", first[:12])
+    assert " ".join(town.makers.words) in " ".join(shown.out.split())
+    assert node.client.queued(second["id"]).status == "cancelled"
+    until(lambda: len(town.offers()) == 2, "the model to be offered again", 60)
+
+
+def test_a_peer_that_says_the_same_with_another_file_is_found_out(
+    fleet: Fleet, made: Makers
+) -> None:
+    mine, lying, honest = (
+        made.server(model="mine"),
+        made.server(lies=True),
+        made.server(model="other"),
+    )
+    named = f'files = {{ "tiny" = "{made.true_file()}" }}\n'
+    settings = {
+        0: "audit_per_cent = 100\n" + table(mine),
+        1: table(lying) + named,
+        2: table(honest),
+    }
+    nodes = fleet.federation(3, dict.fromkeys(range(3), ("chat",)), settings)
+    asker, liar, friend = nodes
+
+    def offered() -> int:
+        peers = asker.client.peers().peers
+        return sum(any("models." in name for name in one.capabilities) for one in peers)
+
+    def mismatches() -> list[int]:
+        return [one.mismatches for one in asker.client.trust().peers]
+
+    until(lambda: offered() == 2, "the liar and the honest one to offer their models")
+    for number in range(1, 4):
+        answer = post(asker, ask(), x_bizra_peers="1")
+        assert answer.json()["choices"][0]["message"]["content"].split() == made.words
+        until(lambda number=number: mismatches() == [number], "a verdict")  # type: ignore[misc]
+        (record,) = asker.client.trust().peers
+        assert record.node_id == liar.id
+        assert (record.trust == 1000) == (number == 1), "one mismatch costs nothing"
+    refused = post(asker, ask(), x_bizra_peers="1")
+    assert refused.status_code == 503
+    assert "were not of the model" in refused.json()["error"]["message"]
+    checked = asker.command("trust", "check", friend.id, "--model", "other")
+    assert checked.code == 0, checked
+    assert checked.out.startswith("match")
+    told = asker.command("trust", "forget", liar.id)
+    assert told.code == 0, told
+    assert [one.node_id for one in asker.client.trust().peers] == [friend.id]
