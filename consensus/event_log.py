@@ -15,8 +15,9 @@ against any other it changes nothing, and its event says `bad_nonce` with both v
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Annotated, Any, TypeAlias, get_args, get_type_hints
 
 import msgspec
@@ -26,14 +27,13 @@ from consensus.certificates import StateStatement
 from consensus.events import Event
 from consensus.ledger import BlockResult
 from consensus.outcomes import Code, Figures
-from consensus.transactions import Transaction
+from consensus.transactions import Operation, Transaction
 from gossip.codec import Bytes32, DecodeError, Name, Natural, Wire, decode, encode
 from gossip.effects import KeyValueReader, Write
 
 _EVENTS = b"v/"
 _BLOCK_LEVEL = 0
 _PARTIES = ("to", "node", "executor", "validator", "delegate")
-_ID_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +151,36 @@ class StoredBatch(Wire, frozen=True):
     records: tuple[StoredRecord, ...]
 
 
+def version_of(kind: type[Any]) -> int:
+    """The version of a kind of event."""
+    version: int = getattr(kind, "VERSION", 1)
+    return version
+
+
 def _field_decoder(kind: type[Any]) -> msgspec.msgpack.Decoder[Any]:
     hints = get_type_hints(kind, include_extras=True)
     types = tuple(hints[name] for name in _FIELDS[kind])
     return msgspec.msgpack.Decoder(tuple.__class_getitem__(types))
 
 
+def _getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """The values of these fields of an event; of a single field attrgetter would give no tuple."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda event: (getattr(event, names[0]),)
+
+
 _FIELDS = {kind: tuple(field.name for field in dataclasses.fields(kind)) for kind in KINDS.values()}
+_SHAPES = {
+    kind: (kind.__name__, version_of(kind), _getter(names)) for kind, names in _FIELDS.items()
+}
+_TAGS: dict[type[Any], str] = {
+    kind: str(kind.__struct_config__.tag) for kind in get_args(Operation)
+}
+_PARTY_FIELDS: dict[type[Any], tuple[str, ...]] = {
+    kind: tuple(name for name in _PARTIES if name in kind.__struct_fields__)
+    for kind in get_args(Operation)
+}
 _DECODERS = {kind: _field_decoder(kind) for kind in KINDS.values()}
 
 
@@ -212,12 +235,6 @@ class Logged:
         return version_of(type(self.event))
 
 
-def version_of(kind: type[Any]) -> int:
-    """The version of a kind of event."""
-    version: int = getattr(kind, "VERSION", 1)
-    return version
-
-
 def block_events(block: Block, statement: StateStatement, result: BlockResult) -> Batch:
     """The events of a block that was just executed."""
     transactions, header = block.transactions, block.header
@@ -246,7 +263,7 @@ def block_events(block: Block, statement: StateStatement, result: BlockResult) -
                 transaction.id,
                 body.sender,
                 body.nonce,
-                tuple(operation.__struct_config__.tag for operation in body.operations),  # type: ignore[misc] # each has a name as its tag
+                tuple([_TAGS[type(operation)] for operation in body.operations]),
             ),
         )
         executed = log.add(
@@ -296,19 +313,18 @@ class _Batch:
 
     def add(self, about: int, cause: int | None, event: ChainEvent) -> int:
         """Its index."""
-        kind = type(event)
-        fields = tuple([getattr(event, name) for name in _FIELDS[kind]])
-        self.records.append(Record(kind.__name__, version_of(kind), about, cause, fields))
+        name, version, values = _SHAPES[type(event)]
+        self.records.append(Record(name, version, about, cause, values(event)))
         return len(self.records) - 1
 
 
 def parties_of(transaction: Transaction) -> tuple[bytes, ...]:
     """The accounts that a transaction names, each once: its sender, then those in its operations."""
-    found = {transaction.body.sender: None}
+    found: dict[bytes, None] = {transaction.body.sender: None}
     for operation in transaction.body.operations:
-        for name in _PARTIES:
-            value = getattr(operation, name, None)
-            if isinstance(value, bytes) and len(value) == _ID_BYTES:
+        for name in _PARTY_FIELDS[type(operation)]:
+            value = getattr(operation, name)
+            if value is not None:
                 found[value] = None
     return tuple(found)
 

@@ -189,6 +189,7 @@ def _assemble(
     service = NodeService(
         name=config.name,
         identity=keys.identity,
+        voting=keys.voting,
         chain=chain,
         peers=peers,
         tasks=tasks,

@@ -225,6 +225,14 @@ class Projector:
         self._moved.set()
         self._moved = trio.Event()
 
+    def catch_up_now(self) -> None:
+        """Bring all projections up to the newest block at once, in this thread; before `run`."""
+        for name in self._places:
+            while self._places[name].height < self._feed.durable_height:
+                self._places[name], _ = self._advance(
+                    name, self._places[name], self._feed.durable_height
+                )
+
     # In threads
 
     def _advance_all(

@@ -89,18 +89,23 @@ class ReadModels:
 
     def active_validators(self, limit: int) -> Made[list[ActiveValidatorView]]:
         """The strongest first."""
-        found, _ = validators.strongest(self.projector.reader("validators"), None, limit)
-        rows = [
-            ActiveValidatorView(
-                id=node.hex(),
-                name=self._name_of(node) or "",
-                stake=str(seat.power),
-                rank=rank,
-                since_epoch=seat.since_epoch,
+        reader = self.projector.reader("validators")
+        found, _ = validators.strongest(reader, None, limit)
+        rows = []
+        for rank, (node, seat) in enumerate(found, 1):
+            backing = validators.backing(reader, node) or validators.Backing("", 0, 0)
+            rows.append(
+                ActiveValidatorView(
+                    id=node.hex(),
+                    name=backing.name or self._name_of(node) or "",
+                    stake=str(backing.own + backing.delegated),
+                    rank=rank,
+                    power=seat.power,
+                    delegated=str(backing.delegated),
+                    since_epoch=seat.since_epoch,
+                )
             )
-            for rank, (node, seat) in enumerate(found, 1)
-        ]
-        return Made(rows, (("validators", b"r"),))
+        return Made(rows, (("validators", b"r"), ("validators", b"k")))
 
     def tasks(
         self,
@@ -160,6 +165,7 @@ class ReadModels:
             score=one.score,
             settled=one.settled,
             failed=one.failed,
+            slashed=one.slashed,
         )
 
     def fairness(self) -> Made[FairnessView]:

@@ -24,6 +24,7 @@ from consensus.transactions import (
     Transaction,
     Transfer,
 )
+from consensus.validator_operations import register_validator
 from gossip.codec import Digest
 from gossip.identity import NodeId, Signer
 from gossip.json_form import to_json
@@ -44,6 +45,7 @@ from node.gateway.views import (
     InviteView,
     JsonObject,
     PeerView,
+    RegistrationView,
     StatusView,
     TasksView,
     TaskView,
@@ -70,12 +72,13 @@ class NodeService:
         *,
         name: str,
         identity: Signer,
+        voting: Signer,
         chain: ChainService,
         peers: PeerService,
         tasks: TaskService,
         account: OwnAccount,
     ) -> None:
-        self._name, self._identity = name, identity
+        self._name, self._identity, self._voting = name, identity, voting
         self._own = NodeId(identity.public)
         self._chain, self._peers, self._tasks, self._account = chain, peers, tasks, account
         self._engine = chain.engine
@@ -310,6 +313,24 @@ class NodeService:
                 "`bizra-node peers` or `bizra-node peers --applicants` shows it",
             )
         return record.voting_key
+
+    async def register_validator(self, name: str, stake: int) -> RegistrationView:
+        """See `Facade.register_validator`."""
+        self._members_only()
+        wish = register_validator(self.chain_id, self._own, self._voting, name, stake)
+        transaction = await self._transact(wish)
+        try:
+            await self._account.settle(transaction.id)
+        except NotTakenError as error:
+            raise Problem(422, error.code, f"the registration was refused: {error}") from None
+        place = self._engine.chain.place_of(transaction.id)
+        assert place is not None
+        return RegistrationView(
+            validator_id=self._own.hex(),
+            status="registered",
+            tx_hash=transaction.id.hex(),
+            height=place.height,
+        )
 
     async def submit_task(self, request: TaskRequest) -> TaskView:
         """See `Facade.submit_task`."""

@@ -1,15 +1,17 @@
-"""The active validators, the strongest first."""
+"""The active validators, the strongest first, with what is at risk for each."""
 
 from __future__ import annotations
 
 from consensus.event_log import Logged
-from consensus.events import EpochChanged
+from consensus.events import EpochChanged, StakeChanged
 from consensus.genesis import Genesis
 from consensus.projections.rows import Projection, RowReader, Rows, down, page_of, read, write
 from consensus.quorum import ValidatorSet
+from consensus.validator_operations import Label
 from gossip.codec import Natural, Wire, decode
+from gossip.json_form import Coins
 
-_SET, _RANKED = b"s", b"r"
+_SET, _RANKED, _STAKE = b"s", b"r", b"k"
 
 
 class Seat(Wire, frozen=True):
@@ -19,13 +21,28 @@ class Seat(Wire, frozen=True):
     since_epoch: Natural
 
 
+class Backing(Wire, frozen=True):
+    """What a node calls itself on the ledger, and what is bound to it by itself and by others."""
+
+    name: Label
+    own: Coins
+    delegated: Coins
+
+
 def _begin(rows: Rows, genesis: Genesis) -> None:
     _set(rows, genesis.first_set())
 
 
 def _apply(rows: Rows, logged: Logged) -> None:
-    if isinstance(logged.event, EpochChanged):
-        _set(rows, logged.event.now)
+    match logged.event:
+        case EpochChanged() as event:
+            _set(rows, event.now)
+        case StakeChanged(validator, None):
+            rows.put(_STAKE + validator, None)
+        case StakeChanged(validator, now) if now is not None:
+            write(rows, _STAKE + validator, Backing(now.name, now.own, now.delegated))
+        case _:
+            pass
 
 
 def _set(rows: Rows, now: ValidatorSet) -> None:
@@ -43,7 +60,12 @@ def _set(rows: Rows, now: ValidatorSet) -> None:
     write(rows, _SET, now)
 
 
-VALIDATORS = Projection("validators", 1, frozenset({EpochChanged}), _begin, _apply)
+VALIDATORS = Projection("validators", 2, frozenset({EpochChanged, StakeChanged}), _begin, _apply)
+
+
+def backing(reader: RowReader, node: bytes) -> Backing | None:
+    """What is at risk for a node; None for a validator by grant alone."""
+    return read(reader, _STAKE + node, Backing)
 
 
 def strongest(

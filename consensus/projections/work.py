@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consensus.event_log import Logged
-from consensus.events import MemberChanged, TaskChanged
+from consensus.events import MemberChanged, Slashed, TaskChanged
 from consensus.genesis import Genesis
 from consensus.projections.rows import (
     Projection,
@@ -37,10 +37,16 @@ class Conduct(Wire, frozen=True):
 
     settled: Natural = 0
     failed: Natural = 0
+    slashed: bool = False
 
     @property
     def score(self) -> int:
-        """0 to 1000, 500 without any task: the rule of succession, so that few tasks prove little."""
+        """0 to 1000, 500 without any task: the rule of succession, so that few tasks prove little.
+
+        Who was slashed has 0 for good.
+        """
+        if self.slashed:
+            return 0
         return _FULL_SCORE * (self.settled + 1) // (self.settled + self.failed + 2)
 
 
@@ -91,23 +97,31 @@ def leaders(
 
 
 def _on_conduct(rows: Rows, logged: Logged) -> None:
-    event = logged.event
-    if not isinstance(event, TaskChanged) or event.now.executor is None:
-        return
-    settled, failed = event.now.state is TaskState.SETTLED, event.now.state is TaskState.FAILED
-    if not settled and not failed:
-        return
-    node = event.now.executor
+    match logged.event:
+        case Slashed() as event:
+            _conduct(rows, event.node, slashed=True)
+        case TaskChanged() as event if event.now.executor is not None:
+            if event.now.state is TaskState.SETTLED:
+                _conduct(rows, event.now.executor, settled=1)
+            elif event.now.state is TaskState.FAILED:
+                _conduct(rows, event.now.executor, failed=1)
+        case _:
+            pass
+
+
+def _conduct(
+    rows: Rows, node: bytes, *, settled: int = 0, failed: int = 0, slashed: bool = False
+) -> None:
     before = read(rows, _NODE + node, Conduct)
     if before is not None:
         rows.put(_RANKED + down(before.score) + node, None)
     before = before or Conduct()
-    now = Conduct(before.settled + settled, before.failed + failed)
+    now = Conduct(before.settled + settled, before.failed + failed, before.slashed or slashed)
     write(rows, _NODE + node, now)
     write(rows, _RANKED + down(now.score) + node, now)
 
 
-REPUTATION = Projection("reputation", 1, frozenset({TaskChanged}), _nothing, _on_conduct)
+REPUTATION = Projection("reputation", 2, frozenset({TaskChanged, Slashed}), _nothing, _on_conduct)
 
 
 def conduct(reader: RowReader, node: bytes) -> Conduct | None:

@@ -25,6 +25,7 @@ from node.gateway.views import (
     InviteView,
     JsonObject,
     PeerView,
+    RegistrationView,
     StatusView,
     TasksView,
     TaskView,
@@ -144,6 +145,9 @@ class Facade(Protocol):
 
     async def admit(self, node_id: NodeId, *, validator: bool) -> AdmissionView:
         """Let a node in, or speak for it as a validator; returns when the transaction waits."""
+
+    async def register_validator(self, name: str, stake: int) -> RegistrationView:
+        """Ask for a seat for this node; returns when the stake is reserved on the ledger."""
 
     async def submit_task(self, request: TaskRequest) -> TaskView:
         """Hand in a task; returns when it has its id."""

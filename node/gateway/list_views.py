@@ -44,12 +44,17 @@ class TransactionsView(View, frozen=True):
 
 
 class ActiveValidatorView(View, frozen=True):
-    """Who votes. `stake` is what its power counts; `rank` begins at 1."""
+    """Who votes; `rank` begins at 1.
+
+    `stake` is what is bound to it, by itself and (`delegated`) by others; 0 for a seat by grant alone.
+    """
 
     id: str
     name: str
     stake: str
     rank: int
+    power: int
+    delegated: str
     since_epoch: int
 
 
@@ -77,13 +82,14 @@ class LeaderboardView(View, frozen=True):
 
 
 class ReputationView(View, frozen=True):
-    """How reliably a node ends what it claims: `score` is 0 to 1000, 500 without any task."""
+    """How reliably a node ends what it claims: `score` is 0 to 1000, 500 without any task, 0 once slashed."""
 
     id: str
     name: str
     score: int
     settled: int
     failed: int
+    slashed: bool
 
 
 class ReputationsView(View, frozen=True):

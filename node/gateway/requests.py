@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from consensus.transactions import MAX_TRANSACTION_BYTES
+from consensus.validator_operations import MAX_LABEL
 from node.gateway.facade import MAX_DEADLINE_S, MIN_DEADLINE_S
 
 _ID_DIGITS, _SIGNATURE_DIGITS = 64, 128
@@ -87,3 +88,10 @@ class TaskSubmission(Request, frozen=True):
     executor: AnyId | None = None
     reward: Amount | None = None
     deadline_s: Annotated[int, msgspec.Meta(ge=MIN_DEADLINE_S, le=MAX_DEADLINE_S)] | None = None
+
+
+class RegistrationRequest(Request, frozen=True):
+    """What the node calls itself on the ledger, and what it puts at risk."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_LABEL, examples=["ada"])]
+    stake: Amount

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from consensus.outcomes import Code
 from consensus.records import TaskState
 from node.gateway.bulk import Bulk
 from node.gateway.endpoint import Endpoint, Param
@@ -26,6 +27,7 @@ from node.gateway.requests import (
     AdmissionRequest,
     InviteRequest,
     RawTransaction,
+    RegistrationRequest,
     SignedTransfer,
     TaskSubmission,
     TransferRequest,
@@ -41,6 +43,7 @@ from node.gateway.views import (
     JsonObject,
     PeersView,
     ReadinessView,
+    RegistrationView,
     StatusView,
     TasksView,
     TaskView,
@@ -69,6 +72,20 @@ _MEMPOOL = (
     (503, "full"),
     (503, "no_federation"),
     (403, "not_member"),
+)
+_REGISTRATION = tuple(
+    (422, code.value)
+    for code in (
+        Code.OVERDRAFT,
+        Code.ALREADY_VALIDATOR,
+        Code.ALREADY_REGISTERED,
+        Code.VOTING_KEY_TAKEN,
+        Code.STAKE_TOO_SMALL,
+        Code.STAKE_TOO_LARGE,
+        Code.LABEL_INVALID,
+        Code.CONDEMNED,
+        Code.NOT_MEMBER,
+    )
 )
 _OWN = (
     (403, "not_member"),
@@ -281,6 +298,19 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             owner=True,
             idempotent=True,
             example={"ttl_ms": 3600000},
+        ),
+        Endpoint(
+            "POST",
+            "/api/v2/validators/register",
+            writes.register,
+            "Ask for a seat for this node; answered once its stake is reserved.",
+            RegistrationView,
+            201,
+            (RegistrationRequest,),
+            problems=(*_OWN, *_REGISTRATION),
+            owner=True,
+            idempotent=True,
+            example={"name": "ada", "stake": "1000000"},
         ),
         Endpoint(
             "POST",

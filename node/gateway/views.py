@@ -340,6 +340,15 @@ class InviteView(View, frozen=True):
     expires_at_ms: int
 
 
+class RegistrationView(View, frozen=True):
+    """A wish for a seat whose stake is reserved. `status` is registered: it waits for the validators' word."""
+
+    validator_id: str = msgspec.field(name="validatorID")
+    status: str
+    tx_hash: str = msgspec.field(name="txHash")
+    height: int
+
+
 class AdmissionView(View, frozen=True):
     """A node was let in, or this node's word for it as a validator was given.
 

@@ -12,6 +12,7 @@ from consensus.transactions import (
     Transfer,
     decode_transaction,
 )
+from consensus.validator_operations import MAX_LABEL
 from gossip.codec import DecodeError
 from gossip.identity import Ed25519Verifier, NodeId, Verifier
 from inference.kinds import BadInput, UnknownKind, parse_input
@@ -119,6 +120,14 @@ class Writes:
         fields.done()
         admission = await self._facade.admit(NodeId(node_id), validator=validator)
         return json_response(admission, 202)
+
+    async def register(self, request: Request) -> Response:
+        """Ask for a seat for this node."""
+        self._owner.require(request)
+        fields = await self._fields(request)
+        name, stake = fields.name("name", MAX_LABEL), fields.amount("stake")
+        fields.done()
+        return json_response(await self._facade.register_validator(name, stake), 201)
 
     async def submit_task(self, request: Request) -> Response:
         """Hand in a task of the node's own."""

@@ -26,6 +26,7 @@ from consensus.transactions import (
     Transfer,
     sign_transaction,
 )
+from consensus.validator_operations import register_validator
 from gossip.codec import Digest, encode
 from gossip.effects import Notify, Persist, Store
 from gossip.identity import Ed25519Signer, Ed25519Verifier, NodeId
@@ -50,6 +51,7 @@ from node.gateway.views import (
     InviteView,
     JsonObject,
     PeerView,
+    RegistrationView,
     StatusView,
     TasksView,
     TaskView,
@@ -293,6 +295,16 @@ class Alone:
             tx_hash=view.tx_hash,
             status=view.status,
             reason=view.reason,
+        )
+
+    async def register_validator(self, name: str, stake: int) -> RegistrationView:
+        chain, own = self.genesis.federation_id, self.keys.identity.node_id
+        view = self._executed(register_validator(chain, own, self.keys.voting, name, stake))
+        if view.status != "finalized":
+            raise Problem(422, "already_validator", view.reason or "")
+        assert view.height is not None
+        return RegistrationView(
+            validator_id=own.hex(), status="registered", tx_hash=view.tx_hash, height=view.height
         )
 
     async def submit_task(self, request: TaskRequest) -> TaskView:

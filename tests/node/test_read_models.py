@@ -70,7 +70,17 @@ async def test_an_account_s_transactions_newest_first(caller: Caller) -> None:
 async def test_the_active_validators_are_ranked(caller: Caller) -> None:
     await caught_up(caller)
     own = caller.node.keys.identity.node_id.hex()
-    expected = [{"id": own, "name": "alone", "stake": "1", "rank": 1, "since_epoch": 0}]
+    expected = [
+        {
+            "id": own,
+            "name": "alone",
+            "stake": "0",
+            "rank": 1,
+            "power": 1,
+            "delegated": "0",
+            "since_epoch": 0,
+        }
+    ]
     assert (await caller.get("/api/v2/validators/active")).json() == expected
     assert (await caller.get("/api/v2/validators/top?limit=10")).json() == expected
 
