@@ -91,8 +91,8 @@ def one_load(
         Ed25519Signer((clients * 1_000_000 + series * 10_000 + index).to_bytes(32, "big"))
         for index in range(clients)
     ]
-    _fund(founder, signers)
-    wallets = _sign(genesis, signers, round(_RATE_TO_SIGN * seconds), founder)
+    fund(founder, signers)
+    wallets = sign(genesis, signers, round(_RATE_TO_SIGN * seconds), founder)
     load = Load(
         [member.client.url for member in cluster.members],
         wallets,
@@ -124,7 +124,7 @@ def one_load(
     )
 
 
-def _fund(founder: Member, signers: list[Ed25519Signer]) -> None:
+def fund(founder: Member, signers: list[Ed25519Signer]) -> None:
     """Give every client's account something to pay with, from the founder's own."""
     sent = [founder.client.transfer(signer.public.hex(), _FUNDS) for signer in signers]
     view = founder.client.await_transaction(sent[-1].tx_hash, _WAIT_S)
@@ -132,7 +132,7 @@ def _fund(founder: Member, signers: list[Ed25519Signer]) -> None:
         raise LoadError(f"the clients' accounts could not be funded: {view.reason}")
 
 
-def _sign(
+def sign(
     genesis: Genesis, signers: list[Ed25519Signer], total: int, payee: Member
 ) -> list[list[Transaction]]:
     """Enough transactions for the whole run, each signed by its own client."""

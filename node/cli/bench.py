@@ -6,13 +6,14 @@ from dataclasses import asdict
 
 import click
 
+from node.bench import gateway as gateway_bench
 from node.bench import gossip as gossip_bench
 from node.bench import throughput
 from node.bench.consensus import as_json, measure
 from node.bench.inference import measuring as inference_bench
 from node.bench.inference import model_speed, under_load
 from node.cli.session import Session, with_session
-from node.cli.shapes import table
+from node.cli.shapes import pairs, table
 
 
 @click.group()
@@ -40,6 +41,42 @@ def consensus(session: Session, *, nodes: int, clients: int, seconds: float) -> 
     )
     text = "\n".join(("clients      tx/s   p50 ms   p99 ms  tx/CPU-s   batch", *rows, "", walls))
     session.tell({"runs": as_json(figures)}, text)
+
+
+@bench.command()
+@click.option("--seconds", type=click.FloatRange(1, 600), default=5, show_default=True)
+@with_session
+def gateway(session: Session, *, seconds: float) -> None:
+    """Submissions, finality over the WebSocket and reads on a real daemon; admission and blocks in process.
+
+    SECONDS are spent on each of five loads. Single submissions and reads need wrk (Debian: wrk).
+    """
+    figures = gateway_bench.measure(seconds, lambda text: click.echo(text, err=True))
+    rows = [
+        (
+            one.door,
+            f"{one.taken_per_s:.0f}",
+            f"{one.submit_p50_ms} {one.submit_p99_ms}",
+            f"{one.final_p50_ms} {one.final_p99_ms}",
+            f"{one.daemon_cpu_ms_per_transaction}",
+        )
+        for one in figures.batched
+    ]
+    wrk = {"single": figures.single, "reads": figures.reads, "cached": figures.cached_reads}
+    rows += [
+        (
+            name,
+            f"{one.per_s:.0f}",
+            f"{one.p50_ms} {one.p99_ms}",
+            "-",
+            f"{one.daemon_cpu_ms_per_request}",
+        )
+        for name, one in wrk.items()
+        if one is not None
+    ]
+    text = table(("DOOR", "PER S", "ANSWER ms", "FINAL ms", "CPU ms"), rows, empty="")
+    local = pairs([(name, str(value)) for name, value in asdict(figures.in_process).items()])
+    session.tell(gateway_bench.as_json(figures), f"{text}\n\np50 and p99 of each time\n\n{local}")
 
 
 @bench.command()

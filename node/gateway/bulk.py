@@ -11,13 +11,14 @@ big-endian, then the canonical bytes of a `consensus.messages.CertifiedBlock`. A
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
 import trio
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from consensus.mempool import RefusalCode, Refused
 from consensus.messages import Transactions
@@ -32,6 +33,16 @@ from node.gateway.views import BatchView, RefusalView
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 _MAX_HEIGHT = 2**62
+_MESSAGES_AHEAD = 16
+
+
+@dataclass(slots=True, eq=False)
+class _Message:
+    """One message of a stream of submissions on its way."""
+
+    answer: bytes = b""
+    offered: trio.Event = field(default_factory=trio.Event)
+    done: trio.Event = field(default_factory=trio.Event)
 
 
 class BlockFeed(Protocol):
@@ -57,21 +68,48 @@ class Bulk:
         return json_response(await self._taken(body), 202)
 
     async def submissions(self, socket: WebSocket) -> None:
-        """The same as a stream, `/api/v2/transactions/stream`: one answer for each binary message, in order."""
+        """The same as a stream, `/api/v2/transactions/stream`: one answer for each binary message, in order.
+
+        Signatures of several messages are checked at a time; what they hold is offered in their order.
+        """
         await socket.accept()
+        send, receive = trio.open_memory_channel[_Message](_MESSAGES_AHEAD)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._answer, socket, receive)
+            before = _Message()
+            before.offered.set()
+            async with send:
+                while (body := await _next_message(socket)) is not None:
+                    message = _Message()
+                    await send.send(message)
+                    nursery.start_soon(self._take, body, message, before)
+                    before = message
+            nursery.cancel_scope.cancel()
+
+    async def _take(self, body: bytes, message: _Message, before: _Message) -> None:
         try:
-            while True:
-                body = await socket.receive_bytes()
-                try:
-                    answer = msgspec.json.encode(await self._taken(body))
-                except Problem as problem:
-                    answer = problem_body(problem)
-                await socket.send_text(answer.decode())
-        except (WebSocketDisconnect, KeyError):
-            return
+            transactions = await trio.to_thread.run_sync(self._checked, body)
+            await before.offered.wait()
+            # Offering begins before the first pause, so the next message comes after this one.
+            message.offered.set()
+            message.answer = msgspec.json.encode(await self._offered(transactions))
+        except Problem as problem:
+            message.answer = problem_body(problem)
+        finally:
+            message.offered.set()
+            message.done.set()
+
+    async def _answer(
+        self, socket: WebSocket, messages: trio.MemoryReceiveChannel[_Message]
+    ) -> None:
+        async for message in messages:
+            await message.done.wait()
+            await socket.send_text(message.answer.decode())
 
     async def _taken(self, body: bytes) -> BatchView:
-        transactions = await trio.to_thread.run_sync(self._checked, body)
+        return await self._offered(await trio.to_thread.run_sync(self._checked, body))
+
+    async def _offered(self, transactions: tuple[Transaction, ...]) -> BatchView:
         answers = await self._facade.submit(transactions)
         refused = tuple(
             RefusalView(tx_hash=one.id.hex(), code=answer.code.value, reason=answer.reason)
@@ -110,3 +148,11 @@ class Bulk:
             assert block is not None
             yield len(block).to_bytes(4, "big") + block
             height += 1
+
+
+async def _next_message(socket: WebSocket) -> bytes | None:
+    """None when the caller has gone; a text is no transactions."""
+    received = await socket.receive()
+    if received["type"] != "websocket.receive":
+        return None
+    return received.get("bytes") or b""

@@ -1,0 +1,103 @@
+"""A compiled load generator against a gateway: wrk, its pace and its bodies set by a script, its CPU counted apart."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from node.bench.limits import cpu_seconds
+
+CONNECTIONS = 32
+
+_SCRIPT = """
+local kind, file, pause_ms = nil, nil, 0
+local lines, at = {}, 0
+function init(args)
+  kind, file, pause_ms = args[1], args[2], tonumber(args[3])
+  for line in io.lines(file) do lines[#lines + 1] = line end
+end
+function delay() return pause_ms end
+function request()
+  at = at % #lines + 1
+  if kind == "GET" then return wrk.format("GET", lines[at]) end
+  local headers = {["Content-Type"] = "application/json"}
+  return wrk.format("POST", "/api/v2/transactions", headers, lines[at])
+end
+function done(summary, latency, requests)
+  local errors = summary.errors
+  io.write(string.format(
+    '\\n{"requests": %d, "duration_us": %d, "p50_us": %d, "p99_us": %d, "refused": %d, "broken": %d}\\n',
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+    errors.status, errors.connect + errors.read + errors.write + errors.timeout))
+end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What wrk saw, and what it cost the daemon and wrk itself."""
+
+    per_s: float
+    p50_ms: float
+    p99_ms: float
+    refused: int
+    broken: int
+    daemon_cpu_ms_per_request: float
+    generator_cpu_ms_per_request: float
+
+
+def has_wrk() -> bool:
+    """Whether the generator is installed (Debian: wrk)."""
+    return shutil.which("wrk") is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A daemon, and a folder for the generator's files."""
+
+    url: str
+    pid: int
+    folder: Path
+
+
+def drive(
+    target: Target, kind: str, lines: Sequence[str], *, seconds: float, per_s: float
+) -> Answered:
+    """GETs of the paths, or POSTs of the bodies, in `lines`; at most `per_s` in a second, 0 for as fast as it goes."""
+    pid, folder = target.pid, target.folder
+    script, content = folder / "load.lua", folder / "load.txt"
+    script.write_text(_SCRIPT)
+    content.write_text("\n".join(lines) + "\n")
+    pause_ms = round(1000 * CONNECTIONS / per_s) if per_s else 0
+    before, own = cpu_seconds(pid), _children()
+    done = subprocess.run(
+        [
+            *("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--timeout", "5s"),
+            *("-s", str(script), target.url, "--", kind, str(content), str(pause_ms)),
+        ],
+        capture_output=True,
+        check=True,
+        timeout=seconds + 60,
+    )
+    spent, generated = cpu_seconds(pid) - before, _children() - own
+    told = json.loads(done.stdout.decode().strip().splitlines()[-1])
+    count = max(1, told["requests"])
+    return Answered(
+        per_s=round(1e6 * told["requests"] / told["duration_us"], 1),
+        p50_ms=round(told["p50_us"] / 1000, 3),
+        p99_ms=round(told["p99_us"] / 1000, 3),
+        refused=told["refused"],
+        broken=told["broken"],
+        daemon_cpu_ms_per_request=round(1000 * spent / count, 4),
+        generator_cpu_ms_per_request=round(1000 * generated / count, 4),
+    )
+
+
+def _children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
