@@ -165,7 +165,6 @@ class ReadModels:
             score=one.score,
             settled=one.settled,
             failed=one.failed,
-            slashed=one.slashed,
         )
 
     def fairness(self) -> Made[FairnessView]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consensus.event_log import Logged
-from consensus.events import MemberChanged, Slashed, TaskChanged
+from consensus.events import MemberChanged, ReputationScoreChanged, TaskChanged
 from consensus.genesis import Genesis
 from consensus.projections.rows import (
     Projection,
@@ -18,10 +18,11 @@ from consensus.projections.rows import (
     write,
 )
 from consensus.records import TaskState
+from consensus.standing import FIRST_SCORE
 from gossip.codec import Natural, Wire, decode
 
 _NODE, _RANKED = b"e", b"l"
-_FULL_SCORE = 1000
+_MOST_TASKS = 2**32
 _MANY = 2**31
 
 
@@ -33,21 +34,16 @@ class Earned(Wire, frozen=True):
 
 
 class Conduct(Wire, frozen=True):
-    """How often a node that had claimed a task settled it, and how often not."""
+    """How often a node that had claimed a task settled it, how often not, and the ledger's score, 0 to 1000."""
 
     settled: Natural = 0
     failed: Natural = 0
-    slashed: bool = False
+    score: Natural = FIRST_SCORE
 
     @property
-    def score(self) -> int:
-        """0 to 1000, 500 without any task: the rule of succession, so that few tasks prove little.
-
-        Who was slashed has 0 for good.
-        """
-        if self.slashed:
-            return 0
-        return _FULL_SCORE * (self.settled + 1) // (self.settled + self.failed + 2)
+    def rank(self) -> int:
+        """By the score first, by the work done where scores are equal."""
+        return self.score * _MOST_TASKS + min(self.settled, _MOST_TASKS - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,33 +94,35 @@ def leaders(
 
 def _on_conduct(rows: Rows, logged: Logged) -> None:
     match logged.event:
-        case Slashed() as event:
-            _conduct(rows, event.node, slashed=True)
+        case ReputationScoreChanged() as event:
+            before = conduct(rows, event.node) or Conduct()
+            _put_conduct(rows, event.node, Conduct(before.settled, before.failed, event.score))
         case TaskChanged() as event if event.now.executor is not None:
-            if event.now.state is TaskState.SETTLED:
-                _conduct(rows, event.now.executor, settled=1)
-            elif event.now.state is TaskState.FAILED:
-                _conduct(rows, event.now.executor, failed=1)
+            settled = event.now.state is TaskState.SETTLED
+            failed = event.now.state is TaskState.FAILED
+            if settled or failed:
+                node = event.now.executor
+                before = conduct(rows, node) or Conduct()
+                now = Conduct(before.settled + settled, before.failed + failed, before.score)
+                _put_conduct(rows, node, now)
         case _:
             pass
 
 
-def _conduct(
-    rows: Rows, node: bytes, *, settled: int = 0, failed: int = 0, slashed: bool = False
-) -> None:
-    before = read(rows, _NODE + node, Conduct)
+def _put_conduct(rows: Rows, node: bytes, now: Conduct) -> None:
+    before = conduct(rows, node)
     if before is not None:
-        rows.put(_RANKED + down(before.score) + node, None)
-    before = before or Conduct()
-    now = Conduct(before.settled + settled, before.failed + failed, before.slashed or slashed)
+        rows.put(_RANKED + down(before.rank) + node, None)
     write(rows, _NODE + node, now)
-    write(rows, _RANKED + down(now.score) + node, now)
+    write(rows, _RANKED + down(now.rank) + node, now)
 
 
-REPUTATION = Projection("reputation", 2, frozenset({TaskChanged, Slashed}), _nothing, _on_conduct)
+REPUTATION = Projection(
+    "reputation", 3, frozenset({TaskChanged, ReputationScoreChanged}), _nothing, _on_conduct
+)
 
 
-def conduct(reader: RowReader, node: bytes) -> Conduct | None:
+def conduct(reader: RowReader | Rows, node: bytes) -> Conduct | None:
     """A node's conduct; None if it never ended a task."""
     return read(reader, _NODE + node, Conduct)
 

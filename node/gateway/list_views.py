@@ -82,14 +82,13 @@ class LeaderboardView(View, frozen=True):
 
 
 class ReputationView(View, frozen=True):
-    """How reliably a node ends what it claims: `score` is 0 to 1000, 500 without any task, 0 once slashed."""
+    """How a node does at tasks: the ledger's `score` is 0 to 1000, 500 at first, 0 once slashed."""
 
     id: str
     name: str
     score: int
     settled: int
     failed: int
-    slashed: bool
 
 
 class ReputationsView(View, frozen=True):
