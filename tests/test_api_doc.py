@@ -17,6 +17,8 @@ from consensus.transactions import (
 )
 from gossip.codec import Digest
 from gossip.identity import Ed25519Signer, Ed25519Verifier
+from node.gateway.openapi import problems_of
+from node.gateway.routes import bulk_endpoints, core_endpoints, event_endpoints, list_endpoints
 
 DOC = Path(__file__).parent.parent / "docs" / "API.md"
 
@@ -59,3 +61,31 @@ def test_the_published_bytes_follow_from_the_words_of_the_document_alone() -> No
     raw = msgpack.packb([body, signature], use_bin_type=True)
     assert raw.hex() == given["raw"]
     assert blake2b(raw, digest_size=32, person=b"transaction").hexdigest() == given["txHash"]
+
+
+class _Anything:
+    """Stands where handlers are: only what is said of them is looked at."""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any handler
+        return None
+
+
+def test_every_error_code_of_the_description_is_listed() -> None:
+    nothing: Any = _Anything()
+    endpoints = [
+        *bulk_endpoints(nothing),
+        *event_endpoints(nothing),
+        *list_endpoints(nothing),
+        *core_endpoints(nothing, nothing),
+    ]
+    codes = {code for endpoint in endpoints for _, code in problems_of(endpoint)}
+    text = DOC.read_text()
+    assert {code for code in codes if f"`{code}`" not in text} == set()
+
+
+def test_every_path_of_the_description_is_listed() -> None:
+    nothing: Any = _Anything()
+    text = DOC.read_text()
+    for endpoint in [*list_endpoints(nothing), *core_endpoints(nothing, nothing)]:
+        place = endpoint.path.partition("{")[0].rstrip("/").removeprefix("/api/v2")
+        assert place in text, endpoint.path
