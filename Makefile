@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.setup-done
 UV ?= uv
 
-.PHONY: help setup check format test test-all e2e demo sim bench lock clean
+.PHONY: help setup check format test test-all e2e clients demo sim bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ demo: setup ## four daemons form a federation and do real work (INPUT=file or fo
 
 sim: setup ## a run of the simulator (SEED=number)
 	$(BIN)/bizra-sim run $(SCENARIO) $(if $(SEED),--seed $(SEED))
+
+clients: setup ## hold the gateway against clients that others wrote (installs them into .clients)
+	@scripts/clients.sh
 
 bench: setup ## the benchmarks (WHAT=consensus)
 	$(BIN)/bizra-node bench $(or $(WHAT),consensus)

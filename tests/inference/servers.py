@@ -38,6 +38,8 @@ class Speak:
     pause_ms: int = 0
     fault_after: int | None = None
     """An error event after so many words."""
+    obeys: bool = False
+    """Where a schema is asked for, what fits is said instead; where a function is demanded, it is called."""
 
 
 @dataclass(frozen=True)
@@ -202,12 +204,27 @@ class _Connection:
         self.server.hung_up.set()
 
 
+def fitting(schema: JsonObject) -> object:
+    """Something simple that fits a simple schema."""
+    if "enum" in schema:
+        return schema["enum"][0]
+    if schema.get("type") == "object":
+        return {name: fitting(one) for name, one in schema.get("properties", {}).items()}
+    return {"string": "x", "integer": 1, "number": 1.5, "boolean": True, "array": []}.get(
+        schema.get("type", "")
+    )
+
+
 class _Speaker:
     media_type = ""
 
     def __init__(self, connection: _Connection, path: str, body: JsonObject, act: Speak) -> None:
         self.connection, self.path, self.body, self.act = connection, path, body, act
-        self.words = [f"{word} " for word in act.text.split()]
+        text = act.text
+        form = body.get("response_format") or {}
+        if act.obeys and form.get("type") == "json_schema":
+            text = json.dumps(fitting(form["json_schema"]["schema"]))
+        self.words = [f"{word} " for word in text.split()]
         self.model = act.named or body["model"]
 
     async def speak(self) -> bool:
@@ -267,12 +284,25 @@ class OpenAi(_Speaker):
         choice: JsonObject = {"index": 0, "finish_reason": "stop" if self.act.finish else None}
         if "chat" in self.path:
             choice["message"] = {"role": "assistant", "content": content}
+            if self.act.obeys and isinstance(self.body.get("tool_choice"), dict):
+                choice["message"] = {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": self.calls(),
+                }
+                choice["finish_reason"] = "tool_calls"
             if self.body.get("logprobs"):
                 choice["logprobs"] = {"content": [*map(self.likely, range(len(self.words)))]}
         else:
             choice["text"] = content
         head = {"id": "x1", "object": "chat.completion", "created": 1, "model": self.model}
         return {**head, "choices": [choice], "usage": self.usage()}
+
+    def calls(self) -> list[JsonObject]:
+        function = self.body["tools"][0]["function"]
+        arguments = json.dumps(fitting(function["parameters"]))
+        called = {"name": function["name"], "arguments": arguments}
+        return [{"id": "call_1", "type": "function", "function": called}]
 
     def likely(self, number: int) -> JsonObject:
         told = {"token": self.words[number], "id": number, "bytes": None}
