@@ -76,10 +76,10 @@ class GatewayFigures:
     in_process: LedgerFigures
 
 
-def measure(seconds: float, say: Callable[[str], None]) -> GatewayFigures:
+def measure(seconds: float, blocks: int, say: Callable[[str], None]) -> GatewayFigures:
     """Raises `NodeError`."""
-    say("in this process: admission, a full block, read models")
-    in_process = measure_ledger()
+    say(f"in this process: admission, {blocks} full blocks, replay, read models")
+    in_process = measure_ledger(blocks)
     folder = Path(tempfile.mkdtemp(prefix="bizra-bench-"))
     cluster = Cluster(folder)
     try:

@@ -21,6 +21,7 @@ from consensus.event_log import EventLog, block_events, event_write
 from consensus.genesis import Founder, Genesis, found
 from consensus.ledger import BlockResult, Ledger
 from consensus.mempool import Added, Mempool
+from consensus.replay import replay
 from consensus.transactions import (
     Transaction,
     TransactionBody,
@@ -37,7 +38,7 @@ from node.read_models import ReadModels
 from node.store import LevelStore, StagedStore
 
 _SENDERS = 200
-_BLOCKS = 5
+_ADMITTED = 5
 _READS = 500
 _HITS = 5_000
 _FUNDS = 10**9
@@ -55,17 +56,21 @@ class LedgerFigures:
     block_2000_execute_ms: float
     block_2000_events_ms: float
     block_2000_write_ms: float
+    transactions: int
+    replay_events_per_s: float
+    replay_is_equal: bool
     projection_events_per_s: float
+    projections_are_equal: bool
     projection_read_p50_ms: float
     projection_read_p99_ms: float
     cache_hit_p50_ms: float
 
 
-def measure_ledger() -> LedgerFigures:
-    """Everything in a folder that is gone afterwards."""
+def measure_ledger(blocks: int) -> LedgerFigures:
+    """So many blocks of 2,000 transfers, in a folder that is gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="bizra-bench-"))
     try:
-        return _Bench(folder).run()
+        return _Bench(folder, blocks).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -82,12 +87,13 @@ class _Feed:
 
 
 class _Bench:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, blocks: int) -> None:
+        self._blocks, self._folder = blocks, folder
         self._signers = [Ed25519Signer((1 + at).to_bytes(32, "big")) for at in range(_SENDERS)]
         self._verifier = Ed25519Verifier()
         self._genesis = self._founded()
         self._disk = LevelStore(folder / "chain", create=True)
-        self._rows = open_projections(folder / "projections")
+        self._open: list[LevelStore] = []
         self._store = StagedStore(self._disk)
         self._store.stage(initial_writes(self._genesis, self._verifier))
         self._store.flush()
@@ -103,24 +109,36 @@ class _Bench:
         return found("bench", _START_MS, seats)
 
     def run(self) -> LedgerFigures:
-        admission, admission_signed, pool = self._admission()
-        blocks = [self._block(pool) for _ in range(_BLOCKS)]
-        whole = sorted(sum(parts) for parts in blocks)[_BLOCKS // 2]
+        raw = self._transactions(MAX_BLOCK_TXS * self._blocks // _SENDERS)
+        sample = raw[: _ADMITTED * MAX_BLOCK_TXS]
+        admission, _ = self._admitted(sample, lambda _: True)
+        signed, _ = self._admitted(sample, lambda one: one.is_signed(self._verifier))
+        blocks = []
+        for at in range(self._blocks):
+            part = raw[at * MAX_BLOCK_TXS : (at + 1) * MAX_BLOCK_TXS]
+            blocks.append(self._block(self._admitted(part, lambda _: True)[1]))
+        whole = median(sum(parts) for parts in blocks)
         execute, events, write = (1000 * median(column) for column in zip(*blocks, strict=True))
-        feed = _Feed(self._ledger.height)
-        projector = Projector(self._rows, self._disk, self._genesis, feed)
-        rate = self._projection(projector)
+        replayed, equal = self._replayed()
+        projector, rate = self._projected(self._folder / "projections")
+        again, _ = self._projected(self._folder / "again")
+        same = all(_contents(projector, name) == _contents(again, name) for name in again.names)
         reads, hits = self._reads(ReadModels(projector, self._disk, lambda _: None))
-        self._rows.close()
+        for one in self._open:
+            one.close()
         self._disk.close()
         return LedgerFigures(
             admission_tx_per_s=round(admission),
-            admission_with_signatures_tx_per_s=round(admission_signed),
+            admission_with_signatures_tx_per_s=round(signed),
             block_2000_ms=round(1000 * whole, 1),
             block_2000_execute_ms=round(execute, 1),
             block_2000_events_ms=round(events, 1),
             block_2000_write_ms=round(write, 1),
+            transactions=len(raw),
+            replay_events_per_s=round(replayed),
+            replay_is_equal=equal,
             projection_events_per_s=round(rate),
+            projections_are_equal=same,
             projection_read_p50_ms=round(1000 * median(reads), 3),
             projection_read_p99_ms=round(1000 * sorted(reads)[len(reads) * 99 // 100], 3),
             cache_hit_p50_ms=round(1000 * median(hits), 4),
@@ -140,22 +158,17 @@ class _Bench:
             for at, signer in enumerate(self._signers)
         ]
 
-    def _admission(self) -> tuple[float, float, Mempool]:
-        """Bytes to a place in the mempool, without and with the signature's check."""
-        raw = self._transactions(MAX_BLOCK_TXS * _BLOCKS // _SENDERS)
-
-        def admit(check: Callable[[Transaction], bool]) -> tuple[float, Mempool]:
-            pool = Mempool(self._genesis.federation_id)
-            began = time.perf_counter()
-            for one in raw:
-                transaction = decode_transaction(one)
-                assert check(transaction)
-                assert isinstance(pool.add(transaction, self._ledger), Added)
-            return len(raw) / (time.perf_counter() - began), pool
-
-        plain, _ = admit(lambda _: True)
-        signed, pool = admit(lambda one: one.is_signed(self._verifier))
-        return plain, signed, pool
+    def _admitted(
+        self, raw: list[bytes], check: Callable[[Transaction], bool]
+    ) -> tuple[float, Mempool]:
+        """From bytes to a place in the mempool: how many a second, and the mempool."""
+        pool = Mempool(self._genesis.federation_id)
+        began = time.perf_counter()
+        for one in raw:
+            transaction = decode_transaction(one)
+            assert check(transaction)
+            assert isinstance(pool.add(transaction, self._ledger), Added)
+        return len(raw) / (time.perf_counter() - began), pool
 
     def _block(self, pool: Mempool) -> tuple[float, float, float]:
         """Seconds to make and execute a full block, to make its events, to write all of it."""
@@ -190,14 +203,24 @@ class _Bench:
         written = time.perf_counter()
         return executed - began, logged - executed, written - logged
 
-    def _projection(self, projector: Projector) -> float:
-        """All read models made of the bench's chain: events of the log a second."""
+    def _replayed(self) -> tuple[float, bool]:
+        """The chain executed again from its genesis: events a second, and whether all came out the same."""
+        began = time.perf_counter()
+        done = list(replay(self._genesis, self._disk, self._verifier, self._ledger.height))
+        seconds = time.perf_counter() - began
+        return sum(one.events for one in done) / seconds, not any(one.fault for one in done)
+
+    def _projected(self, folder: Path) -> tuple[Projector, float]:
+        """All read models made of the chain from nothing, and events of the log a second."""
+        rows = open_projections(folder)
+        self._open.append(rows)
+        projector = Projector(rows, self._disk, self._genesis, _Feed(self._ledger.height))
         began = time.perf_counter()
         projector.catch_up_now()
         seconds = time.perf_counter() - began
         log = EventLog(self._disk)
         events = sum(len(log.block(at) or ()) for at in range(1, self._ledger.height + 1))
-        return events / seconds
+        return projector, events / seconds
 
     def _reads(self, models: ReadModels) -> tuple[list[float], list[float]]:
         """Seconds for lists of 20 made now, and for the same from the cache."""
@@ -221,6 +244,10 @@ class _Bench:
             assert cache.get(1, "list") is not None
             hits.append(time.perf_counter() - began)
         return reads, hits
+
+
+def _contents(projector: Projector, name: str) -> list[tuple[bytes, bytes]]:
+    return list(projector.reader(name).range(b"", b"\xff", 2**31))
 
 
 def _statement(block: Block, result: BlockResult) -> StateStatement:

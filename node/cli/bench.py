@@ -45,13 +45,15 @@ def consensus(session: Session, *, nodes: int, clients: int, seconds: float) -> 
 
 @bench.command()
 @click.option("--seconds", type=click.FloatRange(1, 600), default=5, show_default=True)
+@click.option("--blocks", type=click.IntRange(1, 500), default=5, show_default=True)
 @with_session
-def gateway(session: Session, *, seconds: float) -> None:
+def gateway(session: Session, *, seconds: float, blocks: int) -> None:
     """Submissions, finality over the WebSocket and reads on a real daemon; admission and blocks in process.
 
-    SECONDS are spent on each of five loads. Single submissions and reads need wrk (Debian: wrk).
+    SECONDS are spent on each of five loads; BLOCKS of 2,000 transfers are executed, replayed and
+    projected. Single submissions and reads need wrk (Debian: wrk).
     """
-    figures = gateway_bench.measure(seconds, lambda text: click.echo(text, err=True))
+    figures = gateway_bench.measure(seconds, blocks, lambda text: click.echo(text, err=True))
     rows = [
         (
             one.door,
