@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import click
 
+from simulations.cli.exhaust import exhaust_command
 from simulations.cli.many import explore_command
 from simulations.cli.mutants import mutants_command
 from simulations.cli.one import list_command, replay_command, run_command
@@ -28,6 +29,7 @@ for _command in (
     report_command,
     list_command,
     mutants_command,
+    exhaust_command,
 ):
     main.add_command(_command)
 
