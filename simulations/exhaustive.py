@@ -16,7 +16,7 @@ from time import perf_counter
 
 from consensus.blocks import Block, make_block
 from consensus.certificates import Ballot, Phase, endorse
-from consensus.genesis import Founder, Parameters, found
+from consensus.genesis import Founder, found
 from consensus.messages import (
     ConsensusMessage,
     Proposal,
@@ -25,6 +25,7 @@ from consensus.messages import (
     proposal_bytes,
     view_change_bytes,
 )
+from consensus.parameters import Parameters
 from consensus.replica import Replica
 from consensus.reports import Timing, Tip
 from consensus.view_change import EpochBase
@@ -152,6 +153,7 @@ class _Small:
             log=VoteLog(),
             timing=Timing(),
             check_block=lambda _: None,
+            find=lambda _: None,
         )
 
     def _lies_to(self, seat: int, place: int) -> int:
@@ -164,7 +166,7 @@ class _Small:
         signer = self.voters[faulty]
         for block in chosen:
             signed = proposal_bytes(self.chain, 0, 0, 1, block.digest)
-            said.append(Proposal(0, 0, block, signer.sign(signed)))
+            said.append(Proposal(0, 0, block.header, (), signer.sign(signed)))
             for phase in Phase:
                 ballot = Ballot(phase, 0, 0, 1, block.digest)
                 said.append(Vote(ballot, endorse(signer, self.chain, ballot)))

@@ -9,8 +9,8 @@ from contextlib import nullcontext
 import click
 
 from simulations.exhaustive import Case, Checked, cases, check
-from simulations.explore import commit
 from simulations.mutants import BY_NAME, switched_on
+from simulations.recording import commit
 
 
 @click.command("exhaust")
