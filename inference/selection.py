@@ -26,6 +26,7 @@ class ServerKind(Enum):
 
     OPENAI = "openai"
     OLLAMA = "ollama"
+    GGUF = "gguf"
     PEER = "peer"
     EMBEDDED = "embedded"
 

@@ -3,7 +3,7 @@
     [[backend]]
     name = "lmstudio"
     url = "http://127.0.0.1:1234"
-    kind = "openai"            # or "ollama"
+    kind = "openai"            # or "ollama", or "gguf" with the path of a file as url
     api_key = "..."            # optional
     models = ["qwen3-4b"]      # optional: only these are used
     timeout_s = 600            # optional
@@ -20,6 +20,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from inference.backends.servers import Server
     from inference.breaker import BreakerChanged
 
-KINDS = ("openai", "ollama")
+KINDS = ("openai", "ollama", "gguf")
 MAX_SERVERS = 16
 _RESERVED = "embedded"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -80,15 +81,18 @@ def _server(row: Mapping[str, object]) -> ModelServer:
         )
     if kind not in KINDS:
         raise ValueError(f"{name}: kind: expected one of {', '.join(KINDS)}, found {kind[:64]!r}")
+    files = _files(name, row.get("files", {}))
+    if kind == "gguf":
+        files[_gguf(name, url).stem] = url
     return ModelServer(
         name,
-        _url(name, url),
+        url if kind == "gguf" else _url(name, url),
         kind,
         _api_key(name, row.get("api_key")),
         _models(name, row.get("models", [])),
         _timeout_s(name, row.get("timeout_s", 600)),
         _slots(name, row.get("slots", 4)),
-        _files(name, row.get("files", {})),
+        files,
     )
 
 
@@ -110,6 +114,15 @@ def _url(name: str, url: str) -> str:
             f"(ssh -L {parts.port}:127.0.0.1:{parts.port} {parts.hostname}) and name 127.0.0.1"
         )
     return url
+
+
+def _gguf(name: str, url: str) -> Path:
+    path = Path(url)
+    if not path.is_absolute() or path.suffix != ".gguf":
+        raise ValueError(
+            f"{name}: url: expected the path of a file /..../NAME.gguf, found {url[:80]!r}"
+        )
+    return path
 
 
 def _api_key(name: str, value: object) -> str | None:
@@ -184,6 +197,7 @@ def make_server(entry: ModelServer, now_s: Callable[[], int]) -> Server:
     from inference.backends.ollama import OllamaServer  # noqa: PLC0415 - slow to import
     from inference.backends.openai import OpenAiServer  # noqa: PLC0415 - as above
     from inference.backends.servers import ServerSettings  # noqa: PLC0415 - as above
+    from inference.gguf.server import GgufServer  # noqa: PLC0415 - as above
     from inference.selection import ServerKind  # noqa: PLC0415 - as above
 
     settings = ServerSettings(
@@ -196,4 +210,6 @@ def make_server(entry: ModelServer, now_s: Callable[[], int]) -> Server:
     )
     if settings.kind is ServerKind.OLLAMA:
         return OllamaServer(settings, now_s)
+    if settings.kind is ServerKind.GGUF:
+        return GgufServer(settings)
     return OpenAiServer(settings)

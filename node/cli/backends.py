@@ -27,7 +27,7 @@ def list_backends(session: Session) -> None:
 @click.argument("name")
 @click.argument("url")
 @click.option(
-    "--kind", type=click.Choice(["openai", "ollama"]), default="openai", show_default=True
+    "--kind", type=click.Choice(["openai", "ollama", "gguf"]), default="openai", show_default=True
 )
 @click.option("--api-key", envvar="BIZRA_BACKEND_KEY", help="Or in $BIZRA_BACKEND_KEY.")
 @click.option("--model", "models", multiple=True, help="Only this model is used; repeatable.")
@@ -43,7 +43,10 @@ def add(
     models: tuple[str, ...],
     timeout_s: int | None,
 ) -> None:
-    """Ask the server at URL too, under this NAME; it is kept for the next start."""
+    """Ask the server at URL too, under this NAME; it is kept for the next start.
+
+    With --kind gguf, URL is the path of a file, which llama.cpp serves in a process of its own.
+    """
     given = {"api_key": api_key, "models": list(models) or None, "timeout_s": timeout_s}
     row: JsonObject = {"name": name, "url": url, "kind": kind}
     row.update((key, value) for key, value in given.items() if value is not None)

@@ -12,6 +12,7 @@ from node.model_servers import ModelServer
 SERVERS = (
     ModelServer("studio", "http://127.0.0.1:1234/v1", "openai", "key", ("m", "n"), 5),
     ModelServer("ollama", "http://[::1]:11434", "ollama"),
+    ModelServer("file", "/models/q.gguf", "gguf", files={"q": "/models/q.gguf"}),
 )
 GOOD = {"name": '"a"', "url": '"http://localhost:1"', "kind": '"openai"'}
 
@@ -31,7 +32,8 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         ("url", '"http://127.0.0.1"', "expected http://127.0.0.1:PORT"),
         ("url", '"http://127.0.0.1:x"', "Port could not be cast"),
         ("url", '"http://10.0.0.5:1234"', "is not this machine; forward its port by ssh"),
-        ("kind", '"gguf"', "expected one of openai, ollama"),
+        ("kind", '"other"', "expected one of openai, ollama, gguf"),
+        ("kind", '"gguf"', "expected the path of a file"),
         ("kind", "1", "expected a text in quotes"),
         ("api_key", '"a\\nb"', "visible ASCII"),
         ("models", '"m"', "expected a list of texts"),
