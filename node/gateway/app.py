@@ -29,6 +29,7 @@ from node.gateway.backroom import Backroom, Check
 from node.gateway.bulk import BlockFeed, Bulk
 from node.gateway.cache import Cache
 from node.gateway.caches import CachesDoor
+from node.gateway.caching import Unchanging
 from node.gateway.contents import ContentDoor
 from node.gateway.endpoint import Endpoint, routes_of
 from node.gateway.events import EventDoor
@@ -124,15 +125,15 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
 def _endpoints(facade: Facade, owner: OwnerCheck, doors: Doors) -> list[Endpoint]:
     """What this node serves, in the order in which requests are matched."""
     endpoints: list[Endpoint] = []
+    cache = Cache()
     if doors.feed is not None:
         endpoints += bulk_endpoints(Bulk(facade, doors.feed))
     if doors.hub is not None:
         endpoints += event_endpoints(EventDoor(facade, doors.hub))
     if doors.reading is not None:
-        cache = Cache()
         doors.reading.projector.listen(cache.invalidate)
         endpoints += list_endpoints(Lists(facade, doors.reading, cache, owner, _now_ms))
-    endpoints += core_endpoints(Reads(facade), Writes(facade, owner))
+    endpoints += core_endpoints(Reads(facade, Unchanging(cache, _now_ms)), Writes(facade, owner))
     if doors.keys is None:
         return [replace(one, idempotent=False) for one in endpoints]
     once = Idempotency(doors.keys, owner, _now_ms)

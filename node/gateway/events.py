@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import msgspec
 import trio
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
@@ -49,6 +50,7 @@ class EventDoor:
         async def send(listener: Listener) -> Response | None:
             try:
                 with self._hub.subscribed(wish, after) as subscription:
+                    self._begin(subscription, after)
                     await listener.begin("text/event-stream", {})
                     async for part in _sse(subscription):
                         with trio.move_on_after(SEND_S) as patience:
@@ -67,6 +69,7 @@ class EventDoor:
         try:
             wish, after = self._wish(socket)
             with self._hub.subscribed(wish, after) as subscription:
+                self._begin(subscription, after)
                 await socket.accept()
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_until_closed, socket, nursery.cancel_scope)
@@ -76,6 +79,16 @@ class EventDoor:
             await _refuse(socket, _REFUSED, f"{problem.code}: {problem.detail}")
         except TooManySubscribersError:
             await _refuse(socket, _BUSY, "too many subscribers")
+
+    def _begin(self, subscription: Subscription, after: Cursor | None) -> None:
+        """Who asks for one transaction, and from no cursor on, hears first where it stands."""
+        wish = subscription.wish
+        if after is not None or wish.topic is not Topic.TRANSACTION:
+            return
+        known = self._facade.transaction(Digest(wish.id))
+        if known is not None:
+            content = {"event": "transaction", "cursor": None, **msgspec.to_builtins(known)}
+            subscription.offer(Notice("transaction", msgspec.json.encode(content), None, ()))
 
     async def _serve(self, socket: WebSocket, subscription: Subscription) -> None:
         in_batches = socket.query_params.get("batch") == "1"

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from consensus.event_log import Cursor
 from consensus.records import TaskState
 from node.gateway.cache import Cache, Life
+from node.gateway.caching import cached_response, name_of
 from node.gateway.endpoint import etag_of
 from node.gateway.facade import Facade, Named, Problem
 from node.gateway.fields import path_id, query_number, resolve
@@ -130,18 +131,20 @@ class Lists:
 
     def _kept(self, request: Request, life: Life, make: Callable[[], Made[Any]]) -> Response:
         """From the cache, or made now and kept."""
-        scope = request.scope
-        name = f"{scope['path']}?{scope['query_string'].decode('latin-1')}"
-        kept = self._cache.get(self._now_ms(), name)
-        hit = kept is not None
-        if kept is None:
-            made = make()
-            body = msgspec.json.encode(made.view)
-            kept = self._cache.put(
-                self._now_ms(), name, body, etag_of(body), life=life, subjects=made.subjects
-            )
-        headers = {"X-Cache": "HIT" if hit else "MISS", "ETag": kept.etag}
-        return Response(kept.body, 200, headers, media_type="application/json")
+        kept = self._cache.get(self._now_ms(), name_of(request))
+        if kept is not None:
+            return cached_response(kept.body, kept.etag, hit=True)
+        made = make()
+        body = msgspec.json.encode(made.view)
+        kept = self._cache.put(
+            self._now_ms(),
+            name_of(request),
+            body,
+            etag_of(body),
+            life=life,
+            subjects=made.subjects,
+        )
+        return cached_response(kept.body, kept.etag, hit=False)
 
 
 def read_cursor(text: str) -> Cursor:

@@ -6,6 +6,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from node.gateway.caching import Unchanging
 from node.gateway.facade import Facade, Named, Problem
 from node.gateway.fields import MIN_PREFIX, path_id, query_number
 from node.gateway.views import BlockView, JsonObject, PeersView, View
@@ -25,8 +26,8 @@ def json_response(
 class Reads:
     """One method for each question."""
 
-    def __init__(self, facade: Facade) -> None:
-        self._facade = facade
+    def __init__(self, facade: Facade, unchanging: Unchanging) -> None:
+        self._facade, self._unchanging = facade, unchanging
 
     async def health(self, _request: Request) -> Response:
         """The process answers; nothing more."""
@@ -45,11 +46,15 @@ class Reads:
 
     async def transaction(self, request: Request) -> Response:
         """Where a transaction stands."""
+        known = self._unchanging.known(request)
+        if known is not None:
+            return known
         tx_hash = path_id(request, self._facade, Named.TRANSACTION)
         found = self._facade.transaction(tx_hash)
         if found is None:
             raise Problem(404, "unknown_transaction", f"this node has never seen {tx_hash.hex()}")
-        return json_response(found)
+        is_final = found.height is not None and request.path_params["id"] == found.tx_hash
+        return self._unchanging.made(request, found, is_final=is_final)
 
     async def receipt(self, request: Request) -> Response:
         """The proof of what became of a transaction."""
@@ -101,7 +106,12 @@ class Reads:
 
     async def block(self, request: Request) -> Response:
         """A block by height or hash. Decimal digits are a height first, then the beginning of a hash."""
-        return json_response(self._block(request))
+        known = self._unchanging.known(request)
+        if known is not None:
+            return known
+        found = self._block(request)
+        is_named = request.path_params["id"] in (str(found.height), found.hash)
+        return self._unchanging.made(request, found, is_final=is_named)
 
     async def block_proof(self, request: Request) -> Response:
         """The proof that a block was committed."""

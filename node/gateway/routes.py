@@ -141,6 +141,7 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             TransactionView,
             params=(_ID,),
             problems=(unknown_tx,),
+            cached=True,
         ),
         Endpoint(
             "GET",
@@ -188,6 +189,7 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             BlockView,
             params=(Param("id", "A height, or a hash.", {"type": "string"}, "1"),),
             problems=((404, "unknown_block"),),
+            cached=True,
         ),
         Endpoint(
             "GET",

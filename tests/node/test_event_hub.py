@@ -96,6 +96,14 @@ async def test_a_transaction_goes_from_pending_to_finalized(home_path: Path) -> 
         assert (final["blockHash"], final["height"]) == (block.digest.hex(), 1)
 
 
+async def test_who_asks_late_hears_first_where_a_transaction_stands(home_path: Path) -> None:
+    async with serving(home_path) as (node, url):
+        paid = node.execute(Transfer(BOB.node_id, 5))
+        async with heard(url, f"?transaction={paid.id.hex()}") as stream:
+            (notice,) = await stream.take(1)
+        assert (notice["status"], notice["height"]) == ("finalized", 1)
+
+
 async def test_an_account_hears_what_names_it_and_nothing_else(home_path: Path) -> None:
     async with (
         serving(home_path) as (node, url),

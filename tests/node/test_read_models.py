@@ -100,6 +100,17 @@ async def test_a_list_comes_from_the_cache_until_an_event_changes_it(caller: Cal
     assert (await caller.get(other)).headers["x-cache"] == "HIT"
 
 
+async def test_what_is_final_comes_from_the_cache(caller: Caller) -> None:
+    paid = caller.node.execute(Transfer(BOB.node_id, 5)).id.hex()
+    for path in (f"/api/v2/transactions/{paid}", "/api/v2/blocks/1"):
+        first, again = await caller.get(path), await caller.get(path)
+        assert (first.headers["x-cache"], again.headers["x-cache"]) == ("MISS", "HIT")
+        assert again.content == first.content
+    # The beginning of a name may come to mean another one.
+    short = f"/api/v2/transactions/{paid[:12]}"
+    assert [(await caller.get(short)).headers["x-cache"] for _ in range(2)] == ["MISS", "MISS"]
+
+
 async def test_what_the_caller_has_is_not_sent_again(caller: Caller) -> None:
     for path in ("/api/v2/validators", "/api/v2/accounts"):
         first = await caller.get(path)
