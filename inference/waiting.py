@@ -207,8 +207,8 @@ class WaitingRoom:
         return [*out, *self._drain(now_ms)]
 
     def on_timer(self, now_ms: int, name: str) -> list[QueueEffect]:
-        """One of `TIMERS`, behind the prefix `queue/`."""
-        what, _, text = name.removeprefix("queue/").partition("/")
+        """One of `TIMERS`; they are set with `queue/` in front."""
+        what, _, text = name.partition("/")
         if what == "drain":
             return self._drain(now_ms)
         task = Digest(bytes.fromhex(text))

@@ -30,6 +30,7 @@ from node.event_hub import EventHub
 from node.foreman import ForemanService
 from node.founding import check_chain
 from node.gateway.app import Doors, make_app, open_listener
+from node.gateway.backroom import BackroomParts
 from node.gateway.http.listening import serve
 from node.home import ApiFile, Home
 from node.model_files import ModelFiles
@@ -46,6 +47,7 @@ from node.read_models import ReadModels
 from node.service import NodeService
 from node.shelf import DiskShelf
 from node.snapshots import Habits, Snapshots, Taken
+from node.spreads import SpreadService
 from node.store import LevelStore, StagedStore
 from node.task_service import TaskService
 from node.topic_service import TopicService
@@ -93,6 +95,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
         node = _assemble(parts, genesis, stores.staged, (backend, models, files), nursery)
         foreman = ForemanService(models, stores.staged["work"], nursery)
         audits = Audits(models, files, foreman, nursery, config.audit_per_cent)
+        spreads = SpreadService(foreman, node.tasks, node.peers, config.kinds, nursery)
         chats = PeerChats(node.tasks, node.peers, foreman, audits)
         models.join(chats)
         _connect(parts, node, nursery)
@@ -114,7 +117,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
                 snapshots=snapshots,
                 topics=node.topics,
                 chat_peers=config.chat_peers,
-                backroom=(foreman, chats.check),
+                backroom=BackroomParts(foreman, spreads, chats.check),
                 backends=backends,
                 reading=_read_models(node, projector, chain_disk),
                 hub=hub,
@@ -123,7 +126,16 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
             ),
         )
         host, port = listener.getsockname()[:2]
-        services = (foreman, node.chain, node.tasks, node.peers, node.topics, projector, snapshots)
+        services = (
+            foreman,
+            spreads,
+            node.chain,
+            node.tasks,
+            node.peers,
+            node.topics,
+            projector,
+            snapshots,
+        )
         for task in [one.run for one in services]:
             nursery.start_soon(task)
         nursery.start_soon(serve, app, listener)

@@ -51,6 +51,8 @@ from node.gateway.views import (
     QueueView,
     SnapshotsView,
     SnapshotView,
+    SpreadsView,
+    SpreadView,
     StatusView,
     TasksView,
     TaskView,
@@ -222,6 +224,15 @@ class Client:
             self._send("GET", f"/api/v2/queue/{path_part(name)}", owner=True), QueuedView
         )
 
+    def spread(self, name: str) -> SpreadView:
+        """Work over many peers, with its output."""
+        path = f"/api/v2/spreads/{path_part(name)}"
+        return decoded(self._send("GET", path, owner=True), SpreadView)
+
+    def spreads(self) -> SpreadsView:
+        """All of it, the newest first."""
+        return decoded(self._send("GET", "/api/v2/spreads", owner=True), SpreadsView)
+
     def trust(self) -> TrustBookView:
         """What was found out about peers' answers."""
         return decoded(self._send("GET", "/api/v2/trust", owner=True), TrustBookView)
@@ -232,6 +243,20 @@ class Client:
         """Take a request out of the queue."""
         response = self._send("DELETE", f"/api/v2/queue/{path_part(name)}", owner=True)
         return decoded(response, QueuedView)
+
+    def submit_spread(
+        self, kind: str, given: JsonObject, deadline_s: int | None = None
+    ) -> SpreadView:
+        """Give an input to many peers in parts."""
+        request: JsonObject = {"kind": kind, "input": given}
+        if deadline_s is not None:
+            request["deadline_s"] = deadline_s
+        return self._post("/api/v2/spreads", request, SpreadView)
+
+    def drop_spread(self, name: str) -> SpreadView:
+        """Cancel it."""
+        response = self._send("DELETE", f"/api/v2/spreads/{path_part(name)}", owner=True)
+        return decoded(response, SpreadView)
 
     def check_peer(self, node: str, model: str) -> JsonObject:
         """Ask a peer something of which the node can check the answer."""
@@ -412,6 +437,16 @@ class Client:
             timeout_s,
             f"the task has not ended after {timeout_s:g} s; "
             f"look again with: bizra-node task show {task_id}",
+        )
+
+    def await_spread(self, name: str, timeout_s: float) -> SpreadView:
+        """Ask until work over many peers has come to its end. Raises `StillWaitingError`."""
+        return _poll(
+            lambda: self.spread(name),
+            lambda view: view.status != "running",
+            timeout_s,
+            f"the work has not ended after {timeout_s:g} s; "
+            f"look again with: bizra-node spread show {name}",
         )
 
     def _get(self, path: str, kind: type[Answer]) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -19,6 +20,7 @@ from inference.chat import AUTO, Call, CallKind, JsonObject
 from inference.failures import FailureClass
 from inference.foreman import Foreman, ForemanEvent, Forgiven, Judged, Started, TimerFired
 from inference.selection import Verdict
+from inference.spread import FollowPart, PlacePart
 from inference.waiting import (
     Enqueue,
     GiveUp,
@@ -63,6 +65,8 @@ class ForemanService:
         )
         self._running: dict[Digest, trio.CancelScope] = {}
         self._places: frozenset[str] = frozenset()
+        self.on_spread: Callable[[PlacePart | FollowPart], None] = _nobody
+        """Who hands parts in as tasks."""
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -85,6 +89,14 @@ class ForemanService:
         names = {model.id for model in await self._router.models(askable=True)}
         others = await self._router.writers()
         return frozenset(names | ({AUTO} if others else set()))
+
+    def post(self, event: ForemanEvent) -> None:
+        """Tell the core."""
+        self._driver.post(event)
+
+    async def caught_up(self) -> None:
+        """Return when all that was posted before is handled and on disk."""
+        await self._driver.caught_up()
 
     # The queue
 
@@ -134,6 +146,8 @@ class ForemanService:
 
     def _carry_out(self, effect: object) -> None:
         match effect:
+            case PlacePart() | FollowPart():
+                self.on_spread(effect)
             case Serve():
                 self._nursery.start_soon(self._serve, effect)
             case GiveUp(name):
@@ -173,6 +187,10 @@ class ForemanService:
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         answer = {"object": "list", "data": rows, "model": vectors.model, "usage": usage}
         return answer, vectors.server
+
+
+def _nobody(_: object) -> None:
+    pass
 
 
 def may_wait(error: BackendError) -> bool:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import secrets
-import struct
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
 
 import msgspec
 import trio
@@ -31,8 +29,7 @@ from gossip.json_form import to_json
 from gossip.membership.invites import issue_invite
 from gossip.membership.notices import PeerEntry
 from inference.asker import AskedTask
-from inference.chat_task import CHAT, chat_json
-from inference.kinds import EmbedOutput, decode_output, encode_input, kind_of
+from inference.kinds import encode_input, kind_of
 from inference.placement import NoPlaceError
 from node.chain_service import ChainService
 from node.driver import now_ms
@@ -53,6 +50,7 @@ from node.gateway.views import (
     UsageView,
     ValidatorsView,
 )
+from node.outputs import output_json
 from node.own_account import NotTakenError, OwnAccount
 from node.peer_service import PeerService
 from node.queries import ChainQueries, matching
@@ -250,7 +248,7 @@ class NodeService:
             kind=asked.kind,
             status=asked.stage.value,
             executor=asked.executor.hex(),
-            output=None if output is None else _output_json(asked.kind, output),
+            output=None if output is None else output_json(asked.kind, output),
             usage=_usage_view(asked.receipt),
             tx_hash=asked.last_tx.hex(),
             height=asked.last_height or None,
@@ -434,15 +432,3 @@ def _receipt_json(signed: SignedReceipt | None) -> JsonObject | None:
         return None
     receipt: JsonObject = msgspec.json.decode(to_json(signed))
     return receipt
-
-
-def _output_json(kind: str, output: bytes) -> JsonObject:
-    """An output for people: vectors as lists of numbers."""
-    if kind == CHAT:
-        return chat_json(output)
-    decoded = decode_output(kind, output)
-    shown: dict[str, Any] = msgspec.to_builtins(decoded)
-    if isinstance(decoded, EmbedOutput):
-        row = struct.Struct(f"<{decoded.dimensions}f")
-        shown["vectors"] = [list(one) for one in row.iter_unpack(decoded.vectors)]
-    return shown

@@ -252,6 +252,10 @@ class TaskService:
         self._driver.post(Cancelled(task))
         await self._driver.caught_up()
 
+    def follow(self, task: Digest, follower: Follower) -> None:
+        """Tell this one of a task from now on."""
+        follower.name, self._followers[task] = task, follower
+
     def withdraw(self, task: Digest) -> None:
         """Nobody waits for a task any more: take it back if it is not claimed."""
         self._followers.pop(task, None)

@@ -37,6 +37,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
         "The ledger's state with its proof: make one, take one.",
     ),
     "topic": ("node.cli.topic:topic", "Tell all members something, and listen to what is told."),
+    "spread": ("node.cli.spread:spread", "Work given to many peers in parts."),
     "queue": ("node.cli.queue:queue", "Requests that wait for a model."),
     "trust": ("node.cli.queue:trust", "What peers' answers turned out to be."),
     "receipt": ("node.cli.proof:receipt", "Write the proof of a transaction to a file."),

@@ -11,6 +11,7 @@ from memory.documents import DocumentError
 from node.cli.results import output_text
 from node.cli.session import Session, end_unless, with_session
 from node.cli.shapes import pairs, plural, short, table
+from node.cli.spread import spread_text
 from node.cli.work import Work, read_work
 from node.client import FINAL_TASK
 from node.errors import NodeError
@@ -40,6 +41,9 @@ def task() -> None:
     metavar="SECONDS",
     help="When to take the reward back from an executor that never finished (default: 120).",
 )
+@click.option(
+    "--spread", is_flag=True, help="In parts over many peers; a lost peer's go to others."
+)
 @click.option("--wait", is_flag=True, help="Wait for the result.")
 @click.option(
     "--timeout", type=click.FloatRange(0.1), default=300, show_default=True, help="Seconds to wait."
@@ -55,17 +59,34 @@ def submit(
     executor: str | None,
     reward: int | None,
     deadline: int | None,
+    spread: bool,
     wait: bool,
     timeout: float,
 ) -> None:
     """Hand in a task of a KIND: embed, rank, summarize, answer."""
     work = _checked_work(session, kind, source, query, sentences)
+    if spread:
+        if executor is not None or reward is not None:
+            raise click.UsageError("--spread chooses nodes and rewards itself")
+        _spread(session, kind, work, deadline, timeout if wait else None)
+        return
     with session.client() as client:
         view = client.submit_task(kind, work.fields, executor, reward, deadline)
         if wait and view.status not in FINAL_TASK:
             view = client.await_task(view.task_id, timeout)
     session.tell(view, _text(view))
     end_unless(done=view.status == "settled" or (not wait and view.status not in FINAL_TASK))
+
+
+def _spread(
+    session: Session, kind: str, work: Work, deadline: int | None, wait_s: float | None
+) -> None:
+    with session.client() as client:
+        view = client.submit_spread(kind, work.fields, deadline)
+        if wait_s is not None:
+            view = client.await_spread(view.id, wait_s)
+    session.tell(view, spread_text(view))
+    end_unless(done=view.status == "done" or (wait_s is None and view.status == "running"))
 
 
 def _checked_work(

@@ -23,9 +23,8 @@ from node.backends import Backends
 from node.config import DEFAULT_QUOTA_PER_S, ApiAddress
 from node.errors import NodeError
 from node.event_hub import EventHub
-from node.foreman import ForemanService
 from node.gateway.backends import BackendsDoor
-from node.gateway.backroom import Backroom, Check
+from node.gateway.backroom import Backroom, BackroomParts
 from node.gateway.bulk import BlockFeed, Bulk
 from node.gateway.cache import Cache
 from node.gateway.caches import CachesDoor
@@ -68,8 +67,7 @@ class Doors:
     models: AnswerEngine | None = None
     chat_peers: bool = False
     """Whether conversations may leave the machine for a peer unasked."""
-    backroom: tuple[ForemanService, Check] | None = None
-    """The queue and the trust book, and how a peer is asked a canary."""
+    backroom: BackroomParts | None = None
     backends: Backends | None = None
     contents: ContentService | None = None
     snapshots: Snapshots | None = None
@@ -96,7 +94,7 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
     if doors.contents is not None:
         routes += ContentDoor(facade, doors.contents, owner).routes()
     if doors.backroom is not None:
-        routes += Backroom(facade, doors.backroom[0], owner, doors.backroom[1]).routes()
+        routes += Backroom(facade, doors.backroom, owner).routes()
     if doors.backends is not None:
         routes += BackendsDoor(doors.backends, owner).routes()
     if doors.snapshots is not None:
@@ -104,7 +102,7 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
     if doors.topics is not None:
         routes += TopicDoor(facade, doors.topics, owner).routes()
     if doors.models is not None:
-        queue = None if doors.backroom is None else doors.backroom[0]
+        queue = None if doors.backroom is None else doors.backroom.foreman
         openai = OpenAiDoor(doors.models, chat_peers=doors.chat_peers, queue=queue)
         caches = CachesDoor(doors.models.cache, owner)
         routes += [*openai.routes(), *OllamaDoor(doors.models).routes(), *caches.routes()]

@@ -1,8 +1,9 @@
-"""The queue of requests and the trust book over HTTP: all of it the owner's, but for one's own place in the queue."""
+"""The queue, the trust book and work over many peers, over HTTP: the owner's, but for one's own place in the queue."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -14,14 +15,26 @@ from gossip.codec import Digest
 from gossip.identity import NodeId
 from inference.audit import Judgement
 from inference.chat import Call
+from inference.kinds import BadInput, UnknownKind, parse_input
+from inference.spread import Part, Spread, SpreadState
 from inference.trust import Record
 from inference.waiting import ENDED, Queued
 from node.foreman import ForemanService
-from node.gateway.facade import Facade, Named, Problem
-from node.gateway.fields import MAX_BODY_BYTES, Fields, path_id, read_body
+from node.gateway.facade import MAX_DEADLINE_S, MIN_DEADLINE_S, Facade, Named, Problem
+from node.gateway.fields import MAX_BODY_BYTES, MAX_TASK_BODY_BYTES, Fields, path_id, read_body
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
-from node.gateway.views import QueuedView, QueueView, TrustBookView, TrustView
+from node.gateway.views import (
+    PartView,
+    QueuedView,
+    QueueView,
+    SpreadsView,
+    SpreadView,
+    TrustBookView,
+    TrustView,
+)
+from node.outputs import output_json
+from node.spreads import SpreadRefusedError, SpreadService
 
 _ID_DIGITS = 64
 
@@ -36,13 +49,21 @@ class Queueing(Protocol):
     def position(self, entry: Queued) -> int | None: ...
 
 
-class Backroom:
-    """One method for each question and deed. `check` asks a peer a canary."""
+@dataclass(frozen=True, slots=True)
+class BackroomParts:
+    """What stands behind these doors. `check` asks a peer a canary."""
 
-    def __init__(
-        self, facade: Facade, foreman: ForemanService, owner: OwnerCheck, check: Check
-    ) -> None:
-        self._facade, self._foreman, self._owner, self._check = facade, foreman, owner, check
+    foreman: ForemanService
+    spreads: SpreadService
+    check: Check
+
+
+class Backroom:
+    """One method for each question and deed."""
+
+    def __init__(self, facade: Facade, parts: BackroomParts, owner: OwnerCheck) -> None:
+        self._facade, self._foreman, self._owner = facade, parts.foreman, owner
+        self._spreads, self._check = parts.spreads, parts.check
 
     def routes(self) -> list[Route]:
         """What is served under /api/v2/queue and /api/v2/trust."""
@@ -50,6 +71,10 @@ class Backroom:
             Route("/api/v2/queue", self.queue),
             Route("/api/v2/queue/{id}", self.entry),
             Route("/api/v2/queue/{id}", self.withdraw, methods=["DELETE"]),
+            Route("/api/v2/spreads", self.spreads),
+            Route("/api/v2/spreads", self.spread, methods=["POST"]),
+            Route("/api/v2/spreads/{id}", self.one_spread),
+            Route("/api/v2/spreads/{id}", self.drop, methods=["DELETE"]),
             Route("/api/v2/trust", self.trust),
             Route("/api/v2/trust/{id}", self.forgive, methods=["DELETE"]),
             Route("/api/v2/trust/{id}/check", self.check, methods=["POST"]),
@@ -103,6 +128,68 @@ class Backroom:
             answer=None if answer is None else msgspec.json.decode(answer),
         )
 
+    async def spread(self, request: Request) -> Response:
+        """Give an input to many peers in parts."""
+        self._owner.require(request)
+        fields = Fields(await read_body(request, MAX_TASK_BODY_BYTES), self._facade)
+        try:
+            given = parse_input(fields.text("kind"), fields.object("input"))
+        except (UnknownKind, BadInput) as error:
+            raise Problem(422, "bad_input", str(error)) from None
+        deadline_s = fields.natural("deadline_s") if fields.has("deadline_s") else None
+        fields.done()
+        if deadline_s is not None and not MIN_DEADLINE_S <= deadline_s <= MAX_DEADLINE_S:
+            raise Problem(
+                400, "bad_field", f"deadline_s: must be from {MIN_DEADLINE_S} to {MAX_DEADLINE_S}"
+            )
+        try:
+            begun = await self._spreads.ask(given, deadline_s)
+        except SpreadRefusedError as error:
+            raise Problem(503, "too_many_spreads", str(error), retry_after_s=5) from None
+        return json_response(self._spread_view(begun, with_output=False), 202)
+
+    async def spreads(self, request: Request) -> Response:
+        """All of them, the newest first."""
+        self._owner.require(request)
+        found = self._foreman.core.spreads.all()
+        rows = tuple(self._spread_view(one, with_output=False) for one in found)
+        return json_response(SpreadsView(spreads=rows))
+
+    async def one_spread(self, request: Request) -> Response:
+        """One, with its output."""
+        self._owner.require(request)
+        return json_response(self._spread_view(self._found_spread(request), with_output=True))
+
+    async def drop(self, request: Request) -> Response:
+        """Cancel one."""
+        self._owner.require(request)
+        found = self._found_spread(request)
+        if found.state is not SpreadState.RUNNING:
+            raise Problem(409, "too_late", f"it is {found.state.value} already")
+        await self._spreads.drop(Digest(found.id))
+        return json_response(self._spread_view(self._found_spread(request), with_output=False), 202)
+
+    def _found_spread(self, request: Request) -> Spread:
+        text = request.path_params["id"].lower()
+        matching = [
+            one for one in self._foreman.core.spreads.all() if one.id.hex().startswith(text)
+        ]
+        if len(matching) != 1 or not text:
+            many = "more than one spread has" if matching else "there is no spread with"
+            raise Problem(404, "unknown_spread", f"{many} the id {text[:64]!r}")
+        return matching[0]
+
+    def _spread_view(self, one: Spread, *, with_output: bool) -> SpreadView:
+        output = self._foreman.core.spreads.output(Digest(one.id)) if with_output else None
+        return SpreadView(
+            id=one.id.hex(),
+            kind=one.kind,
+            status=one.state.value,
+            parts=tuple(map(_part_view, one.parts)),
+            reason=one.reason or None,
+            output=None if output is None else output_json(one.kind, output),
+        )
+
     async def trust(self, request: Request) -> Response:
         """What was found out about peers' answers."""
         self._owner.require(request)
@@ -131,6 +218,17 @@ class Backroom:
                 "tokens": judgement.tokens,
             }
         )
+
+
+def _part_view(part: Part) -> PartView:
+    last = part.tries[-1] if part.tries else None
+    return PartView(
+        status="waiting" if last is None else last.state.value,
+        executor=None if last is None else last.executor.hex(),
+        task_id=None if last is None or last.task is None else last.task.hex(),
+        tries=len(part.tries),
+        lost=tuple(f"{one.executor.hex()[:12]}: {one.reason}" for one in part.tries if one.reason),
+    )
 
 
 def _trust_view(one: Record) -> TrustView:

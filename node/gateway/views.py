@@ -315,6 +315,36 @@ class QueueView(View, frozen=True):
     requests: tuple[QueuedView, ...]
 
 
+class PartView(View, frozen=True):
+    """A part of a spread: where it is now, and who lost it before.
+
+    `status` is waiting, placing, working, done or failed.
+    """
+
+    status: str
+    executor: str | None
+    task_id: str | None
+    tries: int
+    lost: tuple[str, ...] = ()
+
+
+class SpreadView(View, frozen=True):
+    """Work over many peers. `status` is running, done, failed or cancelled."""
+
+    id: str
+    kind: str
+    status: str
+    parts: tuple[PartView, ...]
+    reason: str | None = None
+    output: JsonObject | None = None
+
+
+class SpreadsView(View, frozen=True):
+    """The newest first."""
+
+    spreads: tuple[SpreadView, ...]
+
+
 class TrustView(View, frozen=True):
     """The verdicts about one peer's answers; `trust` is per mille, `asked` whether it still gets requests."""
 

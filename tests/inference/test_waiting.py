@@ -87,7 +87,7 @@ class Office:
             at, name = due[0]
             self.now_ms = max(self.now_ms, at)
             del self.timers[name]
-            self.carry_out(self.room.on_timer(self.now_ms, name))
+            self.carry_out(self.room.on_timer(self.now_ms, name.removeprefix("queue/")))
         self.now_ms = end_ms
 
     def served(self, name: Digest) -> None:
