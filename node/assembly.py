@@ -231,7 +231,9 @@ def _read_models(node: _Node, projector: Projector, chain: LevelStore) -> ReadMo
     """None for a node that began with a snapshot: what they are made of is not all here."""
     if node.engine.chain.first_height() > 1:
         return None
-    return ReadModels(projector, chain, node.service.name_of)
+    models = ReadModels(projector, chain, node.service.name_of)
+    node.service.reputation_of = lambda peer: models.reputation(peer).view.score
+    return models
 
 
 def _snapshots(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 import msgspec
@@ -28,6 +28,7 @@ from gossip.identity import NodeId, Signer
 from gossip.json_form import to_json
 from gossip.membership.invites import issue_invite
 from gossip.membership.notices import PeerEntry
+from gossip.transport import PeerStats
 from inference.asker import AskedTask
 from inference.kinds import encode_input, kind_of
 from inference.placement import NoPlaceError
@@ -46,6 +47,7 @@ from node.gateway.views import (
     StatusView,
     TasksView,
     TaskView,
+    TrafficView,
     TransactionView,
     UsageView,
     ValidatorsView,
@@ -81,6 +83,8 @@ class NodeService:
         self._chain, self._peers, self._tasks, self._account = chain, peers, tasks, account
         self._engine = chain.engine
         self._queries = ChainQueries(chain.engine, chain)
+        self.reputation_of: Callable[[NodeId], int | None] = _no_reputation
+        """A node's score by the tasks on the chain, where this node keeps such scores."""
 
     # Questions
 
@@ -204,7 +208,11 @@ class NodeService:
 
     def peers(self) -> tuple[PeerView, ...]:
         """See `Facade.peers`."""
-        return tuple(_peer_view(entry) for entry in self._peers.membership.table())
+        stats = self._peers.link.stats()
+        return tuple(
+            _peer_view(entry, stats.get(entry.node_id), self.reputation_of(entry.node_id))
+            for entry in self._peers.membership.table()
+        )
 
     def applicants(self) -> tuple[PeerView, ...]:
         """See `Facade.applicants`."""
@@ -391,7 +399,7 @@ def _not_taken(error: NotTakenError) -> Problem:
     return Problem(409, error.code, f"the transaction was not taken: {error}")
 
 
-def _peer_view(entry: PeerEntry) -> PeerView:
+def _peer_view(entry: PeerEntry, stats: PeerStats | None, reputation: int | None) -> PeerView:
     return PeerView(
         node_id=entry.node_id.hex(),
         name=entry.name,
@@ -402,7 +410,28 @@ def _peer_view(entry: PeerEntry) -> PeerView:
         last_seen_ms=entry.last_seen_ms or 0,
         rtt_ms=entry.rtt_ms,
         clock_offset_ms=entry.clock_offset_ms,
+        load_per_mille=entry.load,
+        version=entry.version,
+        reputation=reputation,
+        traffic=None if stats is None else _traffic_view(stats),
     )
+
+
+def _traffic_view(stats: PeerStats) -> TrafficView:
+    return TrafficView(
+        address=stats.address,
+        outbound=stats.outbound,
+        messages_in=stats.frames_in,
+        bytes_in=stats.bytes_in,
+        messages_out=stats.frames_out,
+        bytes_out=stats.bytes_out,
+        dropped=stats.frames_dropped,
+        queued_bytes=stats.queued_bytes,
+    )
+
+
+def _no_reputation(_: NodeId) -> int | None:
+    return None
 
 
 def _ledger_view(name: bytes, task: LedgerTask) -> TaskView:

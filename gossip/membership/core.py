@@ -83,7 +83,7 @@ from gossip.membership.notices import (
 from gossip.membership.own_record import OwnRecord, Profile
 from gossip.membership.peer_table import Peer, PeerTable
 from gossip.membership.record_exchange import RecordExchange
-from gossip.membership.records import PeerRecord, SignedRecord
+from gossip.membership.records import Capability, PeerRecord, SignedRecord
 from gossip.membership.roster import FederationRoster
 from gossip.membership.suspicions import Statements
 
@@ -114,6 +114,7 @@ class Timing:
     pull_ms: int = 10_000
     spread_ms: int = 50
     forget_ms: int = 60_000
+    capability_ms: int = 120_000
     pace: Pace = field(default_factory=Pace)
 
 
@@ -610,7 +611,7 @@ class Membership:
             node_id=node,
             name=peer.record.name,
             addresses=peer.addresses(),
-            capabilities=peer.record.capabilities,
+            capabilities=self._offered(peer),
             status=status,
             role=self._gate.admitted(node),
             last_seen_ms=peer.last_seen_ms,
@@ -620,6 +621,13 @@ class Membership:
             connected=node in self._links,
             clock_offset_ms=peer.clock_offset_ms,
         )
+
+    def _offered(self, peer: Peer) -> tuple[Capability, ...]:
+        """What it can do, as long as it has said so lately: a record is renewed twice a minute."""
+        if peer.renewed_ms is None:
+            return ()
+        is_fresh = self._gate.now_ms - peer.renewed_ms < self._timing.capability_ms
+        return peer.record.capabilities if is_fresh else ()
 
     def _persist(self, out: list[MembershipEffect], writes: tuple[Write, ...]) -> None:
         if writes:

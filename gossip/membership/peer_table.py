@@ -37,7 +37,8 @@ class Peer:
     """One node.
 
     `reached` are addresses where it was found, the last one first. `is_heard` is whether it has
-    spoken to us in this run. `left_seq` is the number of its last record if it said good-bye.
+    spoken to us in this run; `renewed_ms` is when its newest
+    record came in this run. `left_seq` is the number of its last record if it said good-bye.
     `shown` is the status last told.
     """
 
@@ -49,6 +50,7 @@ class Peer:
     rtt_ms: int | None = None
     clock_offset_ms: int | None = None
     left_seq: int | None = None
+    renewed_ms: int | None = None
     shown: Liveness | None = None
 
     @property
@@ -132,7 +134,7 @@ class PeerTable:
         if self.judge(signed) is News.CHANGE:
             self._unsaved.add(node)
         peer = self._peers.setdefault(node, Peer(signed, now_ms))
-        peer.signed = signed
+        peer.signed, peer.renewed_ms = signed, now_ms
         if peer.left_seq is not None and signed.record.seq > peer.left_seq:
             peer.left_seq = None
 

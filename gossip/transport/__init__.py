@@ -112,7 +112,8 @@ class PeerLimits:
     `max_frame_bytes` bounds the payload of a frame and of a message on a stream; 0 refuses the peer
     altogether: it may then use libp2p's identify and ping, and nothing of ours. `bytes_per_s` is
     the rate at which its frames are read, averaged over a bucket of `burst_bytes` (at least one
-    full frame). `max_streams` bounds the streams that it may have open to our handlers.
+    full frame). `max_streams` bounds the streams that it may have open to our handlers; 0 does not
+    even name them to it.
     """
 
     max_frame_bytes: int
@@ -125,7 +126,7 @@ MEMBER_LIMITS = PeerLimits(
     max_frame_bytes=4 * 2**20, bytes_per_s=64 * 2**20, burst_bytes=16 * 2**20, max_streams=64
 )
 STRANGER_LIMITS = PeerLimits(
-    max_frame_bytes=16 * 2**10, bytes_per_s=32 * 2**10, burst_bytes=64 * 2**10, max_streams=2
+    max_frame_bytes=16 * 2**10, bytes_per_s=32 * 2**10, burst_bytes=64 * 2**10, max_streams=0
 )
 
 USUAL_WINDOW_BYTES = 256 * 2**10

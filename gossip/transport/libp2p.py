@@ -328,8 +328,11 @@ class Libp2pTransport:
     async def _answer(self, stream: MuxStream) -> None:
         peer = stream.connection.peer
         offered = [IDENTIFY, PING]
-        if self._limits(peer).max_frame_bytes:
-            offered += [GOSSIP, *self._handlers]
+        limits = self._limits(peer)
+        if limits.max_frame_bytes:
+            offered.append(GOSSIP)
+            if limits.max_streams:
+                offered += self._handlers
         with trio.fail_after(self._patience.negotiate_s):
             protocol = await accept(stream, offered)
         if protocol == GOSSIP:

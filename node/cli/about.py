@@ -8,7 +8,7 @@ from contextlib import suppress
 import click
 
 from node.cli.session import Session, with_session
-from node.cli.shapes import age, pairs, plural, short, table
+from node.cli.shapes import age, pairs, plural, short, size, table
 from node.gateway.views import PeersView, StatusView, ValidatorsView
 
 _WATCH_S = 1.0
@@ -85,7 +85,10 @@ def _peers_text(view: PeersView, *, applicants: bool) -> str:
     if applicants:
         empty = "Nobody asks to be let in."
     text = table(
-        ("NODE", "NAME", "STATUS", "ROLE", "SEEN", "RTT", "CAPABILITIES", "ADDRESS"),
+        (
+            *("NODE", "NAME", "STATUS", "ROLE", "SEEN", "RTT", "LOAD", "REPUTE", "IN", "OUT"),
+            *("VERSION", "CAPABILITIES", "ADDRESS"),
+        ),
         [
             (
                 short(peer.node_id),
@@ -94,6 +97,11 @@ def _peers_text(view: PeersView, *, applicants: bool) -> str:
                 peer.role,
                 age(peer.last_seen_ms),
                 "-" if peer.rtt_ms is None else f"{peer.rtt_ms:.1f} ms",
+                f"{peer.load_per_mille / 10:.0f} %",
+                "-" if peer.reputation is None else str(peer.reputation),
+                "-" if peer.traffic is None else size(peer.traffic.bytes_in),
+                "-" if peer.traffic is None else size(peer.traffic.bytes_out),
+                peer.version or "-",
                 " ".join(name.removeprefix("inference.") for name in peer.capabilities) or "-",
                 peer.addresses[0] if peer.addresses else "-",
             )

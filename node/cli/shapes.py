@@ -55,3 +55,13 @@ def age(timestamp_ms: int) -> str:
 def plural(count: int, noun: str) -> str:
     """A number with its noun."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def size(size_bytes: int) -> str:
+    """How many bytes, to three digits."""
+    number, unit = float(size_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if number < 1000:  # noqa: PLR2004 - the step of the units
+            break
+        number, unit = number / 1000, larger
+    return f"{number:.3g} {unit}"

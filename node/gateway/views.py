@@ -53,10 +53,28 @@ class StatusView(View, frozen=True):
     version: str
 
 
+class TrafficView(View, frozen=True):
+    """What has passed between this node and a connected peer since it connected; bytes are those of payloads.
+
+    `dropped` are messages that found its queue full, `queued_bytes` what waits to be sent to it.
+    """
+
+    address: str
+    outbound: bool
+    messages_in: int
+    bytes_in: int
+    messages_out: int
+    bytes_out: int
+    dropped: int
+    queued_bytes: int
+
+
 class PeerView(View, frozen=True):
     """A known node. `status` is alive, suspect, dead or left; times are Unix time.
 
-    `clock_offset_ms` is its clock minus this machine's, as it last answered a ping.
+    `clock_offset_ms` is its clock minus this machine's, as it last answered a ping. Capabilities and load are
+    what it said in the last two minutes. `reputation` is its score by the tasks on the chain, 0 to 1000; `traffic`
+    is there while it is connected.
     """
 
     node_id: str
@@ -68,6 +86,10 @@ class PeerView(View, frozen=True):
     last_seen_ms: int
     rtt_ms: float | None
     clock_offset_ms: int | None = None
+    load_per_mille: int = 0
+    version: str = ""
+    reputation: int | None = None
+    traffic: TrafficView | None = None
 
 
 class PeersView(View, frozen=True):

@@ -140,6 +140,20 @@ def test_round_trip_time_and_clock_offset_are_measured() -> None:
     assert town.now_ms - row.last_seen_ms <= 1_000
 
 
+def test_what_a_silent_node_can_do_counts_for_two_minutes() -> None:
+    town = federation(3)
+    town.run(60_000)
+    assert resident(town, 1).row(2).capabilities == (EMBED,)
+    town.kill(2)
+    town.run(80_000)
+    assert resident(town, 1).row(2).capabilities == (EMBED,)
+    town.run(60_000)
+    assert resident(town, 1).row(2).capabilities == ()
+    town.settle(2, disk=resident(town, 2).disk)
+    town.run(5_000)
+    assert resident(town, 1).row(2).capabilities == (EMBED,)
+
+
 def test_a_silent_node_is_suspect_then_dead_and_alive_again_at_its_first_word() -> None:
     town = federation(3)
     town.run(5_000)

@@ -27,6 +27,7 @@ from gossip.transport.outbox import OutboxBounds
 from .conftest import Budgets, World, next_event, pending_events, until
 
 ECHO = "/bizra/test-echo/1"
+NARROW = dataclasses.replace(STRANGER_LIMITS, max_streams=2)
 REFUSED = dataclasses.replace(STRANGER_LIMITS, max_frame_bytes=0)
 
 
@@ -221,7 +222,7 @@ async def test_who_is_not_admitted_at_all_does_not_come_up(world: World) -> None
 
 
 async def test_a_frame_over_the_limit_ends_the_connection(world: World) -> None:
-    alice, bob = await world.node("alice"), await world.node("bob", Budgets(STRANGER_LIMITS))
+    alice, bob = await world.node("alice"), await world.node("bob", Budgets(NARROW))
     await connect(alice, bob)
     alice.send(bob.node_id, 1, b"short enough")
     alice.send(bob.node_id, 1, bytes(STRANGER_LIMITS.max_frame_bytes + 1))
@@ -332,7 +333,7 @@ async def test_many_streams_run_side_by_side(world: World) -> None:
 
 
 async def test_streams_are_given_back_when_they_end(world: World) -> None:
-    alice, bob = await world.node("alice"), await world.node("bob", Budgets(STRANGER_LIMITS))
+    alice, bob = await world.node("alice"), await world.node("bob", Budgets(NARROW))
     bob.serve(ECHO, echo)
     await connect(alice, bob)
     for _ in range(20):
@@ -344,7 +345,7 @@ async def test_streams_are_given_back_when_they_end(world: World) -> None:
 
 
 async def test_a_stream_too_many_is_refused_and_the_others_live(world: World) -> None:
-    alice, bob = await world.node("alice"), await world.node("bob", Budgets(STRANGER_LIMITS))
+    alice, bob = await world.node("alice"), await world.node("bob", Budgets(NARROW))
     bob.serve(ECHO, echo)
     await connect(alice, bob)
     async with (
@@ -388,7 +389,7 @@ async def test_a_handler_that_fails_costs_its_stream_and_nothing_else(world: Wor
 
 
 async def test_a_message_over_the_limit_is_neither_sent_nor_received(world: World) -> None:
-    alice, bob = await world.node("alice"), await world.node("bob", Budgets(STRANGER_LIMITS))
+    alice, bob = await world.node("alice"), await world.node("bob", Budgets(NARROW))
     caught = []
 
     async def swallow(_peer: NodeId, stream: Stream) -> None:
