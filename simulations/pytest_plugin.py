@@ -27,6 +27,7 @@ from simulations.world import Result
 
 _LAST_LINES = 15
 _SHRINK_RUNS = 200
+_SHRINK_EVENTS = 500_000
 
 
 @dataclass(slots=True)
@@ -65,7 +66,7 @@ class Simulate:
         return told
 
     def _explained(self, setting: Setting, first: Result) -> str:
-        small = shrink(setting, _SHRINK_RUNS).setting
+        small = shrink(setting, _SHRINK_RUNS, most_events=_SHRINK_EVENTS).setting
         named = renamed(small, f"{setting.name or 'scenario'} small", f"shrunk; {first.violation}")
         result, replay = record(named)
         path = save(named, replay, self._folder)

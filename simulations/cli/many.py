@@ -14,6 +14,7 @@ from simulations.recording import FOLDER, record, save
 from simulations.shrink import shrink
 
 _SHRINK_RUNS = 200
+_SHRINK_EVENTS = 500_000
 _MOST_SHRUNK = 5
 _BAR = 24
 _INTERRUPTED = 130
@@ -77,7 +78,7 @@ def _saved(seed: int, core: str | None, *, small: bool) -> dict[str, object]:
     path = save(setting, record(setting)[1])
     if small:
         path = FOLDER / f"{path.stem}-small.toml"
-        write_small(setting, shrink(setting, _SHRINK_RUNS), path)
+        write_small(setting, shrink(setting, _SHRINK_RUNS, most_events=_SHRINK_EVENTS), path)
     return {"file": str(path), "reproduce": f"bizra-sim replay {path}"}
 
 

@@ -1,6 +1,8 @@
 """What somebody types, and what comes back."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from simulations.cli import main
-from simulations.mutants import MUTANTS, switched_on
+from simulations.expand import expand
+from simulations.mutants import BY_NAME, MUTANTS, switched_on
+from simulations.running import run_any
+from simulations.scenario_file import dump, load
 
 SCENARIO = """
 name = "four nodes"
@@ -90,28 +95,147 @@ def test_what_is_found_is_saved_and_replayed_byte_for_byte() -> None:
     ]
 
 
+FOUR = "seed = 1\nweights = [1, 1, 1, 1]\n"
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("seed = 1", "weights"),
-        ("seed = 1\nweights = [1]\ncolour = 3", "line 3"),
-        ("seed = 1\nweights = [1,,]", "line 2"),
-        ('seed = 1\nweights = [1]\n[[faults]]\nkind = "flood"', "crash, cut"),
+        ("seed = 1", ["weights"]),
+        ("seed = 1\nweights = [1]\ncolour = 3", ["line 3: colour", "known here: name, why"]),
+        ("seed = 1\nweights = [1,,]", ["line 2"]),
+        (FOUR + '[[faults]]\nkind = "flood"', ["line 4: faults[0].kind", "clog, crash, cut"]),
         (
-            'seed = 1\nweights = [1]\n[[faults]]\nkind = "crash"\nnode = 4\nat_ms = 1\ndown_ms = 1',
-            "0 to 0",
+            FOUR + '[[faults]]\nkind = "crash"\nnode = 1\nat_s = 1\ndown_ms = 1',
+            ["line 6: faults[0].at_s", "did you mean at_ms?"],
         ),
-        ('seed = 1\nweights = [1, 1, 1]\n[[actors]]\nnode = 1\nkind = "silent"', "a third"),
-        ('seed = 1\nweights = [1]\nheal_ms = "5s"', "heal_ms"),
-        ("seed = 1\nweights = [1]\nskews_ms = [1, 2]", "clocks"),
+        (
+            FOUR + '[[faults]]\nkind = "crash"\nnode = 1\nat_ms = 0.5\ndown_ms = 1',
+            ["line 6: faults[0].at_ms", "a whole number of milliseconds"],
+        ),
+        (
+            FOUR + '[[faults]]\nkind = "crash"\nnode = 4\nat_ms = 1\ndown_ms = 1',
+            ["line 3: faults[0]", "0 to 3"],
+        ),
+        (
+            FOUR + '[[faults]]\nkind = "lag"\nat_ms = 9\nuntil_ms = 3\nmore_us = 1',
+            ["line 3: faults[0]", "until_ms = 3 is before at_ms = 9"],
+        ),
+        (FOUR + '[network]\njitter_shape = "bell"', ["line 4: network.jitter_shape", "pareto"]),
+        (FOUR + "[network]\nloss_ppm = 2000000", ["line 4: network.loss_ppm", "<= 1000000"]),
+        (FOUR + '[[actors]]\nnode = 0\nkind = "evil"', ["line 5: actors[0].kind", "twin"]),
+        (
+            'seed = 1\nweights = [1, 1, 1]\n[[actors]]\nnode = 1\nkind = "silent"',
+            ["line 3: actors", "a third"],
+        ),
+        (FOUR + 'heal_ms = "5s"', ["line 3: heal_ms", "a whole number of milliseconds"]),
+        ("seed = 1\nweights = [1]\nskews_ms = [1, 2]", ["line 3: skews_ms", "clocks"]),
+        ('seed = 1\nnodes = 2\ncore = "nowhere"', ["line 3: core", "module:Class"]),
     ],
 )
-def test_a_file_that_is_no_scenario_is_refused_with_the_reason(text: str, told: str) -> None:
+def test_a_file_that_is_no_scenario_is_refused_with_line_key_and_what_is_allowed(
+    text: str, told: list[str]
+) -> None:
     Path("bad.toml").write_text(text)
     result = sim("run", "bad.toml")
     assert result.exit_code == 2
-    assert told in result.output
-    assert "bad.toml" in result.output
+    for part in ["bad.toml", *told]:
+        assert part in result.output
+
+
+def test_a_name_that_is_no_scenario_is_refused_with_those_that_are_near() -> None:
+    result = sim("run", "two-halfs")
+    assert result.exit_code == 2
+    assert "did you mean two-halves" in result.output
+
+
+def test_the_library_is_listed_with_why_each_exists() -> None:
+    assert json.loads(sim("list", "--json").output)["calm"] in sim("list").output
+
+
+def test_a_run_stops_where_it_is_told_and_shows_every_node() -> None:
+    told = json.loads(sim("run", "calm", "--break-on", r"n2 +executed +height=3", "--json").output)
+    assert "height=3" in told["stopped"]
+    assert len(told["states"]) == 4
+    assert told["height"] == 3
+    until = sim("run", "calm", "--until", "120")
+    assert "stopped at 120 ms" in until.output
+    assert sim("run", "calm", "--break-on", "(").exit_code == 2
+
+
+def test_a_trace_can_be_had_as_lines_of_json() -> None:
+    sim("run", "calm", "--trace-jsonl", "trace.jsonl")
+    told = [json.loads(line) for line in Path("trace.jsonl").read_text().splitlines()]
+    assert {"t_us", "who", "kind", "detail"} <= set(told[0])
+    messages = [one for one in told if one["kind"] == "message"]
+    assert {"to", "arrives_us"} <= set(messages[0])
+    assert [one["t_us"] for one in told] == sorted(one["t_us"] for one in told)
+
+
+def test_a_recorded_run_that_goes_another_way_now_is_told_with_the_first_difference() -> None:
+    sim("run", "two-phase-commit")
+    path = Path("sim-failures/two-phase-commit.toml")
+    same = json.loads(sim("replay", str(path), "--json").output)
+    assert same["recorded"]["same"]
+    changed = path.read_text().replace("loss_ppm = 100000", "loss_ppm = 100001")
+    changed = changed.replace('commit = "', 'commit = "0ld')
+    path.write_text(changed.replace("loss_ppm = 100001", "loss_ppm = 250000"))
+    other = sim("replay", str(path), "--no-trace").output
+    assert "recorded with commit 0ld" in other
+    assert "not the run that was recorded" in other
+    assert "the first that differs is now" in other
+
+
+def test_a_scenario_that_breaks_nothing_is_not_shrunk() -> None:
+    result = sim("shrink", "calm", "--out", "small.toml")
+    assert result.exit_code == 2
+    assert "breaks no invariant" in result.output
+
+
+@pytest.mark.parametrize("name", ["prepared_dropped", "votes_not_voters", "second_proposal"])
+def test_what_finds_a_mutant_shrinks_to_thirty_lines_that_replay_byte_for_byte(name: str) -> None:
+    with switched_on(BY_NAME[name]):
+        quick = (one for one in range(100) if expand(one).signatures == "keyed_hash")
+        seed = next(one for one in quick if run_any(expand(one)).violation)
+    Path("found.toml").write_text(dump(expand(seed)))
+    told = json.loads(sim("shrink", "found.toml", "--mutant", name, "--json").output)
+    assert len(Path(told["file"]).read_text().splitlines()) == told["lines"] <= 30
+    assert run_any(load(Path(told["file"]))).violation is None, "the sound protocol holds"
+    again = sim("replay", told["file"])
+    assert again.exit_code == 1
+    assert "the same run as was recorded" in again.output
+
+
+def test_exploring_shows_how_far_it_is_and_ends_cleanly_when_interrupted() -> None:
+    parent, child = os.openpty()
+    command = (
+        sys.executable,
+        "-m",
+        "simulations.cli",
+        "explore",
+        "--seeds",
+        "100000",
+        "--jobs",
+        "2",
+    )
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=child,
+        cwd=Path(__file__).parents[2],
+        text=True,
+        start_new_session=True,
+    ) as process:
+        os.close(child)
+        shown = b""
+        while b"seeds/s" not in shown or b"marks" not in shown:
+            shown += os.read(parent, 4096)
+        os.killpg(process.pid, signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    os.close(parent)
+    assert process.returncode == 130
+    assert "of 100000, interrupted" in out
+    assert b"Traceback" not in shown
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])

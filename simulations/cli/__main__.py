@@ -1,0 +1,5 @@
+"""`python -m simulations.cli` is `bizra-sim`."""
+
+from simulations.cli import main
+
+main()
