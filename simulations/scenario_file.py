@@ -23,6 +23,9 @@ _TABLES: dict[str, type[Value]] = {
     "delays": Delays,
     "actors": Actor,
 }
+_ALWAYS = frozenset(("seed", "weights", "heal_ms", "core", "nodes"))
+_LONG = 100
+"""A table that needs a longer line gets lines of its own."""
 _UNITS = {
     "_ms": "a whole number of milliseconds",
     "_us": "a whole number of microseconds",
@@ -148,13 +151,47 @@ def _shape(table: str, fields: dict[str, Any], kind: type[Setting]) -> type[Valu
 
 
 def dump(setting: Setting, comment: str = "", replay: Replay | None = None) -> str:
-    """The text of a scenario; every field that is not at its default, tables last."""
+    """The text of a scenario: every field that is not at its default, one line for each fault, tables last."""
     lines = [f"# {line}" for line in comment.splitlines()]
-    _table(lines, (), msgspec.to_builtins(setting), msgspec.to_builtins(_plain(setting)))
+    shown = _shown(msgspec.to_builtins(setting), msgspec.to_builtins(_plain(setting)), _ALWAYS)
+    tables: dict[str, dict[str, Any]] = {}
+    for key, value in shown.items():
+        line = f"{key} = {_literal(value)}"
+        if _is_tables(value):
+            lines += [f"{key} = [", *(f"  {_literal(row)}," for row in _rows(value)), "]"]
+        elif isinstance(value, dict) and len(line) > _LONG:
+            tables[key] = value
+        else:
+            lines.append(line)
     if replay is not None:
-        lines += ["", "[replay]"]
-        _table(lines, ("replay",), msgspec.to_builtins(replay), _defaults(Replay))
+        tables["replay"] = _shown(msgspec.to_builtins(replay), _defaults(Replay))
+    for name, table in tables.items():
+        lines += ["", f"[{name}]", *(f"{key} = {_literal(one)}" for key, one in table.items())]
     return "\n".join(lines) + "\n"
+
+
+def _shown(
+    value: dict[str, Any], plain: dict[str, Any], always: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """What differs from the default, in tables within as well."""
+    shown: dict[str, Any] = {}
+    for key, one in value.items():
+        if one is None or (key in plain and one == plain[key] and key not in always):
+            continue
+        inner = isinstance(one, dict) and isinstance(plain.get(key), dict)
+        shown[key] = _shown(one, plain[key]) if inner else one
+    return shown
+
+
+def _rows(tables: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Faults without what is at its default; the kind first."""
+    rows = []
+    for row in tables:
+        kind = KINDS.get(str(row.get("kind")))
+        plain = {} if kind is None else msgspec.to_builtins(_defaults(kind))
+        shown = _shown(row, plain)
+        rows.append({"kind": shown.pop("kind")} | shown if kind is not None else shown)
+    return rows
 
 
 def _plain(setting: Setting) -> Setting:
@@ -168,32 +205,6 @@ def _defaults(kind: type[Value]) -> dict[str, Any]:
     """The fields that need not be written, with what they are then."""
     fields = msgspec.structs.fields(kind)
     return {one.name: one.default for one in fields if one.default is not msgspec.NODEFAULT}
-
-
-def _table(
-    lines: list[str], path: tuple[str, ...], value: dict[str, Any], plain: dict[str, Any]
-) -> None:
-    always = {"seed", "weights", "heal_ms", "core", "nodes"} if not path else set()
-    for key, one in value.items():
-        is_plain = one is None or (key in plain and one == plain[key] and key not in always)
-        if not isinstance(one, dict) and not _is_tables(one) and not is_plain:
-            lines.append(f"{key} = {_literal(one)}")
-    for key, one in value.items():
-        if isinstance(one, dict) and one != plain.get(key):
-            lines += ["", f"[{'.'.join((*path, key))}]"]
-            _table(lines, (*path, key), one, plain.get(key, {}))
-        elif _is_tables(one):
-            for row in one:
-                lines += ["", f"[[{'.'.join((*path, key))}]]"]
-                _table(lines, (*path, key), row, _row_defaults(row))
-
-
-def _row_defaults(row: dict[str, Any]) -> dict[str, Any]:
-    kind = KINDS.get(str(row.get("kind")))
-    if kind is None:
-        return {}
-    defaults: dict[str, Any] = msgspec.to_builtins(_defaults(kind))
-    return defaults
 
 
 def _is_tables(value: object) -> bool:
@@ -210,5 +221,7 @@ def _literal(value: object) -> str:
             return msgspec.json.encode(value).decode()
         case list() | tuple():
             return f"[{', '.join(map(_literal, value))}]"
+        case dict():
+            return f"{{ {', '.join(f'{key} = {_literal(one)}' for key, one in value.items())} }}"
         case _:
             raise TypeError(f"no TOML for {type(value).__name__}")

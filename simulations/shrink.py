@@ -15,8 +15,8 @@ import msgspec
 from simulations.faults import Cut, Fault
 from simulations.guest_world import GuestScenario
 from simulations.running import invariant_of, run_any
-from simulations.scenario import Scenario
-from simulations.scenario_file import setting_fault_of
+from simulations.scenario import Clients, Scenario
+from simulations.scenario_file import dump, setting_fault_of
 from simulations.setting import Setting
 from simulations.world import Result
 
@@ -91,7 +91,9 @@ class _Work:
         """Whether the best scenario with these changes breaks the same invariant; if so, it is the best one now."""
         candidate = msgspec.structs.replace(self.best, **changes)
         key = msgspec.json.encode(candidate)
-        if self.is_over or key in self._tried or setting_fault_of(candidate) is not None:
+        if self.is_over or key in self._tried or cost(candidate) >= cost(self.best):
+            return False
+        if setting_fault_of(candidate) is not None:
             return False
         self._tried.add(key)
         self.runs += 1
@@ -103,6 +105,15 @@ class _Work:
         if self._tell is not None:
             self._tell(self.runs, candidate)
         return True
+
+
+def cost(setting: Setting) -> tuple[int, ...]:
+    """What there is to understand, the weightiest first; every step makes it less."""
+    actors = len(setting.actors) + len(setting.joiners) if isinstance(setting, Scenario) else 0
+    asked = setting.clients.transactions if isinstance(setting, Scenario) else 0
+    text = dump(msgspec.structs.replace(setting, seed=0))
+    digits = sum(letter in "123456789" for letter in text)
+    return len(setting.faults) + actors, setting.nodes, asked, len(text), digits, setting.heal_ms
 
 
 def _fewer(items: Sequence[Item], keeps: Callable[[tuple[Item, ...]], bool]) -> None:
@@ -141,8 +152,10 @@ def _defaults(work: _Work) -> None:
     for field in msgspec.structs.fields(type(work.best)):
         if field.name in skipped or field.default is msgspec.NODEFAULT:
             continue
-        value = getattr(work.best, field.name)
-        if value == field.default or work.keeps_with_luck(**{field.name: field.default}):
+        value, plain = getattr(work.best, field.name), field.default
+        if isinstance(value, Clients):
+            plain = msgspec.structs.replace(plain, transactions=value.transactions)
+        if value == plain or work.keeps_with_luck(**{field.name: plain}):
             continue
         if isinstance(value, msgspec.Struct):
             _inner_defaults(work, field.name)
@@ -269,7 +282,7 @@ def _rounder(value: int) -> Iterator[int]:
     for step in (1_000, 500, 100, 50, 10):
         low = value // step * step
         for near in (low, low + step):
-            if near != value and value >= step:
+            if value % step and value >= step:
                 yield near
 
 

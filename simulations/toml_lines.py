@@ -6,14 +6,15 @@ import re
 from collections import Counter
 
 _HEADER = re.compile(r"\s*(\[\[|\[)\s*([\w.\-]+)\s*\]")
-_KEY = re.compile(r"\s*([\w\-]+)\s*=")
+_KEY = re.compile(r"\s*([\w\-]+)\s*=\s*(\S?)(.*)")
+_INLINE = re.compile(r"([\w\-]+)\s*=")
 
 
 def lines_of(text: str) -> dict[str, int]:
     """The line of each key and table, by its path: `heal_ms`, `network`, `faults[1].at_ms`. The first counts."""
     found: dict[str, int] = {}
     counted: Counter[str] = Counter()
-    table = ""
+    table = array = ""
     for number, line in enumerate(text.splitlines(), 1):
         header, key = _HEADER.match(line), _KEY.match(line)
         if header:
@@ -24,8 +25,21 @@ def lines_of(text: str) -> dict[str, int]:
                 table = f"{table}[{counted[table] - 1}]"
             found.setdefault(table, number)
         elif key:
-            found.setdefault(f"{table}.{key[1]}" if table else key[1], number)
+            array = path = f"{table}.{key[1]}" if table else key[1]
+            found.setdefault(path, number)
+            if key[2] == "{":
+                _inline(found, path, key[3], number)
+        elif line.lstrip().startswith("{") and array:
+            path = f"{array}[{counted[array]}]"
+            counted[array] += 1
+            found.setdefault(path, number)
+            _inline(found, path, line, number)
     return found
+
+
+def _inline(found: dict[str, int], path: str, text: str, number: int) -> None:
+    for key in _INLINE.findall(text):
+        found.setdefault(f"{path}.{key}", number)
 
 
 def line_near(found: dict[str, int], path: str) -> int | None:
