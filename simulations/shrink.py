@@ -170,7 +170,17 @@ def _inner_defaults(work: _Work, name: str) -> None:
         outer = getattr(work.best, name)
         if getattr(outer, field.name) != field.default:
             plainer = msgspec.structs.replace(outer, **{field.name: field.default})
-            work.keeps_with_luck(**{name: plainer})
+            if not work.keeps_with_luck(**{name: plainer}):
+                _round(work, name, field.name)
+
+
+def _round(work: _Work, name: str, inner: str) -> None:
+    outer = getattr(work.best, name)
+    value = getattr(outer, inner)
+    if isinstance(value, int) and not isinstance(value, bool):
+        for near in _rounder(value):
+            if work.keeps(**{name: msgspec.structs.replace(outer, **{inner: near})}):
+                return
 
 
 def _fewer_nodes(work: _Work) -> None:
@@ -279,7 +289,7 @@ def _plainer(value: Any, field: msgspec.structs.FieldInfo) -> Iterator[Any]:  # 
 
 def _rounder(value: int) -> Iterator[int]:
     """Rounder numbers near this one."""
-    for step in (1_000, 500, 100, 50, 10):
+    for step in (100_000, 10_000, 1_000, 500, 100, 50, 10):
         low = value // step * step
         for near in (low, low + step):
             if value % step and value >= step:
