@@ -100,7 +100,9 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
         models.join(chats)
         _connect(parts, node, nursery)
         chain_disk = stores.disks["chain"]
-        projector = Projector(stores.projections, chain_disk, genesis, node.chain)
+        projector = Projector(
+            stores.projections, chain_disk, lambda: node.engine.ledger, node.chain
+        )
         hub = EventHub(chain_disk, node.chain)
         node.chain.listen(hub.on_report)
         backends = Backends(models, config.backend, parts.home.backends, _now_s, files)

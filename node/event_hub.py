@@ -18,6 +18,7 @@ from typing import Protocol
 import msgspec
 import trio
 
+from consensus.chain import ChainReader
 from consensus.engine import BlockExecuted
 from consensus.event_log import (
     BlockFinalized,
@@ -140,6 +141,9 @@ class EventHub:
 
     def __init__(self, chain: KeyValueReader, feed: Feed) -> None:
         self._log, self._feed = EventLog(chain), feed
+        first = ChainReader(chain).first_height()
+        self.first_height = first + 1 if first > 1 else 1
+        """The log is whole from this height on; a snapshot has no events."""
         self._by_key: dict[tuple[Topic, bytes], list[Subscription]] = {}
         self._count = 0
         self.cut = 0

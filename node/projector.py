@@ -16,12 +16,14 @@ from typing import Protocol, TypeVar
 import structlog
 import trio
 
+from consensus.chain import ChainReader
 from consensus.event_log import EventLog, read_batch
-from consensus.genesis import Genesis
+from consensus.ledger import Ledger
 from consensus.projections import PROJECTIONS, Projection, RowReader
 from consensus.projections.rows import end_of, subjects_of
 from gossip.codec import DecodeError, Natural, Wire, decode, encode
 from gossip.effects import KeyValueReader, Write
+from gossip.identity import Ed25519Verifier
 from node.store import LevelStore, StoreError, StoreFault
 
 log = structlog.get_logger(__name__)
@@ -87,13 +89,17 @@ def open_projections(path: Path) -> LevelStore:
 
 
 class Projector:
-    """See the module. `chain` is read from threads: the database itself, not what is staged above it."""
+    """See the module. `chain` is read from threads: the database itself, not what is staged above it.
+
+    `ledger` gives the state as it is now: what a chain that began with a snapshot is taken from.
+    """
 
     def __init__(
-        self, store: LevelStore, chain: KeyValueReader, genesis: Genesis, feed: Feed
+        self, store: LevelStore, chain: KeyValueReader, ledger: Callable[[], Ledger], feed: Feed
     ) -> None:
-        self._store, self._genesis, self._feed = store, genesis, feed
+        self._store, self._ledger, self._feed = store, ledger, feed
         self._log = EventLog(chain)
+        self._first_height = ChainReader(chain).first_height()
         self._projections = {one.name: one for one in PROJECTIONS}
         self._places = {one.name: self._stored_place(one) for one in PROJECTIONS}
         self._rebuilding: dict[str, int] = {}
@@ -105,7 +111,8 @@ class Projector:
         self._listeners: list[Listener] = []
         for name, place in self._places.items():
             if place.height == _NOT_BEGUN:
-                self._places[name], _ = self._advance(name, place, 0)
+                self._places[name] = self._begun(name, place.generation)
+                self._store.write([self._meta(name, self._places[name])], sync=False)
 
     def _stored_place(self, projection: Projection) -> _Place:
         raw = self._store.get(_META + projection.name.encode())
@@ -115,7 +122,8 @@ class Projector:
             meta = decode(raw, _Meta)
         except DecodeError:
             return _Place(0)
-        if meta.version != projection.version or meta.height > self._feed.durable_height:
+        reaches = self._first_height - 1 <= meta.height <= self._feed.durable_height
+        if meta.version != projection.version or not reaches:
             return _Place(meta.generation + 1)
         return _Place(meta.generation, meta.height)
 
@@ -196,10 +204,26 @@ class Projector:
             for name, (_, subjects) in changes.items():
                 self._tell(name, subjects)
 
+    def _begun(self, name: str, generation: int) -> _Place:
+        """The rows of what was before the first event."""
+        projection, ledger = self._projections[name], self._ledger()
+        height = 0
+        if self._first_height > 1:
+            height = ledger.height if projection.is_of_state else self._first_height
+        else:
+            ledger = Ledger(ledger.genesis, Ed25519Verifier())
+        prefix = _prefix(name, generation)
+        draft = _Draft(_Reader(self._store, prefix))
+        projection.begin(draft, ledger)
+        self._store.write(
+            [(prefix + key, value) for key, value in draft.changes.items()], sync=False
+        )
+        return _Place(generation, height)
+
     async def _rebuild(self, name: str) -> None:
         before = self._places[name].generation
-        place = _Place(before + 1)
         await self._in_thread(self._drop_but, name, before)
+        place = self._begun(name, before + 1)
         while True:
             place = await self._in_thread(
                 self._advance_beside, name, place, self._feed.durable_height
@@ -263,9 +287,6 @@ class Projector:
         prefix = _prefix(name, place.generation)
         draft = _Draft(_Reader(self._store, prefix))
         height = place.height
-        if height == _NOT_BEGUN:
-            projection.begin(draft, self._genesis)
-            height = 0
         while height < until and len(draft.changes) < _BATCH_ROWS:
             height += 1
             raw = self._log.raw(height)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from consensus.event_log import Logged
 from consensus.events import AccountChanged
-from consensus.genesis import Genesis
+from consensus.ledger import Ledger
 from consensus.projections.rows import Page, Projection, RowReader, Rows, down, page_of, read, write
 from consensus.records import Account
 
 _ACCOUNT, _RICHEST = b"a", b"b"
 
 
-def _begin(rows: Rows, genesis: Genesis) -> None:
-    _set(rows, genesis.treasury, Account(genesis.treasury_amount, 0))
-    for founder in genesis.founders:
-        _set(rows, founder.node, Account(founder.amount, 0))
+def _begin(rows: Rows, ledger: Ledger) -> None:
+    for owner, now in ledger.accounts():
+        _set(rows, owner, now)
 
 
 def _apply(rows: Rows, logged: Logged) -> None:

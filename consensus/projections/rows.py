@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from consensus.event_log import Logged
-from consensus.genesis import Genesis
+from consensus.ledger import Ledger
 from gossip.codec import Wire, decode, encode
 
 T = TypeVar("T", bound=Wire)
@@ -49,8 +49,11 @@ class Projection:
     version: int
     kinds: frozenset[type[Any]]
     """Only events of these kinds reach `apply`."""
-    begin: Callable[[Rows, Genesis], None]
+    begin: Callable[[Rows, Ledger], None]
+    """The rows of a state that was there before the first event: the genesis, or a snapshot."""
     apply: Callable[[Rows, Logged], None]
+    is_of_state: bool = True
+    """Whether a state holds all of it. Otherwise what was before a snapshot is not there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from consensus.event_log import Logged
 from consensus.events import TaskChanged
-from consensus.genesis import Genesis
+from consensus.ledger import Ledger
 from consensus.projections.rows import Projection, RowReader, Rows, down, page_of, read, write
-from consensus.records import TaskState
+from consensus.records import Task, TaskState
 from gossip.codec import Bytes32, Name, Natural, Wire
 from gossip.json_form import Coins
 
@@ -14,7 +14,10 @@ _TASK, _ALL, _BY_STATE, _BY_OWNER, _BY_EXECUTOR = b"t", b"n", b"s", b"o", b"x"
 
 
 class TaskRow(Wire, frozen=True):
-    """A task after its last change; `transaction` and `height` are of that change."""
+    """A task after its last change.
+
+    `transaction` and `height` are of that change, or of its submission if the change was before a snapshot.
+    """
 
     kind: Name
     state: TaskState
@@ -26,31 +29,37 @@ class TaskRow(Wire, frozen=True):
     height: Natural
 
 
-def _begin(_rows: Rows, _genesis: Genesis) -> None:
-    pass
+def _begin(rows: Rows, ledger: Ledger) -> None:
+    for name, now in ledger.tasks():
+        _put(rows, name, _row(now, now.submit_tx, now.submit_height))
 
 
 def _apply(rows: Rows, logged: Logged) -> None:
     event = logged.event
-    if not isinstance(event, TaskChanged):
-        return
-    before = read(rows, _TASK + event.task_id, TaskRow)
-    for key in () if before is None else _indexes(event.task_id, before):
-        rows.put(key, None)
-    now = event.now
-    row = TaskRow(
+    if isinstance(event, TaskChanged):
+        _put(rows, event.task_id, _row(event.now, logged.correlation, logged.place.height))
+
+
+def _row(now: Task, transaction: bytes, height: int) -> TaskRow:
+    return TaskRow(
         now.kind,
         now.state,
         now.submitter,
         now.executor,
         now.reward,
         now.submit_height,
-        logged.correlation,
-        logged.place.height,
+        transaction,
+        height,
     )
-    for key in _indexes(event.task_id, row):
+
+
+def _put(rows: Rows, name: bytes, row: TaskRow) -> None:
+    before = read(rows, _TASK + name, TaskRow)
+    for key in () if before is None else _indexes(name, before):
+        rows.put(key, None)
+    for key in _indexes(name, row):
         rows.put(key, b"")
-    write(rows, _TASK + event.task_id, row)
+    write(rows, _TASK + name, row)
 
 
 def _state(state: TaskState) -> bytes:

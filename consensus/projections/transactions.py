@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consensus.event_log import Logged, TransactionExecuted
-from consensus.genesis import Genesis
+from consensus.ledger import Ledger
 from consensus.outcomes import Code
 from consensus.projections.rows import Projection, RowReader, Rows, down, page_of, write
 from gossip.codec import Bytes32, Natural, Wire, decode
@@ -21,7 +21,7 @@ class TransactionRow(Wire, frozen=True):
     code: Code
 
 
-def _begin(_rows: Rows, _genesis: Genesis) -> None:
+def _begin(_rows: Rows, _ledger: Ledger) -> None:
     pass
 
 
@@ -41,7 +41,9 @@ def _apply(rows: Rows, logged: Logged) -> None:
             write(rows, _BY_PARTY + party + place, row)
 
 
-TRANSACTIONS = Projection("transactions", 1, frozenset({TransactionExecuted}), _begin, _apply)
+TRANSACTIONS = Projection(
+    "transactions", 1, frozenset({TransactionExecuted}), _begin, _apply, is_of_state=False
+)
 
 
 def newest(

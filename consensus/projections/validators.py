@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from consensus.event_log import Logged
 from consensus.events import EpochChanged, StakeChanged
-from consensus.genesis import Genesis
+from consensus.ledger import Ledger
 from consensus.projections.rows import Projection, RowReader, Rows, down, page_of, read, write
 from consensus.quorum import ValidatorSet
+from consensus.records import StakeRecord
 from consensus.validator_operations import Label
 from gossip.codec import Natural, Wire, decode
 from gossip.json_form import Coins
@@ -29,8 +30,10 @@ class Backing(Wire, frozen=True):
     delegated: Coins
 
 
-def _begin(rows: Rows, genesis: Genesis) -> None:
-    _set(rows, genesis.first_set())
+def _begin(rows: Rows, ledger: Ledger) -> None:
+    _set(rows, ledger.validators)
+    for node, record in ledger.stakes():
+        _back(rows, node, record)
 
 
 def _apply(rows: Rows, logged: Logged) -> None:
@@ -40,9 +43,13 @@ def _apply(rows: Rows, logged: Logged) -> None:
         case StakeChanged(validator, None):
             rows.put(_STAKE + validator, None)
         case StakeChanged(validator, now) if now is not None:
-            write(rows, _STAKE + validator, Backing(now.name, now.own, now.delegated))
+            _back(rows, validator, now)
         case _:
             pass
+
+
+def _back(rows: Rows, node: bytes, now: StakeRecord) -> None:
+    write(rows, _STAKE + node, Backing(now.name, now.own, now.delegated))
 
 
 def _set(rows: Rows, now: ValidatorSet) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from consensus.event_log import Logged
 from consensus.events import MemberChanged, ReputationScoreChanged, TaskChanged
-from consensus.genesis import Genesis
+from consensus.ledger import Ledger
 from consensus.projections.rows import (
     Projection,
     RowReader,
@@ -17,7 +17,7 @@ from consensus.projections.rows import (
     up,
     write,
 )
-from consensus.records import TaskState
+from consensus.records import Task, TaskState
 from consensus.standing import FIRST_SCORE
 from gossip.codec import Natural, Wire, decode
 
@@ -55,21 +55,26 @@ class Fairness:
     total: int
 
 
-def _nothing(_rows: Rows, _genesis: Genesis) -> None:
-    pass
+def _paid(task: Task) -> tuple[bytes, int] | None:
+    """Who is paid how much for a task that came to this."""
+    if task.state is not TaskState.SETTLED:
+        return None
+    assert task.executor is not None
+    return task.executor, task.reward
 
 
-def _paid(logged: Logged) -> tuple[bytes, int] | None:
-    """Who is paid how much by this event."""
-    event = logged.event
-    if isinstance(event, TaskChanged) and event.now.state is TaskState.SETTLED:
-        assert event.now.executor is not None
-        return event.now.executor, event.now.reward
-    return None
+def _begin_earnings(rows: Rows, ledger: Ledger) -> None:
+    for _, task in ledger.tasks(state=TaskState.SETTLED):
+        _earn(rows, task)
 
 
 def _on_earning(rows: Rows, logged: Logged) -> None:
-    paid = _paid(logged)
+    if isinstance(logged.event, TaskChanged):
+        _earn(rows, logged.event.now)
+
+
+def _earn(rows: Rows, task: Task) -> None:
+    paid = _paid(task)
     if paid is None:
         return
     node, reward = paid
@@ -81,7 +86,7 @@ def _on_earning(rows: Rows, logged: Logged) -> None:
     write(rows, _RANKED + down(now.total) + node, now)
 
 
-LEADERBOARD = Projection("leaderboard", 1, frozenset({TaskChanged}), _nothing, _on_earning)
+LEADERBOARD = Projection("leaderboard", 1, frozenset({TaskChanged}), _begin_earnings, _on_earning)
 
 
 def leaders(
@@ -92,21 +97,37 @@ def leaders(
     return [(key[9:], decode(value, Earned)) for key, value in page.rows], page.next_key
 
 
+def _begin_conduct(rows: Rows, ledger: Ledger) -> None:
+    for _, task in ledger.tasks():
+        _end_task(rows, task)
+    for node, _ in ledger.members():
+        known = ledger.reputation(node)
+        if known is not None:
+            _score(rows, node, known.score)
+
+
 def _on_conduct(rows: Rows, logged: Logged) -> None:
     match logged.event:
         case ReputationScoreChanged() as event:
-            before = conduct(rows, event.node) or Conduct()
-            _put_conduct(rows, event.node, Conduct(before.settled, before.failed, event.score))
-        case TaskChanged() as event if event.now.executor is not None:
-            settled = event.now.state is TaskState.SETTLED
-            failed = event.now.state is TaskState.FAILED
-            if settled or failed:
-                node = event.now.executor
-                before = conduct(rows, node) or Conduct()
-                now = Conduct(before.settled + settled, before.failed + failed, before.score)
-                _put_conduct(rows, node, now)
+            _score(rows, event.node, event.score)
+        case TaskChanged() as event:
+            _end_task(rows, event.now)
         case _:
             pass
+
+
+def _score(rows: Rows, node: bytes, score: int) -> None:
+    before = conduct(rows, node) or Conduct()
+    _put_conduct(rows, node, Conduct(before.settled, before.failed, score))
+
+
+def _end_task(rows: Rows, task: Task) -> None:
+    settled, failed = task.state is TaskState.SETTLED, task.state is TaskState.FAILED
+    if task.executor is None or not (settled or failed):
+        return
+    before = conduct(rows, task.executor) or Conduct()
+    now = Conduct(before.settled + settled, before.failed + failed, before.score)
+    _put_conduct(rows, task.executor, now)
 
 
 def _put_conduct(rows: Rows, node: bytes, now: Conduct) -> None:
@@ -118,7 +139,7 @@ def _put_conduct(rows: Rows, node: bytes, now: Conduct) -> None:
 
 
 REPUTATION = Projection(
-    "reputation", 3, frozenset({TaskChanged, ReputationScoreChanged}), _nothing, _on_conduct
+    "reputation", 3, frozenset({TaskChanged, ReputationScoreChanged}), _begin_conduct, _on_conduct
 )
 
 
@@ -135,15 +156,25 @@ def reputed(
     return [(key[9:], decode(value, Conduct)) for key, value in page.rows], page.next_key
 
 
-def _members(rows: Rows, genesis: Genesis) -> None:
-    for founder in genesis.founders:
-        _share(rows, founder.node, 0)
+def _begin_shares(rows: Rows, ledger: Ledger) -> None:
+    for node, _ in ledger.members():
+        _share(rows, node, 0)
+    for _, task in ledger.tasks(state=TaskState.SETTLED):
+        _share_reward(rows, task)
 
 
 def _on_share(rows: Rows, logged: Logged) -> None:
-    if isinstance(logged.event, MemberChanged):
-        _share(rows, logged.event.node, 0)
-    paid = _paid(logged)
+    match logged.event:
+        case MemberChanged(node):
+            _share(rows, node, 0)
+        case TaskChanged() as event:
+            _share_reward(rows, event.now)
+        case _:
+            pass
+
+
+def _share_reward(rows: Rows, task: Task) -> None:
+    paid = _paid(task)
     if paid is not None:
         _share(rows, *paid)
 
@@ -158,7 +189,9 @@ def _share(rows: Rows, node: bytes, more: int) -> None:
     rows.put(_RANKED + up(total) + node, b"")
 
 
-FAIRNESS = Projection("fairness", 1, frozenset({TaskChanged, MemberChanged}), _members, _on_share)
+FAIRNESS = Projection(
+    "fairness", 1, frozenset({TaskChanged, MemberChanged}), _begin_shares, _on_share
+)
 
 
 def fairness(reader: RowReader) -> Fairness:

@@ -214,7 +214,7 @@ class _Bench:
         """All read models made of the chain from nothing, and events of the log a second."""
         rows = open_projections(folder)
         self._open.append(rows)
-        projector = Projector(rows, self._disk, self._genesis, _Feed(self._ledger.height))
+        projector = Projector(rows, self._disk, lambda: self._ledger, _Feed(self._ledger.height))
         began = time.perf_counter()
         projector.catch_up_now()
         seconds = time.perf_counter() - began

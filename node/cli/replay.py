@@ -6,6 +6,7 @@ import time
 
 import click
 
+from consensus.chain import ChainReader
 from consensus.replay import replay as replayed_blocks
 from gossip.identity import Ed25519Verifier
 from node.cli.session import Session, end_unless, with_session
@@ -33,6 +34,12 @@ def replay(session: Session, *, height: int | None) -> None:
     blocks = transactions = events = 0
     state_root, fault = b"", None
     with LevelStore(session.home.chain) as chain:
+        first = ChainReader(chain).first_height()
+        if first > 1:
+            raise NodeError(
+                f"the chain here begins with a snapshot of height {first}; replay on a node that "
+                "has all blocks"
+            )
         began = time.perf_counter()
         for one in replayed_blocks(genesis, chain, Ed25519Verifier(), height or 2**62):
             blocks, state_root = one.height, one.state_root

@@ -115,6 +115,14 @@ class EventDoor:
             raise Problem(
                 400, "bad_cursor", f"after: the log ends at height {self._hub.end.height}"
             )
+        first = self._hub.first_height
+        if after is not None and first > 1 and after < Cursor.end_of(first - 1):
+            raise Problem(
+                410,
+                "cursor_gone",
+                f"the log here begins at height {first}, for this node began with a snapshot; "
+                "ask a node that has all blocks, or go on from there",
+            )
         if not named:
             return Wish(), after
         topic, what = _TOPICS[named[0]]

@@ -521,6 +521,7 @@ def event_endpoints(door: EventDoor) -> list[Endpoint]:
                 (404, "unknown_transaction"),
                 (404, "unknown_account"),
                 (404, "unknown_task"),
+                (410, "cursor_gone"),
                 (503, "too_many_subscribers"),
             ),
             media="text/event-stream",

@@ -342,7 +342,7 @@ async def serving(
     keys, rows = LevelStore(home.gateway, create=True), open_projections(home.projections)
     answers = LevelStore(home.answers, create=True)
     shelf = DiskShelf(CacheKind.RESPONSES, answers, now_ms)
-    node.projector = Projector(rows, node.chain_disk, node.genesis, node)
+    node.projector = Projector(rows, node.chain_disk, lambda: node.engine.ledger, node)
     node.hub = EventHub(node.chain_disk, node)
     node.listeners.append(node.hub.on_report)
     doors = Doors(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from consensus.chain import first_height_write
 from consensus.projections import accounts, tasks, transactions, validators, work
 from consensus.projections.rows import RowReader
 from consensus.records import TaskState
@@ -38,7 +39,7 @@ class Place:
         self.chain = LevelStore(path / "chain", create=True)
         self.rows = open_projections(path / "projections")
         self.feed = Feed()
-        self.projector = Projector(self.rows, self.chain, self.town.genesis, self.feed)
+        self.projector = Projector(self.rows, self.chain, lambda: self.town.ledger, self.feed)
 
     def publish(self) -> None:
         """What the town has done is on disk."""
@@ -183,7 +184,7 @@ async def test_after_a_restart_only_what_is_new_is_read(tmp_path: Path) -> None:
         await until(place.projector, lambda: place.projector.height == place.town.ledger.height)
         before, height = place.contents(), place.town.ledger.height
     rows, chain = open_projections(tmp_path / "projections"), LevelStore(tmp_path / "chain")
-    again = Projector(rows, chain, place.town.genesis, Feed(height))
+    again = Projector(rows, chain, lambda: place.town.ledger, Feed(height))
     assert again.height == height
     assert {
         name: list(again.reader(name).range(b"", b"\xff", 10**6)) for name in again.names
@@ -201,7 +202,7 @@ async def test_a_damaged_database_is_made_anew(tmp_path: Path) -> None:
     async with running(tmp_path / "x") as other:
         assert other.projector.height == 0
     rows, chain = open_projections(tmp_path / "projections"), LevelStore(tmp_path / "chain")
-    again = Projector(rows, chain, place.town.genesis, place.feed)
+    again = Projector(rows, chain, lambda: place.town.ledger, place.feed)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(again.run)
         await until(again, lambda: again.height == place.town.ledger.height)
@@ -226,3 +227,32 @@ async def test_listeners_hear_what_changed(tmp_path: Path) -> None:
     assert {b"a", b"a" + BOB.node_id, b"b"} <= heard["accounts"]
     assert b"p" + BOB.node_id in heard["transactions"]
     assert not heard["leaderboard"]
+
+
+async def test_a_chain_that_began_with_a_snapshot_is_taken_from_its_state(tmp_path: Path) -> None:
+    async with running(tmp_path / "whole") as whole:
+        whole.live()
+        await until(whole.projector, lambda: whole.projector.height == whole.town.ledger.height)
+        expected = whole.contents()
+    # Another node has the state after the last block, and none of the blocks.
+    base = whole.town.ledger.height
+    rows = open_projections(tmp_path / "projections")
+    chain = LevelStore(tmp_path / "chain", create=True)
+    chain.write([first_height_write(base)])
+    feed = Feed(base)
+    taken = Projector(rows, chain, lambda: whole.town.ledger, feed)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(taken.run)
+        for name in ("accounts", "leaderboard", "reputation", "fairness", "validators"):
+            assert list(taken.reader(name).range(b"", b"\xff", 10**6)) == expected[name], name
+        found, _ = tasks.newest(taken.reader("tasks"), tasks.subject(), None, 100)
+        assert {name: row.state for name, row in found} == {
+            name: task.state for name, task in whole.town.ledger.tasks()
+        }
+        taken.rebuild("accounts")
+        await taken.moved()
+        await until(taken, lambda: all(one.rebuilt_to is None for one in taken.standing()))
+        assert list(taken.reader("accounts").range(b"", b"\xff", 10**6)) == expected["accounts"]
+        nursery.cancel_scope.cancel()
+    rows.close()
+    chain.close()
