@@ -73,6 +73,7 @@ from consensus.transactions import (
     CompleteTask,
     FailTask,
     Operation,
+    Remark,
     SubmitTask,
     Transaction,
     Transfer,
@@ -461,6 +462,8 @@ def _apply(draft: Draft, context: Context, operation: Operation, index: int) -> 
             return approve_validator(draft, context, operation)
         case SubmitGroup() | CommitResult() | AttestGroup() | OfferKinds():
             return apply_to_group(draft, context, operation, index)
+        case Remark():
+            return None
         case _:
             return _apply_to_registry(draft, context, operation)
 

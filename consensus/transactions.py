@@ -30,6 +30,7 @@ from gossip.identity import NodeId, Signer, Verifier, signing_bytes
 
 MAX_TRANSACTION_BYTES = 64 * 1024
 MAX_OPERATIONS = 1000
+MAX_REMARK_BYTES = 256
 
 
 class Transfer(Wire, frozen=True, tag="transfer"):
@@ -37,6 +38,12 @@ class Transfer(Wire, frozen=True, tag="transfer"):
 
     to: Bytes32
     amount: Amount
+
+
+class Remark(Wire, frozen=True, tag="remark"):
+    """A few bytes for whoever reads the block, such as what a payment is for; the ledger takes no notice of them."""
+
+    content: Annotated[bytes, msgspec.Meta(max_length=MAX_REMARK_BYTES)]
 
 
 class SubmitTask(Wire, frozen=True, tag="task_submit"):
@@ -127,6 +134,7 @@ class ApproveValidator(Wire, frozen=True, tag="approve_validator"):
 
 Operation = (
     Transfer
+    | Remark
     | SubmitTask
     | ClaimTask
     | CompleteTask

@@ -5,25 +5,28 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import httpx2
 import trio
 
 from consensus.genesis import Genesis
+from consensus.messages import Transactions
 from consensus.quorum import Validator, ValidatorSet
-from consensus.transactions import Transaction, TransactionBody, Transfer, sign_transaction
-from gossip.identity import Ed25519Signer
+from gossip.codec import encode
 from node.bench.limits import cpu_seconds, fdatasync_p50_ms, verifications_per_cpu_second
 from node.bench.load import Load, LoadError
+from node.bench.wallets import Wallets
 from node.demo.cluster import Cluster, Member
 from node.demo.growth import grow
 from node.gateway.views import ValidatorsView
+from node.keyfile import Purpose, load_key
 
 _RATE_TO_SIGN = 4_000
-_FUNDS = 100_000
+_RATE_OF_ONE = 300
+_LEAST_RATE = 200
 _WAIT_S = 30.0
-_NEVER = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +53,26 @@ class ConsensusFigures:
     fdatasync_p50_ms: float
     blocks: int
     batch_mean: float
+    payload_bytes: int
     bytes_per_transaction: int
+    operations_per_second: float
+    cpu_ms_per_block_and_node: float
     signed: bool = True
     durable: bool = True
 
 
-def measure(
-    nodes: int, clients: int, seconds: float, say: Callable[[str], None]
-) -> list[ConsensusFigures]:
-    """One federation, measured with one client and with `clients`. Raises `NodeError`."""
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is asked of a federation: payments under one signature, and bytes beside them that nobody reads."""
+
+    clients: int
+    seconds: float
+    operations: int = 1
+    payload_bytes: int = 128
+
+
+def measure(nodes: int, work: Work, say: Callable[[str], None]) -> list[ConsensusFigures]:
+    """One federation, measured with one client and with all of them. Raises `NodeError`."""
     folder = Path(tempfile.mkdtemp(prefix="bizra-bench-"))
     cluster = Cluster(folder)
     try:
@@ -67,32 +81,22 @@ def measure(
         founder = grow(cluster, nodes, say)
         genesis = Genesis.load(founder.home.genesis.read_bytes())
         figures = []
-        for count in dict.fromkeys((1, clients)):
-            say(f"{count} clients for {seconds:g} s")
-            figures.append(one_load(cluster, genesis, count, seconds, walls))
+        for count in dict.fromkeys((1, work.clients)):
+            say(f"{count} clients for {work.seconds:g} s")
+            figures.append(one_load(cluster, genesis, replace(work, clients=count), walls))
     finally:
         cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
     return figures
 
 
-def one_load(
-    cluster: Cluster,
-    genesis: Genesis,
-    clients: int,
-    seconds: float,
-    walls: Walls,
-    *,
-    series: int = 0,
-) -> ConsensusFigures:
-    """One run with fresh accounts; of two runs on one cluster with as many clients each has its own `series`."""
+def one_load(cluster: Cluster, genesis: Genesis, work: Work, walls: Walls) -> ConsensusFigures:
+    """One run with fresh accounts."""
     founder = cluster.members[0]
-    signers = [
-        Ed25519Signer((clients * 1_000_000 + series * 10_000 + index).to_bytes(32, "big"))
-        for index in range(clients)
-    ]
-    fund(founder, signers)
-    wallets = sign(genesis, signers, round(_RATE_TO_SIGN * seconds), founder)
+    each = max(1, round(_rate_to_sign(work) * work.seconds / work.clients))
+    accounts = Wallets(genesis.federation_id, work.clients, bytes.fromhex(founder.node_id))
+    fund(founder, accounts, each * work.operations)
+    wallets = accounts.sign(each, work.payload_bytes, work.operations)
     load = Load(
         [member.client.url for member in cluster.members],
         wallets,
@@ -101,7 +105,7 @@ def one_load(
     )
     height = founder.client.status().height
     before = sum(cpu_seconds(member.process.pid) for member in cluster.members)
-    trio.run(load.run, seconds, height + 1)
+    trio.run(load.run, work.seconds, height + 1)
     spent = sum(cpu_seconds(member.process.pid) for member in cluster.members) - before
     measured = load.measured
     count = len(measured.latencies_s)
@@ -109,7 +113,7 @@ def one_load(
         raise LoadError("no transaction became final")
     return ConsensusFigures(
         nodes=len(cluster.members),
-        clients=clients,
+        clients=work.clients,
         transactions=count,
         tps=round(count / measured.seconds, 1),
         p50_ms=round(measured.percentile_ms(0.5), 2),
@@ -120,36 +124,34 @@ def one_load(
         fdatasync_p50_ms=round(walls.fdatasync_p50_ms, 3),
         blocks=measured.blocks,
         batch_mean=round(count / measured.blocks, 1),
+        payload_bytes=work.payload_bytes,
         bytes_per_transaction=len(wallets[0][0].raw),
+        operations_per_second=round(work.operations * count / measured.seconds, 1),
+        cpu_ms_per_block_and_node=round(1000 * spent / measured.blocks / len(cluster.members), 2),
     )
 
 
-def fund(founder: Member, signers: list[Ed25519Signer]) -> None:
-    """Give every client's account something to pay with, from the founder's own."""
-    sent = [founder.client.transfer(signer.public.hex(), _FUNDS) for signer in signers]
-    view = founder.client.await_transaction(sent[-1].tx_hash, _WAIT_S)
+def _rate_to_sign(work: Work) -> int:
+    """More a second than will be asked for; signing takes time too."""
+    if work.clients == 1:
+        return _RATE_OF_ONE
+    return max(_LEAST_RATE, _RATE_TO_SIGN // work.operations)
+
+
+def fund(founder: Member, accounts: Wallets, each: int) -> None:
+    """Give every client's account what it will pay out, from the founder's own."""
+    rich = load_key(founder.home.identity_key, Purpose.IDENTITY)
+    nonce = founder.client.account(founder.node_id).nonce
+    funding = accounts.funding(rich, nonce, each)
+    url = f"{founder.client.url}/api/v2/transactions/batch"
+    answer = httpx2.post(
+        url, content=encode(Transactions(tuple(one.raw for one in funding))), trust_env=False
+    )
+    if answer.status_code != httpx2.codes.ACCEPTED or answer.json()["refused"]:
+        raise LoadError(f"the clients' accounts could not be funded: {answer.text[:300]}")
+    view = founder.client.await_transaction(funding[-1].id.hex(), _WAIT_S)
     if view.status != "finalized":
         raise LoadError(f"the clients' accounts could not be funded: {view.reason}")
-
-
-def sign(
-    genesis: Genesis, signers: list[Ed25519Signer], total: int, payee: Member
-) -> list[list[Transaction]]:
-    """Enough transactions for the whole run, each signed by its own client."""
-    each = max(1, total // len(signers))
-    to = bytes.fromhex(payee.node_id)
-    return [
-        [
-            sign_transaction(
-                signer,
-                TransactionBody(
-                    genesis.federation_id, signer.public, nonce, _NEVER, (Transfer(to, 1),)
-                ),
-            )
-            for nonce in range(each)
-        ]
-        for signer in signers
-    ]
 
 
 def _members(view: ValidatorsView) -> ValidatorSet:

@@ -22,14 +22,14 @@ from consensus.genesis import Genesis
 from consensus.messages import Transactions
 from consensus.transactions import Transaction
 from gossip.codec import encode
-from gossip.identity import Ed25519Signer
 from node.async_client import AsyncClient
-from node.bench.consensus import fund, sign
+from node.bench.consensus import fund
 from node.bench.doors import Answered, Target, drive, has_wrk
 from node.bench.ledger import LedgerFigures, measure_ledger
 from node.bench.limits import cpu_seconds
 from node.bench.load import LoadError
 from node.bench.socket import BinarySocket
+from node.bench.wallets import Wallets
 from node.demo.cluster import Cluster, Member
 from node.event_stream import EventStream
 
@@ -96,12 +96,14 @@ class _Bench:
         self, daemon: Member, folder: Path, seconds: float, say: Callable[[str], None]
     ) -> None:
         self._daemon, self._folder, self._seconds, self._say = daemon, folder, seconds, say
-        self._signers = [Ed25519Signer((1 + at).to_bytes(32, "big")) for at in range(_SENDERS)]
-        fund(daemon, self._signers)
         genesis = Genesis.load(daemon.home.genesis.read_bytes())
+        accounts = Wallets(genesis.federation_id, _SENDERS, bytes.fromhex(daemon.node_id))
+        self._signers = accounts.signers
         total = round(seconds * (2 * BATCHED_PER_S + 4 * SINGLE_PER_S)) + 4 * _SENDERS
+        each = max(1, total // _SENDERS)
+        fund(daemon, accounts, each)
         say(f"signing {total} transactions")
-        wallets = sign(genesis, self._signers, total, daemon)
+        wallets = accounts.sign(each, payload_bytes=0, operations=1)
         # Senders take turns, so that every one's nonces come in order.
         self._unsent = (one for turn in zip(*wallets, strict=True) for one in turn)
 

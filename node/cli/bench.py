@@ -6,14 +6,20 @@ from dataclasses import asdict
 
 import click
 
+from consensus.transactions import MAX_OPERATIONS, MAX_REMARK_BYTES
 from node.bench import gateway as gateway_bench
 from node.bench import gossip as gossip_bench
 from node.bench import throughput
-from node.bench.consensus import as_json, measure
+from node.bench.consensus import ConsensusFigures, Work, as_json, measure
+from node.bench.etcd import etcd
 from node.bench.inference import measuring as inference_bench
 from node.bench.inference import model_speed, under_load
+from node.bench.pysyncobj import pysyncobj
+from node.bench.rivals import RivalFigures, measure_rival
 from node.cli.session import Session, with_session
 from node.cli.shapes import pairs, table
+
+RIVALS = {"etcd": etcd, "pysyncobj": pysyncobj}
 
 
 @click.group()
@@ -25,10 +31,41 @@ def bench() -> None:
 @click.option("--nodes", type=click.IntRange(1, 10), default=4, show_default=True)
 @click.option("--clients", type=click.IntRange(1, 2000), default=64, show_default=True)
 @click.option("--seconds", type=click.FloatRange(1, 600), default=10, show_default=True)
+@click.option(
+    "--payload",
+    type=click.IntRange(0, MAX_REMARK_BYTES),
+    default=128,
+    show_default=True,
+    help="Bytes that each transaction carries beside its payments.",
+)
+@click.option(
+    "--operations",
+    type=click.IntRange(1, MAX_OPERATIONS - 1),
+    default=1,
+    show_default=True,
+    help="Payments of one transaction, under one signature.",
+)
+@click.option(
+    "--against",
+    type=click.Choice(sorted(RIVALS)),
+    multiple=True,
+    help="Run the same load on this too, where it is installed, and print the ratios.",
+)
 @with_session
-def consensus(session: Session, *, nodes: int, clients: int, seconds: float) -> None:
+def consensus(
+    session: Session,
+    *,
+    nodes: int,
+    clients: int,
+    seconds: float,
+    payload: int,
+    operations: int,
+    against: tuple[str, ...],
+) -> None:
     """Signed transfers from clients to finality: daemons, libp2p, LevelDB, votes synced to disk."""
-    figures = measure(nodes, clients, seconds, lambda text: click.echo(text, err=True))
+    rivals = [RIVALS[name]() for name in against]
+    figures = measure(nodes, Work(clients, seconds, operations, payload), _say)
+    others = [measure_rival(one, nodes, clients, seconds, _say) for one in rivals]
     rows = [
         f"{one.clients:>7}  {one.tps:>8}  {one.p50_ms:>7}  {one.p99_ms:>7}  "
         f"{one.tx_per_cpu_second:>9}  {one.batch_mean:>6}"
@@ -39,8 +76,36 @@ def consensus(session: Session, *, nodes: int, clients: int, seconds: float) -> 
         f"limits of this run: {last.crypto_limit_tx_per_cpu_second} tx per CPU-second if {nodes} "
         f"nodes did nothing but check signatures; fdatasync {last.fdatasync_p50_ms} ms"
     )
-    text = "\n".join(("clients      tx/s   p50 ms   p99 ms  tx/CPU-s   batch", *rows, "", walls))
-    session.tell({"runs": as_json(figures)}, text)
+    heads = "clients      tx/s   p50 ms   p99 ms  tx/CPU-s   batch"
+    lines = [heads, *rows, "", walls]
+    if operations > 1:
+        lines.append(f"operations a second: {last.operations_per_second}")
+    told: dict[str, object] = {"runs": as_json(figures)}
+    if others:
+        told["against"] = [_compared(last, one) for one in others]
+        lines += ["", *(_rival_line(last, one) for one in others)]
+    session.tell(told, "\n".join(lines))
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _compared(ours: ConsensusFigures, other: RivalFigures) -> dict[str, object]:
+    return {
+        **asdict(other),
+        "ratio_tps": round(ours.tps / other.tps, 3),
+        "ratio_tx_per_cpu_second": round(ours.tx_per_cpu_second / other.tx_per_cpu_second, 3),
+    }
+
+
+def _rival_line(ours: ConsensusFigures, other: RivalFigures) -> str:
+    ratio = ours.tx_per_cpu_second / other.tx_per_cpu_second
+    return (
+        f"{other.system}: {other.tps} a second, p50 {other.p50_ms} ms, "
+        f"{other.tx_per_cpu_second} a CPU-second; this node does {ratio:.2f} of that. "
+        f"It is unsigned, bears crashes only, {'synced' if other.durable else 'not synced'}; {other.note}"
+    )
 
 
 @bench.command()

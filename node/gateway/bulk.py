@@ -142,6 +142,8 @@ class Bulk:
         return StreamingResponse(self._blocks(first), media_type="application/octet-stream")
 
     async def _blocks(self, height: int) -> AsyncIterator[bytes]:
+        # The head leaves with the first piece, and a caller waits for it before it asks for anything.
+        yield b""
         while True:
             await self._feed.until_durable(height)
             block = self._feed.certified_block(height)

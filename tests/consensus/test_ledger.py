@@ -22,6 +22,7 @@ from consensus.transactions import (
     ClaimTask,
     CompleteTask,
     FailTask,
+    Remark,
     Transfer,
     sign_receipt,
     sign_transaction,
@@ -480,3 +481,11 @@ def test_a_fresh_ledger_holds_the_supply_of_its_genesis() -> None:
     ledger.check_invariants()
     assert sum(account.balance for _, account in ledger.accounts()) == genesis.parameters.supply
     assert [member.role for _, member in ledger.members()] == [Role.VALIDATOR] * 2
+
+
+def test_a_remark_changes_nothing_but_its_senders_nonce() -> None:
+    town = Town((1, 1))
+    before = [town.balance(node) for node in town.nodes]
+    assert town.code(town.nodes[0], Remark(b"for the bread")) == "ok"
+    assert [town.balance(node) for node in town.nodes] == before
+    assert town.nonce(town.nodes[0]) == 1

@@ -18,7 +18,7 @@ from typing import Final
 import httpx2
 
 from consensus.genesis import Genesis
-from node.bench.consensus import Walls, one_load
+from node.bench.consensus import Walls, Work, one_load
 from node.bench.inference.callers import DoorError
 from node.bench.limits import fdatasync_p50_ms, verifications_per_cpu_second
 from node.demo.cluster import Cluster
@@ -54,10 +54,11 @@ def measure(seconds: float, say: Callable[[str], None]) -> UnderLoad:
         founder = grow(cluster, _NODES, say)
         genesis = Genesis.load(founder.home.genesis.read_bytes())
         say(f"{_CLIENTS} clients for {seconds:g} s, the model idle")
-        idle = one_load(cluster, genesis, _CLIENTS, seconds, walls)
+        work = Work(_CLIENTS, seconds)
+        idle = one_load(cluster, genesis, work, walls)
         say("the same with the model busy")
         with _busy(cluster.members[-1].client.url) as done:
-            busy = one_load(cluster, genesis, _CLIENTS, seconds, walls, series=1)
+            busy = one_load(cluster, genesis, work, walls)
     finally:
         cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
