@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-import numpy as np
-
 from inference.kinds import EmbedOutput, decode_output
 
 LEAST_COSINE = 0.999
@@ -49,6 +47,8 @@ def are_alike(kind: str, one: bytes, other: bytes) -> bool:
 
 
 def _same_directions(first: EmbedOutput, second: EmbedOutput) -> bool:
+    import numpy as np  # noqa: PLC0415 - 12 MB that a daemon without such a comparison does not need
+
     row_bytes = _FLOAT_BYTES * first.dimensions
     is_whole = len(first.vectors) and not len(first.vectors) % row_bytes
     shapes = {(one.dimensions, len(one.vectors), one.truncated) for one in (first, second)}
