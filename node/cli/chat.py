@@ -6,10 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 
+from inference.structured import code_blocks
 from node.cli.session import Session, with_session
 from node.cli.shapes import table
 from node.errors import NodeError
@@ -31,15 +33,28 @@ _MAX_PROMPT_CHARS = 1_000_000
 @click.option(
     "--peers/--no-peers", default=None, help="Whether a peer of the federation may be asked."
 )
+@click.option("--system", default="", help="Who the model is to be, and its rules.")
+@click.option(
+    "--context-tokens",
+    type=click.IntRange(128),
+    help="What the model reads: documents beyond it are cut or left out.",
+)
+@click.option(
+    "--schema",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A JSON schema that the answer must fit.",
+)
+@click.option("--code", is_flag=True, help="Print only the code blocks of the answer.")
 @with_session
 def chat(
     session: Session,
+    /,
     prompt: str | None,
-    model: str,
-    source: Path | None,
     *,
+    source: Path | None,
     explain: bool,
-    peers: bool | None,
+    code: bool,
+    **wishes: Any,  # noqa: ANN401 - options, each of its own type
 ) -> None:
     """Ask PROMPT, or what comes on standard input; the answer comes as it is written.
 
@@ -48,26 +63,94 @@ def chat(
     asked = prompt if prompt is not None else sys.stdin.read(_MAX_PROMPT_CHARS)
     if not asked.strip():
         raise click.UsageError("nothing is asked: give a PROMPT, or text on standard input")
-    messages = [*_documents(session, source), {"role": "user", "content": asked}]
+    documents = _documents(session, source)
+    messages = _messages(session, asked, documents, wishes["system"], wishes["context_tokens"])
+    body: JsonObject = {"model": wishes["model"], "messages": messages}
+    headers = {} if wishes["peers"] is None else {"X-Bizra-Peers": str(int(wishes["peers"]))}
+    if wishes["schema"] is not None:
+        body["response_format"] = _form(wishes["schema"])
+        answer, told = _whole(session, body, headers)
+        if not session.as_json:
+            click.echo(answer)
+    else:
+        shown = not session.as_json and not code
+        answer, told = _streamed(session, {**body, "stream": True}, headers, shown=shown)
+        if shown:
+            click.echo()
+    blocks = code_blocks(answer) if code else ()
+    if session.as_json:
+        more: JsonObject = {"decision": told["bizra"]} if explain else {}
+        if code:
+            more["code"] = [msgspec.structs.asdict(block) for block in blocks]
+        session.tell({"model": told["model"], "answer": answer, **more}, "")
+        return
+    for block in blocks:
+        click.echo(block.code, nl=False)
+    if explain:
+        click.echo(f"\n{_explained(told)}", err=True)
+
+
+def _messages(
+    session: Session,
+    asked: str,
+    documents: list[JsonObject],
+    system: str,
+    context_tokens: int | None,
+) -> list[JsonObject]:
+    """The conversation: all of it, or as much as the model reads."""
+    if context_tokens is None:
+        head = [{"role": "system", "content": system}] if system else []
+        return [*head, *documents, {"role": "user", "content": asked}]
+    from inference.failures import ContextOverflow  # noqa: PLC0415 - only where it is asked for
+    from inference.prompt import Budget, Piece, build  # noqa: PLC0415 - as above
+
+    budget = Budget(context_tokens=context_tokens, answer_tokens=context_tokens // 4)
+    pieces = [Piece(document["content"]) for document in documents]
+    try:
+        prompt = build(asked, system=system, pieces=pieces, budget=budget)
+    except ContextOverflow as error:
+        raise NodeError(str(error)) from None
+    for name in prompt.left_out:
+        session.warn(f"{name} of the input does not fit and is left out")
+    for name in prompt.cut:
+        session.warn(f"{name} is cut to what fits")
+    return list(prompt.messages)
+
+
+def _form(path: Path) -> JsonObject:
+    try:
+        schema = msgspec.json.decode(path.read_bytes(), type=JsonObject)
+    except (OSError, msgspec.DecodeError) as error:
+        raise NodeError(f"--schema: {path}: {error}") from None
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+
+
+def _whole(session: Session, body: JsonObject, headers: dict[str, str]) -> tuple[str, JsonObject]:
+    """A plain answer, and what was told about it."""
+    with (
+        session.client() as client,
+        client.streaming("/v1/chat/completions", body, headers) as parts,
+    ):
+        content = b"".join(parts)
+    with _understood():
+        answer: JsonObject = msgspec.json.decode(content)
+    return answer["choices"][0]["message"]["content"], answer
+
+
+def _streamed(
+    session: Session, body: JsonObject, headers: dict[str, str], *, shown: bool
+) -> tuple[str, JsonObject]:
+    """A streamed answer, printed as it comes if it is to be `shown`."""
     parts: list[str] = []
     told: JsonObject = {}
-    wishes = {} if peers is None else {"X-Bizra-Peers": str(int(peers))}
-    asking = {"model": model, "messages": messages, "stream": True}
-    for chunk in _chunks(session, asking, wishes):
+    for chunk in _chunks(session, body, headers):
         told = {"bizra": chunk["bizra"], "model": chunk["model"]} if "bizra" in chunk else told
         for choice in chunk["choices"]:
             text = choice["delta"].get("content") or ""
             parts.append(text)
-            if not session.as_json:
+            if shown:
                 click.echo(text, nl=False)
-    answer = "".join(parts)
-    if session.as_json:
-        decision = {"decision": told["bizra"]} if explain else {}
-        session.tell({"model": told["model"], "answer": answer, **decision}, "")
-        return
-    click.echo()
-    if explain:
-        click.echo(f"\n{_explained(told)}", err=True)
+    return "".join(parts), told
 
 
 @click.command()

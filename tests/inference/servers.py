@@ -38,6 +38,8 @@ class Speak:
     pause_ms: int = 0
     fault_after: int | None = None
     """An error event after so many words."""
+    pieces: tuple[str, ...] = ()
+    """Said instead of the words of `text`, as they are."""
     obeys: bool = False
     """Where a schema is asked for, what fits is said instead; where a function is demanded, it is called."""
 
@@ -224,7 +226,7 @@ class _Speaker:
         form = body.get("response_format") or {}
         if act.obeys and form.get("type") == "json_schema":
             text = json.dumps(fitting(form["json_schema"]["schema"]))
-        self.words = [f"{word} " for word in text.split()]
+        self.words = list(act.pieces) or [f"{word} " for word in text.split()]
         self.model = act.named or body["model"]
 
     async def speak(self) -> bool:

@@ -59,3 +59,35 @@ async def test_nothing_asked_is_wrong_usage_and_no_daemon_is_not_reachable(
 ) -> None:
     assert (await call(home_path, "chat", given=b" ")).code == 2
     assert (await call(home_path, "chat", "hello")).code == 3
+
+
+async def test_an_answer_that_fits_a_schema_and_code_alone(home_path: Path, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object", "required": ["age"]}')
+    async with model_server() as server, model_gateway(home_path, [server]):
+        server.acts = [Speak("no"), Speak('{"age": 5}'), Speak("no")]
+        ended = await call(home_path, "chat", "who?", "--schema", str(schema))
+        assert (ended.code, ended.out) == (0, '{"age": 5}\n')
+        ended = await call(home_path, "chat", "who?", "--schema", str(schema))
+        assert ended.code == 1
+        assert "not in the form" in ended.err
+        server.acts = [Speak(pieces=("So:\n", "```py\nprint(1)\n```\n", "Good luck."))]
+        ended = await call(home_path, "chat", "code?", "--code")
+        assert (ended.code, ended.out) == (0, "print(1)\n")
+
+
+async def test_documents_beyond_what_the_model_reads_are_cut_and_told(
+    home_path: Path, tmp_path: Path
+) -> None:
+    book = tmp_path / "book.md"
+    book.write_text("word " * 2000)
+    async with model_server() as server, model_gateway(home_path, [server]):
+        words = ("chat", "what?", "--input", str(book), "--system", "Be short.")
+        ended = await call(home_path, *words, "--context-tokens", "400")
+        assert ended.code == 0, ended.err
+        assert "is cut to what fits" in ended.err
+        messages = server.asked[0][1]["messages"]
+        assert messages[0] == {"role": "system", "content": "Be short."}
+        assert len(messages[1]["content"]) < 1300
+        ended = await call(home_path, "chat", "x" * 2000, "--context-tokens", "128")
+        assert "about 508 tokens" in ended.err
