@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import suppress
+import sys
 
 import click
 
-from node.cli.session import Session, with_session
+from node.cli.session import Session, until_interrupted, with_session
 from node.cli.shapes import age, pairs, plural, short, size, table
 from node.gateway.views import PeersView, StatusView, ValidatorsView
 
@@ -69,15 +68,13 @@ def identity(session: Session) -> None:
 @with_session
 def peers(session: Session, *, applicants: bool, watch: bool) -> None:
     """Show the nodes that this one knows."""
-    with session.client() as client, suppress(KeyboardInterrupt):
-        view = client.peers(applicants=applicants)
-        session.tell(view, _peers_text(view, applicants=applicants))
-        while watch:
-            time.sleep(_WATCH_S)
+    with session.client() as client:
+        for turn in until_interrupted(_WATCH_S) if watch else (0,):
             view = client.peers(applicants=applicants)
-            if not session.as_json:
+            if turn and not session.as_json:
                 click.clear()
             session.tell(view, _peers_text(view, applicants=applicants))
+            sys.stdout.flush()
 
 
 def _peers_text(view: PeersView, *, applicants: bool) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, NoReturn, ParamSpec
@@ -82,6 +85,22 @@ def with_session(command: Callable[Concatenate[Session, Rest], None]) -> Callabl
             session.fail(error)
 
     return called
+
+
+def until_interrupted(pause_s: float) -> Iterator[int]:
+    """0, 1, 2 and so on, with a pause before each but the first, until Ctrl-C.
+
+    Ctrl-C is taken note of, not raised: an exception that comes at any place may be lost in some of them.
+    """
+    interrupted = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda _number, _frame: interrupted.set())
+    try:
+        for turn in itertools.count():
+            yield turn
+            if interrupted.wait(pause_s):
+                return
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def end_unless(*, done: bool) -> None:
