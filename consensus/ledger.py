@@ -251,6 +251,10 @@ class Ledger:
         group: TaskGroup | None = self._state.get(GROUPS.key(name))
         return group
 
+    def group_ids(self) -> list[bytes]:
+        """The ids of all groups of tasks, in order."""
+        return sorted(name for name, _ in self._state.items(GROUPS))
+
     def offering(self, node: bytes) -> tuple[str, ...]:
         """The kinds of task that the ledger may give a node."""
         offering: Offering | None = self._state.get(OFFERINGS.key(node))

@@ -8,6 +8,15 @@ from dataclasses import dataclass
 from gossip.identity import NodeId
 
 
+@dataclass(frozen=True, slots=True)
+class GroupSize:
+    """How often the same is to be done, how many must agree, and whether the ledger chooses by whom."""
+
+    redundancy: int
+    agreement: int
+    is_drawn: bool = False
+
+
 class NoPlaceError(Exception):
     """Nobody reachable can do the task; the text says who was asked for and what is missing."""
 
@@ -49,3 +58,19 @@ def choose_place(
         f"neither this node nor a reachable peer does tasks of kind {kind!r}; "
         "`bizra-node peers` shows who can do what"
     )
+
+
+def choose_places(
+    kind: str, own: NodeId | None, candidates: Sequence[NodeId], size: GroupSize
+) -> tuple[NodeId, ...]:
+    """Choose different executors for a group: the best peers, and this node itself (`own`) only if it must be.
+
+    Raises `NoPlaceError`.
+    """
+    able = [*candidates, *(() if own is None else (own,))]
+    if len(able) < size.redundancy:
+        raise NoPlaceError(
+            f"{size.redundancy} different nodes are to do the task, and {len(able)} in reach do tasks of "
+            f"kind {kind!r}; `bizra-node peers` shows who can do what"
+        )
+    return tuple(able[: size.redundancy])

@@ -32,6 +32,7 @@ from node.founding import check_chain
 from node.gateway.app import Doors, make_app, open_listener
 from node.gateway.backroom import BackroomParts
 from node.gateway.http.listening import serve
+from node.group_service import GroupService
 from node.home import ApiFile, Home
 from node.model_files import ModelFiles
 from node.model_offers import ModelOffers
@@ -118,6 +119,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
                 contents=parts.contents,
                 snapshots=snapshots,
                 topics=node.topics,
+                groups=GroupService(node.service, node.tasks, node.engine.ledger),
                 chat_peers=config.chat_peers,
                 backroom=BackroomParts(foreman, spreads, chats.check),
                 backends=backends,

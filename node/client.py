@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
@@ -44,8 +44,10 @@ from node.gateway.views import (
     ContentView,
     EventLine,
     FetchView,
+    GroupView,
     InviteView,
     JsonObject,
+    OfferingView,
     PeersView,
     QueuedView,
     QueueView,
@@ -312,6 +314,18 @@ class Client:
             request["deadline_s"] = deadline_s
         return self._post("/api/v2/tasks", request, TaskView)
 
+    def submit_group(self, request: JsonObject) -> GroupView:
+        """Have the same task done by several nodes: the body of `POST /api/v2/task-groups`."""
+        return self._post("/api/v2/task-groups", request, GroupView)
+
+    def group(self, name: str) -> GroupView:
+        """A group of tasks and what it came to."""
+        return self._get(f"/api/v2/task-groups/{path_part(name)}", GroupView)
+
+    def offer_kinds(self, kinds: Sequence[str]) -> OfferingView:
+        """Say on the ledger which kinds of task it may give this node; none takes the offer back."""
+        return self._post("/api/v2/offerings", {"kinds": list(kinds)}, OfferingView)
+
     def cancel_task(self, name: str) -> TaskView:
         """Take back a task that nobody works on."""
         response = self._send("DELETE", f"/api/v2/tasks/{path_part(name)}", owner=True)
@@ -447,6 +461,16 @@ class Client:
             timeout_s,
             f"the work has not ended after {timeout_s:g} s; "
             f"look again with: bizra-node spread show {name}",
+        )
+
+    def await_group(self, group_id: str, timeout_s: float) -> GroupView:
+        """Ask until a group of tasks has its verdict and its outputs are here. Raises `StillWaitingError`."""
+        return _poll(
+            lambda: self.group(group_id),
+            lambda view: all(one.status in FINAL_TASK for one in view.tasks),
+            timeout_s,
+            f"the group has not ended after {timeout_s:g} s; "
+            f"look again with: bizra-node task group {group_id}",
         )
 
     def _get(self, path: str, kind: type[Answer]) -> Answer:

@@ -68,7 +68,7 @@ class ChainQueries:
             case Named.ACCOUNT:
                 return (owner for owner, _ in ledger.accounts())
             case Named.TASK:
-                return (task_id for task_id, _ in ledger.tasks())
+                return (*(task_id for task_id, _ in ledger.tasks()), *ledger.group_ids())
             case Named.NODE:
                 return (node for node, _ in ledger.members())
 

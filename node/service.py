@@ -269,13 +269,13 @@ class NodeService:
 
     async def submit(self, transactions: Sequence[Transaction]) -> Sequence[Added | Refused]:
         """See `Facade.submit`."""
-        self._members_only()
+        self.members_only()
         return await self._chain.submit(tuple(transactions))
 
     async def transfer(self, to: bytes, amount: int) -> TransactionView:
         """See `Facade.transfer`."""
-        self._members_only()
-        transaction = await self._transact(Transfer(to, amount))
+        self.members_only()
+        transaction = await self.transact(Transfer(to, amount))
         return TransactionView(tx_hash=transaction.id.hex(), status="pending")
 
     async def invite(self, ttl_ms: int) -> InviteView:
@@ -301,7 +301,7 @@ class NodeService:
             operations.append(ApproveValidator(node_id, self._voting_key_of(node_id)))
         if not operations:
             raise Problem(409, "already_member", "that node is a member of the federation already")
-        transaction = await self._transact(*operations)
+        transaction = await self.transact(*operations)
         return AdmissionView(
             node_id=node_id.hex(),
             role=(Role.VALIDATOR if validator else Role.OBSERVER).value,
@@ -322,9 +322,9 @@ class NodeService:
 
     async def register_validator(self, name: str, stake: int) -> RegistrationView:
         """See `Facade.register_validator`."""
-        self._members_only()
+        self.members_only()
         wish = register_validator(self.chain_id, self._own, self._voting, name, stake)
-        transaction = await self._transact(wish)
+        transaction = await self.transact(wish)
         try:
             await self._account.settle(transaction.id)
         except NotTakenError as error:
@@ -340,7 +340,7 @@ class NodeService:
 
     async def submit_task(self, request: TaskRequest) -> TaskView:
         """See `Facade.submit_task`."""
-        self._members_only()
+        self.members_only()
         try:
             asked = await self._tasks.submit(
                 kind_of(request.input),
@@ -352,7 +352,7 @@ class NodeService:
         except NoPlaceError as error:
             raise Problem(409, "no_executor", str(error)) from None
         except NotTakenError as error:
-            raise _not_taken(error) from None
+            raise not_taken(error) from None
         return self._asked_view(asked, with_output=False)
 
     async def cancel_task(self, task_id: Digest) -> TaskView:
@@ -370,17 +370,18 @@ class NodeService:
         assert cancelled is not None
         return self._asked_view(cancelled, with_output=False)
 
-    async def _transact(self, *operations: Operation) -> Transaction:
+    async def transact(self, *operations: Operation) -> Transaction:
+        """Sign operations with the node's own key and hand them in; returns when the transaction waits."""
         try:
             return await self._account.transact(*operations)
         except NotTakenError as error:
-            raise _not_taken(error) from None
+            raise not_taken(error) from None
 
     @property
     def _admit_line(self) -> str:
         return f"bizra-node admit {self._own.hex()}"
 
-    def _members_only(self) -> None:
+    def members_only(self) -> None:
         """Nobody takes anything from an applicant, so its user is told now and not after a wait."""
         if self.role == "applicant":
             raise Problem(
@@ -395,7 +396,8 @@ class NodeService:
             raise Problem(403, "not_validator", f"only validators {what}; this node is none")
 
 
-def _not_taken(error: NotTakenError) -> Problem:
+def not_taken(error: NotTakenError) -> Problem:
+    """What a caller is told of a transaction that the mempool refused."""
     return Problem(409, error.code, f"the transaction was not taken: {error}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter, deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -12,12 +13,14 @@ import trio
 
 from consensus.engine import BlockExecuted
 from consensus.events import TaskChanged
+from consensus.group_operations import AgreementRule, SubmitGroup, member_id
 from consensus.records import Task, TaskState
 from consensus.transactions import (
     CompleteTask,
     FailTask,
     Operation,
     SubmitTask,
+    Transaction,
     Usage,
     content_hash,
     task_id,
@@ -26,6 +29,7 @@ from gossip.codec import ZERO_DIGEST, Digest
 from gossip.effects import Notify, Store
 from gossip.identity import NodeId, Signer, Verifier
 from gossip.transport import Stream, Transport, TransportError
+from inference.agreement import is_compared_by_meaning
 from inference.asker import AskedTask
 from inference.backend import Backend, BackendError
 from inference.backends.router import ModelRouter
@@ -65,7 +69,7 @@ from inference.handoff import (
 )
 from inference.kinds import BadInput, UnknownKind
 from inference.lifecycle import TaskDesk
-from inference.placement import Place, choose_place
+from inference.placement import GroupSize, Place, choose_place, choose_places
 from node.chain_service import ChainService
 from node.chat_work import COALESCE_S, ChatWork
 from node.driver import CoreDriver, now_ms
@@ -79,6 +83,8 @@ log = structlog.get_logger(__name__)
 DEADLINE_S = 120
 """How long an executor has if the asker says nothing; `bizra-node task submit --help` names it."""
 DEFAULT_REWARD = 100
+_UNKNOWN_NODE = NodeId(bytes(32))
+"""Until the ledger has drawn."""
 _OFFER_TIMEOUT_S = 120.0
 _OFFERS_AT_ONCE = 4
 """Offers of one member that are being received: each may hold an input in memory before it can be judged."""
@@ -227,25 +233,83 @@ class TaskService:
             asked = Asked(
                 name, kind, content, place.executor, deadline_ms, transaction.id, place.reason
             )
-            self._driver.post(asked)
-            await self._driver.caught_up()
             try:
-                await self._account.hand_in(transaction)
-            except NotTakenError as error:
-                self._driver.post(SubmitRefused(name, str(error)))
+                await self._hand_in(transaction, (asked,))
+            except NotTakenError:
                 self._followers.pop(name, None)
                 raise
-        self._nursery.start_soon(self._watch_submission, name, transaction.id)
         log.info("task placed", task=name.hex(), executor=place.executor.hex(), why=place.reason)
         record = self.desk.find(name)
         assert record is not None
         return record
 
-    async def _watch_submission(self, task: Digest, transaction: Digest) -> None:
+    async def place_group(
+        self,
+        kind: str,
+        content: bytes,
+        size: GroupSize,
+        *,
+        reward: int | None,
+        deadline_s: int | None,
+    ) -> Digest:
+        """Put the same task for several executors on the ledger; the group's id.
+
+        Raises `NoPlaceError` and `NotTakenError`.
+        """
+        deadline_ms = now_ms() + 1000 * (DEADLINE_S if deadline_s is None else deadline_s)
+        executors: tuple[NodeId, ...] = ()
+        why = "the ledger draws"
+        if not size.is_drawn:
+            candidates = tuple(one.node_id for one in self._peers.membership.candidates(kind))
+            executors = choose_places(
+                kind, self._own if kind in self._kinds else None, candidates, size
+            )
+            why = "one of several that do the same"
+        rule = AgreementRule.ATTESTED if is_compared_by_meaning(kind) else AgreementRule.EQUAL
+        operation = SubmitGroup(
+            kind,
+            content_hash(content),
+            DEFAULT_REWARD if reward is None else reward,
+            size.redundancy,
+            size.agreement,
+            rule,
+            executors,
+            deadline_ms,
+        )
+        async with self._account.turn:
+            transaction = self._account.sign((operation,))
+            group = task_id(transaction.id, 0)
+            places = executors or (_UNKNOWN_NODE,) * size.redundancy
+            asked = tuple(
+                Asked(member_id(group, at), kind, content, one, deadline_ms, transaction.id, why)
+                for at, one in enumerate(places)
+            )
+            await self._hand_in(transaction, asked)
+        log.info("group placed", group=group.hex(), executors=[one.hex() for one in executors])
+        return group
+
+    async def _hand_in(self, transaction: Transaction, asked: Sequence[Asked]) -> None:
+        """Note tasks, then hand in the transaction that asks for them. Raises `NotTakenError`."""
+        names = [one.task for one in asked]
+        for one in asked:
+            self._driver.post(one)
+        await self._driver.caught_up()
+        try:
+            await self._account.hand_in(transaction)
+        except NotTakenError as error:
+            self._refuse(names, str(error))
+            raise
+        self._nursery.start_soon(self._watch_submission, names, transaction.id)
+
+    async def _watch_submission(self, tasks: Sequence[Digest], transaction: Digest) -> None:
         try:
             await self._account.settle(transaction)
         except NotTakenError as error:
-            self._driver.post(SubmitRefused(task, str(error)))
+            self._refuse(tasks, str(error))
+
+    def _refuse(self, tasks: Sequence[Digest], reason: str) -> None:
+        for task in tasks:
+            self._driver.post(SubmitRefused(task, reason))
 
     async def cancel(self, task: Digest) -> None:
         """Take a task back if nobody has claimed it; returns when the desk has judged that."""

@@ -1,4 +1,4 @@
-"""`task submit`, `show`, `list`, `cancel`."""
+"""`task submit`, `show`, `list`, `cancel`, and the same for groups: `group`, `offer`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from consensus.group_operations import MAX_REDUNDANCY, MIN_REDUNDANCY
 from inference.kinds import BadInput, UnknownKind, parse_input
 from memory.documents import DocumentError
 from node.cli.results import output_text
@@ -16,7 +17,7 @@ from node.cli.work import Work, read_work
 from node.client import FINAL_TASK
 from node.errors import NodeError
 from node.gateway.facade import MAX_DEADLINE_S, MIN_DEADLINE_S
-from node.gateway.views import TasksView, TaskView
+from node.gateway.views import GroupView, JsonObject, TasksView, TaskView
 
 
 @click.group()
@@ -34,6 +35,19 @@ def task() -> None:
 )
 @click.option("--sentences", type=click.IntRange(1), metavar="N", help="For summarize: how many.")
 @click.option("--executor", metavar="ID", help="The only node that may do it.")
+@click.option(
+    "--redundancy",
+    type=click.IntRange(MIN_REDUNDANCY, MAX_REDUNDANCY),
+    metavar="N",
+    help="How many nodes do the same; those who agree are paid.",
+)
+@click.option(
+    "--agreement",
+    type=click.IntRange(MIN_REDUNDANCY, MAX_REDUNDANCY),
+    metavar="K",
+    help="With --redundancy: how many must agree (default: more than half).",
+)
+@click.option("--draw", is_flag=True, help="With --redundancy: the ledger draws the executors.")
 @click.option("--reward", type=click.IntRange(1, 2**63 - 1), help="What it pays.")
 @click.option(
     "--deadline",
@@ -57,6 +71,9 @@ def submit(
     query: str | None,
     sentences: int | None,
     executor: str | None,
+    redundancy: int | None,
+    agreement: int | None,
+    draw: bool,
     reward: int | None,
     deadline: int | None,
     spread: bool,
@@ -64,11 +81,28 @@ def submit(
     timeout: float,
 ) -> None:
     """Hand in a task of a KIND: embed, rank, summarize, answer."""
+    if redundancy is None and (agreement is not None or draw):
+        raise click.UsageError("--agreement and --draw go with --redundancy")
+    if redundancy is not None and executor is not None:
+        raise click.UsageError("--executor names one node; leave it out with --redundancy")
+    if redundancy is not None and spread:
+        raise click.UsageError("--spread cuts the input, --redundancy repeats it: choose one")
     work = _checked_work(session, kind, source, query, sentences)
     if spread:
         if executor is not None or reward is not None:
             raise click.UsageError("--spread chooses nodes and rewards itself")
         _spread(session, kind, work, deadline, timeout if wait else None)
+        return
+    if redundancy is not None:
+        wishes = {
+            "redundancy": redundancy,
+            "agreement": agreement,
+            "draw": draw,
+            "reward": None if reward is None else str(reward),
+            "deadline_s": deadline,
+        }
+        request = {"kind": kind, "input": work.fields, **wishes}
+        _submit_group(session, request, timeout if wait else None)
         return
     with session.client() as client:
         view = client.submit_task(kind, work.fields, executor, reward, deadline)
@@ -87,6 +121,37 @@ def _spread(
             view = client.await_spread(view.id, wait_s)
     session.tell(view, spread_text(view))
     end_unless(done=view.status == "done" or (wait_s is None and view.status == "running"))
+
+
+def _submit_group(session: Session, request: JsonObject, timeout_s: float | None) -> None:
+    given = {name: value for name, value in request.items() if value is not None}
+    with session.client() as client:
+        view = client.submit_group(given)
+        if timeout_s is not None:
+            view = client.await_group(view.group_id, timeout_s)
+    session.tell(view, _group_text(view))
+    end_unless(done=timeout_s is None or view.verdict == "agreed")
+
+
+@task.command()
+@click.argument("name", metavar="ID")
+@with_session
+def group(session: Session, *, name: str) -> None:
+    """Show a group of tasks (`submit --redundancy`), its verdict, and the result that was agreed on."""
+    with session.client() as client:
+        view = client.group(name)
+    session.tell(view, _group_text(view))
+
+
+@task.command()
+@click.argument("kinds", nargs=-1, metavar="KIND..")
+@with_session
+def offer(session: Session, *, kinds: tuple[str, ...]) -> None:
+    """Let the ledger give this node tasks of these KINDs when it draws executors; none takes that back."""
+    with session.client() as client:
+        view = client.offer_kinds(kinds)
+    offered = ", ".join(view.kinds) or "nothing any more"
+    session.tell(view, f"The ledger may give this node: {offered} (once {view.tx_hash} is final).")
 
 
 def _checked_work(
@@ -151,6 +216,24 @@ def _text(view: TaskView) -> str:
         rows.append(("transaction", f"{view.tx_hash} at height {view.height or '-'}"))
     text = pairs(rows)
     return text if view.output is None else f"{text}\n\n{output_text(view.output)}"
+
+
+def _group_text(view: GroupView) -> str:
+    rows = [("group", view.group_id), ("verdict", view.verdict)]
+    if view.agreement:
+        how = "equal results" if view.rule == "equal" else "results that the asker found alike"
+        rows.append(("wanted", f"{view.agreement} of {len(view.tasks)}, {how}"))
+        rows.append(("executors", "drawn by the ledger" if view.drawn else "chosen by the asker"))
+    why = next((one.reason for one in view.tasks if one.reason), None)
+    if why:
+        rows.append(("reason", why))
+    text = pairs(rows)
+    if view.tasks:
+        text += "\n\n" + _list_text(TasksView(tasks=view.tasks))
+    agreed = next(
+        (one.output for one in view.tasks if one.status == "settled" and one.output), None
+    )
+    return text if agreed is None else f"{text}\n\n{output_text(agreed)}"
 
 
 def _list_text(view: TasksView) -> str:

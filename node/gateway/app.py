@@ -33,6 +33,7 @@ from node.gateway.contents import ContentDoor
 from node.gateway.endpoint import Endpoint, routes_of
 from node.gateway.events import EventDoor
 from node.gateway.facade import Facade, Problem
+from node.gateway.groups import GroupDoor
 from node.gateway.guard import Guard, OwnerCheck, is_loopback
 from node.gateway.idempotency import Idempotency
 from node.gateway.lists import Lists
@@ -47,6 +48,7 @@ from node.gateway.routes import bulk_endpoints, core_endpoints, event_endpoints,
 from node.gateway.snapshots import SnapshotDoor
 from node.gateway.topics import TopicDoor
 from node.gateway.writes import Writes
+from node.group_service import GroupService
 from node.read_models import ReadModels
 from node.snapshots import Snapshots
 from node.store import LevelStore
@@ -72,6 +74,7 @@ class Doors:
     contents: ContentService | None = None
     snapshots: Snapshots | None = None
     topics: TopicService | None = None
+    groups: GroupService | None = None
     reading: ReadModels | None = None
     hub: EventHub | None = None
     keys: LevelStore | None = None
@@ -131,6 +134,8 @@ def _endpoints(facade: Facade, owner: OwnerCheck, doors: Doors) -> list[Endpoint
     if doors.reading is not None:
         doors.reading.projector.listen(cache.invalidate)
         endpoints += list_endpoints(Lists(facade, doors.reading, cache, owner, _now_ms))
+    if doors.groups is not None:
+        endpoints += GroupDoor(facade, doors.groups, owner).endpoints()
     endpoints += core_endpoints(Reads(facade, Unchanging(cache, _now_ms)), Writes(facade, owner))
     if doors.keys is None:
         return [replace(one, idempotent=False) for one in endpoints]

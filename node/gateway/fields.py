@@ -86,6 +86,13 @@ class Fields:
         """True or false; false if it isn't there."""
         return self._take(name, bool, "true or false") if self.has(name) else False
 
+    def texts(self, name: str, most: int) -> tuple[str, ...]:
+        """A list of so many strings at most."""
+        value = self._take(name, list, "a list of strings")
+        if len(value) > most or not all(isinstance(one, str) for one in value):
+            raise Problem(400, "wrong_type", f"{name}: must be a list of at most {most} strings")
+        return tuple(value)
+
     def object(self, name: str) -> JsonObject:
         """An object inside."""
         return self._take(name, dict, "an object")

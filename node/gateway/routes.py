@@ -53,7 +53,7 @@ from node.gateway.views import (
 from node.gateway.writes import Writes
 
 _ID_SCHEMA = {"type": "string", "pattern": "^[0-9a-f]{4,64}$"}
-_ID = Param("id", "An id, or its first digits (four at least).", _ID_SCHEMA, "29" * 32)
+ID = Param("id", "An id, or its first digits (four at least).", _ID_SCHEMA, "29" * 32)
 _CURSOR_SCHEMA = {"type": "string", "pattern": "^([0-9a-f]{2}){1,128}$"}
 _AFTER = Param("after", "What the page before gave as `next`.", _CURSOR_SCHEMA)
 _EVENT_CURSOR = {"type": "string", "pattern": "^[0-9]{1,9}(\\.[0-9]{1,9})?$"}
@@ -87,7 +87,7 @@ _REGISTRATION = tuple(
         Code.NOT_MEMBER,
     )
 )
-_OWN = (
+OWN = (
     (403, "not_member"),
     (403, "not_validator"),
     (409, "bad_nonce"),
@@ -139,7 +139,7 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             reads.transaction,
             "Where a transaction stands.",
             TransactionView,
-            params=(_ID,),
+            params=(ID,),
             problems=(unknown_tx,),
             cached=True,
         ),
@@ -149,7 +149,7 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             reads.receipt,
             "The proof of its outcome: certificate and Merkle path, for `bizra-node verify`.",
             JsonObject,
-            params=(_ID,),
+            params=(ID,),
             problems=(unknown_tx, (404, "no_receipt")),
         ),
         Endpoint(
@@ -158,7 +158,7 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             reads.account,
             "A balance and the next nonce.",
             AccountView,
-            params=(_ID,),
+            params=(ID,),
             problems=((404, "unknown_account"),),
         ),
         Endpoint(
@@ -167,7 +167,7 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             reads.account_proof,
             "The proof of what an account holds, or that it doesn't exist.",
             JsonObject,
-            params=(_ID,),
+            params=(ID,),
             problems=((404, "unknown_account"), (404, "no_receipt")),
         ),
         Endpoint(
@@ -234,7 +234,7 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             202,
             (TaskSubmission,),
             problems=(
-                *_OWN,
+                *OWN,
                 (404, "unknown_node"),
                 (400, "bad_id"),
                 (400, "ambiguous_id"),
@@ -255,7 +255,7 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             reads.task,
             "A task, with its output if this node asked for it.",
             TaskView,
-            params=(_ID,),
+            params=(ID,),
             problems=(unknown_task,),
         ),
         Endpoint(
@@ -265,8 +265,8 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             "Take back a task that nobody works on.",
             TaskView,
             202,
-            params=(_ID,),
-            problems=(*_OWN, unknown_task, (409, "too_late"), (409, "task_not_open")),
+            params=(ID,),
+            problems=(*OWN, unknown_task, (409, "too_late"), (409, "task_not_open")),
             owner=True,
         ),
         Endpoint(
@@ -278,7 +278,7 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             202,
             (TransferRequest,),
             problems=(
-                *_OWN,
+                *OWN,
                 (404, "unknown_account"),
                 (400, "bad_id"),
                 (400, "ambiguous_id"),
@@ -309,7 +309,7 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             RegistrationView,
             201,
             (RegistrationRequest,),
-            problems=(*_OWN, *_REGISTRATION),
+            problems=(*OWN, *_REGISTRATION),
             owner=True,
             idempotent=True,
             example={"name": "ada", "stake": "1000000"},
@@ -323,7 +323,7 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             202,
             (AdmissionRequest,),
             problems=(
-                *_OWN,
+                *OWN,
                 (404, "unknown_node"),
                 (400, "bad_id"),
                 (400, "ambiguous_id"),
@@ -400,7 +400,7 @@ def list_endpoints(lists: Lists) -> list[Endpoint]:
             lists.account_transactions,
             "Executed transactions that name an account, newest first.",
             TransactionsView,
-            params=(_ID, *page),
+            params=(ID, *page),
             problems=(*cursor, (404, "unknown_account")),
             cached=True,
         ),

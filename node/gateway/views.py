@@ -209,6 +209,29 @@ class TasksView(View, frozen=True):
     tasks: tuple[TaskView, ...]
 
 
+class GroupView(View, frozen=True):
+    """The same task for several nodes. `verdict` is pending, refused, open, agreed or inconclusive.
+
+    `rule` is equal or attested, `agreement` how many must agree; `drawn` says that the ledger chose the executors.
+    """
+
+    group_id: str
+    verdict: str
+    agreement: int | None = None
+    rule: str | None = None
+    drawn: bool | None = None
+    deadline_ms: int | None = None
+    tasks: tuple[TaskView, ...] = ()
+
+
+class OfferingView(View, frozen=True):
+    """What the ledger may give this node, once the transaction is final."""
+
+    kinds: tuple[str, ...]
+    tx_hash: str = msgspec.field(name="txHash")
+    status: str
+
+
 class ContentView(View, frozen=True):
     """A content in the node's store; it is whole when `present_bytes` is its size."""
 
