@@ -18,6 +18,7 @@ from consensus.records import Task, TaskState, Verdict
 from consensus.transactions import FailTask, SignedReceipt, content_hash
 from gossip.codec import (
     Bytes32,
+    Bytes64,
     DecodeError,
     Digest,
     Name,
@@ -28,9 +29,10 @@ from gossip.codec import (
     encode,
 )
 from gossip.effects import CancelTimer, KeyValueReader, Notify, Persist, SetTimer, Store
-from gossip.identity import NodeId, Verifier
+from gossip.identity import NodeId, Signer, Verifier
 from inference.agreement import largest_alike
 from inference.chat_task import check_output
+from inference.countersigning import countersign
 from inference.desk_events import (
     Asked,
     LedgerChanged,
@@ -75,7 +77,8 @@ class AskedTask(Wire, frozen=True):
     """A task of this node's user. `receipt` came with the output; `reason` says why there is none, or not yet.
 
     `last_tx` is the transaction that changed it last, executed at `last_height` (0: not yet). `size_bytes` is what
-    input and output take on disk. `why` says why this executor was chosen.
+    input and output take on disk. `why` says why this executor was chosen,
+    `countersignature` is this node's under the receipt.
     """
 
     task: Bytes32
@@ -91,6 +94,7 @@ class AskedTask(Wire, frozen=True):
     size_bytes: Natural = 0
     wants_cancel: bool = False
     why: Sentence = ""
+    countersignature: Bytes64 | None = None
 
     @property
     def is_open(self) -> bool:
@@ -107,12 +111,13 @@ class Asker:
         self,
         *,
         chain: Digest,
-        own: NodeId,
+        signer: Signer,
         verifier: Verifier,
         ledger: GroupView,
         reader: KeyValueReader,
     ) -> None:
-        self._chain, self._own, self._verifier, self._groups = chain, own, verifier, ledger
+        self._chain, self._signer, self._verifier, self._groups = chain, signer, verifier, ledger
+        self._own = NodeId(signer.public)
         self._ledger_task, self._reader = ledger.task, reader
         self._exchanges: dict[Digest, bool] = {}
         """Tasks with an exchange under way, and whether the executor has accepted in it."""
@@ -329,6 +334,7 @@ class Asker:
             stage=Stage.RUNNING,
             reason="",
             receipt=signed,
+            countersignature=countersign(self._signer, signed),
             size_bytes=record.size_bytes + len(content),
         )
         return [

@@ -66,6 +66,15 @@ class OfferReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class CountersignReceived:
+    """A peer signed the receipt for its task too."""
+
+    peer: NodeId
+    task: Digest
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyReceived:
     """The executor to which a task was offered answered."""
 
@@ -123,6 +132,7 @@ TaskEvent = (
     | Cancelled
     | LedgerChanged
     | OfferReceived
+    | CountersignReceived
     | ReplyReceived
     | ExchangeLost
     | WorkDone

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from msgspec import structs
+
 from consensus.group_operations import CommitResult, result_commitment
 from consensus.records import Task, TaskState
 from consensus.transactions import (
@@ -22,11 +24,13 @@ from consensus.transactions import (
     content_hash,
     sign_receipt,
 )
-from gossip.codec import Bytes32, Digest, Natural, Wire, decode, encode
+from gossip.codec import Bytes32, Bytes64, Digest, Natural, Wire, decode, encode
 from gossip.effects import CancelTimer, KeyValueReader, Persist, SetTimer, Store, Write
-from gossip.identity import NodeId, Signer
+from gossip.identity import NodeId, Signer, Verifier
+from inference.countersigning import is_countersigned
 from inference.desk_events import (
     Answer,
+    CountersignReceived,
     OfferReceived,
     TaskEffect,
     Transact,
@@ -57,12 +61,16 @@ _KEPT, _RESULT = b"kept/", b"result/"
 
 
 class Kept(Wire, frozen=True):
-    """A finished task: for whom, the receipt that settles it, and the size of the output on disk."""
+    """A finished task: for whom, the receipt that settles it, and the size of the output on disk.
+
+    `countersignature` is the asker's under the receipt, if it gave one.
+    """
 
     asker: Bytes32
     signed: SignedReceipt
     size_bytes: Natural
     finished_at_ms: Natural
+    countersignature: Bytes64 | None = None
 
 
 @dataclass(slots=True)
@@ -88,12 +96,14 @@ class Executor:
         *,
         chain: Digest,
         signer: Signer,
+        verifier: Verifier,
         serves: Callable[[str], bool],
         ledger: GroupView,
         reader: KeyValueReader,
         unable: Callable[[str, bytes], str | None] | None = None,
     ) -> None:
         self._chain, self._signer, self._groups = chain, signer, ledger
+        self._verifier = verifier
         self._unable = unable or (lambda _kind, _content: None)
         self._own = NodeId(signer.public)
         self._serves, self._ledger_task, self._reader = serves, ledger.task, reader
@@ -108,6 +118,21 @@ class Executor:
     def in_hand(self) -> int:
         """How many tasks this node works on."""
         return len(self._jobs)
+
+    def countersignature(self, task: Digest) -> bytes | None:
+        """The asker's signature under the receipt of a finished task, while it is kept."""
+        kept = self._kept.get(task)
+        return None if kept is None else kept.countersignature
+
+    def on_countersigned(self, event: CountersignReceived) -> list[TaskEffect]:
+        """Keep the asker's word, if it is one about the receipt that is here."""
+        kept = self._kept.get(event.task)
+        if kept is None or kept.asker != event.peer or kept.countersignature is not None:
+            return []
+        if not is_countersigned(self._verifier, kept.signed, event.signature):
+            return []
+        self._kept[event.task] = structs.replace(kept, countersignature=event.signature)
+        return [Persist(Store.TASKS, ((_KEPT + event.task, encode(self._kept[event.task])),))]
 
     def on_started(self, now_ms: int, own_tasks: list[tuple[Digest, Task]]) -> list[TaskEffect]:
         """Settle what was finished, give back what was claimed and is forgotten."""

@@ -4,6 +4,7 @@
       | -- Offer, input in chunks ----------->  |  checks it against the ledger
       | <- Declined | Accepted ---------------  |
       | <- Finished, output in chunks --------  |  or Failed
+    | -- Countersigned -------------------->  |  kept beside the receipt
       |                                         |
 
 While a conversation is answered, its lines come as `Progress` between `Accepted` and `Finished`, and
@@ -22,7 +23,7 @@ from typing import Annotated, Final, Protocol, TypeVar
 import msgspec
 
 from consensus.transactions import SignedReceipt
-from gossip.codec import Bytes32, DecodeError, Name, Sentence, Wire, decode, encode
+from gossip.codec import Bytes32, Bytes64, DecodeError, Name, Sentence, Wire, decode, encode
 
 PROTOCOL: Final = "/bizra/task/1"
 MAX_CONTENT_BYTES: Final = 64 * 2**20
@@ -86,6 +87,15 @@ class Stop(Wire, frozen=True, tag="stop"):
     """From the asker while it listens: whoever asked has hung up. What was sent by then is signed for and paid."""
 
 
+class Countersigned(Wire, frozen=True, tag="countersigned"):
+    """From the asker after `Finished`: it has checked the output and signs the receipt too."""
+
+    signature: Bytes64
+
+
+Word = Stop | Countersigned
+
+
 class ContentStream(Protocol):
     """What a transport's stream offers: whole messages both ways."""
 
@@ -137,17 +147,18 @@ def is_last(reply: Reply) -> bool:
     return not isinstance(reply, Accepted | Progress)
 
 
-async def send_stop(stream: ContentStream) -> None:
-    """Tell the executor to stop."""
-    await stream.send(encode(Stop()))
+async def send_word(stream: ContentStream, word: Word) -> None:
+    """Say something to the executor while it answers, or after its last reply."""
+    await stream.send(encode(word))
 
 
-async def receive_stop(stream: ContentStream) -> bool:
-    """Wait until the asker wants the work to stop, or ends its side. Raises `HandoffError`."""
+async def receive_word(stream: ContentStream) -> Word | None:
+    """What the asker says next; None once it has ended its side. Raises `HandoffError`."""
     message = await stream.receive()
-    if message is not None:
-        _decoded(message, Stop)
-    return True
+    if message is None:
+        return None
+    word: Word = _decoded(message, Word)  # type: ignore[arg-type]  # a union
+    return word
 
 
 async def _send_content(stream: ContentStream, content: bytes) -> None:

@@ -7,7 +7,8 @@
       | <- accepted -------------------------------------------------------| hands in ClaimTask, begins to work
       |              ledger: assigned                                      | the output waits for this
       | <- output with signed receipt -------------------------------------| keeps both, hands in CompleteTask
-      | keeps both   ledger: settled, the executor is paid                 |
+      | keeps both, countersigns ----------------------------------------->| keeps that too
+      |              ledger: settled, the executor is paid                 |
       | shows the task as settled                                          |
 
 Both sides are in `TaskDesk`: `inference/asker.py` and `inference/executor.py`. A node that executes its own task is its
@@ -37,6 +38,7 @@ from inference.desk_events import (
     Answer,
     Asked,
     Cancelled,
+    CountersignReceived,
     ExchangeLost,
     LedgerChanged,
     OfferReceived,
@@ -77,11 +79,12 @@ class TaskDesk:
         self._own = NodeId(signer.public)
         self._ledger_task, self._own_tasks = ledger.task, own_tasks
         self._asker = Asker(
-            chain=chain, own=self._own, verifier=verifier, ledger=ledger, reader=reader
+            chain=chain, signer=signer, verifier=verifier, ledger=ledger, reader=reader
         )
         self._executor = Executor(
             chain=chain,
             signer=signer,
+            verifier=verifier,
             serves=serves,
             ledger=ledger,
             reader=reader,
@@ -103,6 +106,13 @@ class TaskDesk:
     def output(self, task: Digest) -> bytes | None:
         """The canonical output of an own task, once it has come and while it is kept."""
         return self._asker.output(task)
+
+    def countersignature(self, task: Digest) -> bytes | None:
+        """The asker's signature under the receipt of a task, whichever side of it this node is."""
+        record = self._asker.find(task)
+        if record is not None and record.countersignature is not None:
+            return record.countersignature
+        return self._executor.countersignature(task)
 
     @property
     def in_hand(self) -> int:
@@ -133,7 +143,7 @@ class TaskDesk:
                 return asker.on_reply(now_ms, event)
             case ExchangeLost():
                 return asker.on_lost(now_ms, event.task, event.reason)
-            case OfferReceived() | WorkDone() | WorkFailed():
+            case OfferReceived() | CountersignReceived() | WorkDone() | WorkFailed():
                 return self._on_executing(now_ms, event)
             case TransactRefused():
                 return self._on_refused(now_ms, event)
@@ -144,11 +154,13 @@ class TaskDesk:
                 assert_never(event)
 
     def _on_executing(
-        self, now_ms: int, event: OfferReceived | WorkDone | WorkFailed
+        self, now_ms: int, event: OfferReceived | CountersignReceived | WorkDone | WorkFailed
     ) -> list[TaskEffect]:
         match event:
             case OfferReceived():
                 return self._executor.on_offer(now_ms, event)
+            case CountersignReceived():
+                return self._executor.on_countersigned(event)
             case WorkDone():
                 return self._executor.on_work_done(now_ms, event)
             case WorkFailed():

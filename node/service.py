@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 import msgspec
 import trio
+from msgspec import structs
 
 from consensus.mempool import Added, Refused
 from consensus.receipts import TaskContent
@@ -236,7 +237,13 @@ class NodeService:
         if asked is not None:
             return self._asked_view(asked, with_output=True)
         known = self._engine.ledger.task(task_id)
-        return None if known is None else _ledger_view(task_id, known)
+        if known is None:
+            return None
+        signature = self._tasks.desk.countersignature(task_id)
+        return structs.replace(
+            _ledger_view(task_id, known),
+            countersignature=None if signature is None else signature.hex(),
+        )
 
     def tasks(self, limit: int) -> TasksView:
         """See `Facade.tasks`: those asked here, then the others on the ledger."""
@@ -263,6 +270,9 @@ class NodeService:
             receipt=_receipt_json(asked.receipt),
             reason=asked.reason or None,
             place=asked.why or None,
+            countersignature=None
+            if asked.countersignature is None
+            else asked.countersignature.hex(),
         )
 
     # Deeds

@@ -38,6 +38,7 @@ from inference.desk_events import (
     Answer,
     Asked,
     Cancelled,
+    CountersignReceived,
     ExchangeLost,
     LedgerChanged,
     OfferReceived,
@@ -56,16 +57,19 @@ from inference.desk_events import (
 from inference.group_work import GroupView
 from inference.handoff import (
     PROTOCOL,
+    Countersigned,
+    Finished,
     HandoffError,
     Progress,
     Reply,
+    Stop,
     is_last,
     receive_offer,
     receive_replies,
-    receive_stop,
+    receive_word,
     send_offer,
     send_reply,
-    send_stop,
+    send_word,
 )
 from inference.kinds import BadInput, UnknownKind
 from inference.lifecycle import TaskDesk
@@ -86,6 +90,7 @@ DEFAULT_REWARD = 100
 _UNKNOWN_NODE = NodeId(bytes(32))
 """Until the ledger has drawn."""
 _OFFER_TIMEOUT_S = 120.0
+_COUNTERSIGN_S = 2.0
 _OFFERS_AT_ONCE = 4
 """Offers of one member that are being received: each may hold an input in memory before it can be judged."""
 
@@ -97,6 +102,8 @@ class _OpenOffer:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     replies: deque[tuple[Reply, bytes]] = field(default_factory=deque)
     wake: trio.Event = field(default_factory=trio.Event)
+    heard: trio.Event = field(default_factory=trio.Event)
+    """The asker has said its last word."""
 
 
 class Follower:
@@ -355,19 +362,29 @@ class TaskService:
         try:
             with opened.scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._listen, stream, name[1])
+                    nursery.start_soon(self._listen, stream, name, opened)
                     await self._answer(stream, name[1], opened)
+                    with trio.move_on_after(_COUNTERSIGN_S):
+                        await opened.heard.wait()
                     nursery.cancel_scope.cancel()
         finally:
             if self._offers.get(name) is opened:
                 del self._offers[name]
                 self._chats.forget(name[1])
 
-    async def _listen(self, stream: Stream, task: Digest) -> None:
-        """An asker that says `Stop`, or is gone, wants no more of a conversation."""
+    async def _listen(
+        self, stream: Stream, name: tuple[NodeId, Digest], opened: _OpenOffer
+    ) -> None:
+        """An asker that says `Stop`, or is gone, wants no more of a conversation; at last it countersigns."""
         with suppress(TransportError, HandoffError):
-            await receive_stop(stream)
-        self._chats.stop(task)
+            word = await receive_word(stream)
+            if isinstance(word, Stop):
+                self._chats.stop(name[1])
+                word = await receive_word(stream)
+            if isinstance(word, Countersigned):
+                self._driver.post(CountersignReceived(*name, word.signature))
+        opened.heard.set()
+        self._chats.stop(name[1])
 
     async def _answer(self, stream: Stream, task: Digest, opened: _OpenOffer) -> None:
         """Send replies until the last one is sent, and the lines of a conversation before that."""
@@ -465,6 +482,8 @@ class TaskService:
                             await follower.on_lines(reply.lines)
                     else:
                         self._driver.post(ReplyReceived(name, reply, content))
+                        if isinstance(reply, Finished):
+                            await self._countersign(stream, name, reply)
                 nursery.cancel_scope.cancel()
         except* (TransportError, HandoffError) as errors:
             reason = f"the executor {effect.executor.hex()[:12]} was lost: {_first(errors)}"
@@ -472,6 +491,17 @@ class TaskService:
             if follower is not None:
                 follower.on_lost(reason)
             self._driver.post(ExchangeLost(name, reason))
+
+    async def _countersign(self, stream: Stream, task: Digest, reply: Finished) -> None:
+        """Once the desk has checked an output and it is on disk, its executor gets this node's signature."""
+        await self._driver.caught_up()
+        record = self.desk.find(task)
+        if (
+            record is not None
+            and record.countersignature is not None
+            and record.receipt == reply.signed
+        ):
+            await send_word(stream, Countersigned(record.countersignature))
 
     async def _work(self, effect: Work) -> None:
         timeout_s = effect.timeout_ms / 1000
@@ -495,7 +525,7 @@ class TaskService:
 
 async def _stop_when_told(stream: Stream, follower: Follower) -> None:
     await follower.wants_stop.wait()
-    await send_stop(stream)
+    await send_word(stream, Stop())
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

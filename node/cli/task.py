@@ -214,6 +214,8 @@ def _text(view: TaskView) -> str:
         rows.append(("usage", f"{counts}, {used.duration_ms} ms"))
     if view.tx_hash:
         rows.append(("transaction", f"{view.tx_hash} at height {view.height or '-'}"))
+    if view.countersignature:
+        rows.append(("countersigned", f"by its asker, {view.countersignature[:16]}.."))
     text = pairs(rows)
     return text if view.output is None else f"{text}\n\n{output_text(view.output)}"
 

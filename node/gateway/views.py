@@ -187,7 +187,8 @@ class TaskView(View, frozen=True):
     """A task. `output` is JSON for its asker alone; `txHash` and `height` are of its last change.
 
     `status` is queued, assigned, running, settled, disputed, failed or cancelled. `reason` says why
-    it failed, `place` why its asker chose this executor.
+    it failed, `place` why its asker chose this executor. `countersignature` is the
+    asker's under the receipt, for the two who have it.
     """
 
     task_id: str
@@ -201,6 +202,7 @@ class TaskView(View, frozen=True):
     receipt: JsonObject | None = None
     reason: str | None = None
     place: str | None = None
+    countersignature: str | None = None
 
 
 class TasksView(View, frozen=True):

@@ -57,6 +57,12 @@ def test_a_peer_answers_whole_and_is_paid_with_a_receipt_that_all_see(town: Town
     await_agreement(town.nodes)
     seen = town.nodes[1].client.task(view.task_id)
     assert (seen.status, seen.executor) == ("settled", view.executor)
+    executor = next(one for one in town.nodes if one.id == view.executor)
+    assert view.countersignature is not None
+    until(
+        lambda: executor.client.task(view.task_id).countersignature == view.countersignature,
+        "the executor to have its asker's signature",
+    )
 
 
 def test_a_stream_comes_through_a_peer_in_pieces(town: Town) -> None:

@@ -1,0 +1,45 @@
+"""The asker's signature under its executor's receipt: made when an output is checked, kept by both."""
+
+from __future__ import annotations
+
+from gossip.codec import Digest
+from inference.countersigning import is_countersigned
+from inference.desk_events import CountersignReceived
+from tests.consensus.world import HashVerifier
+from tests.inference.desks import Village
+
+
+def handed_over(village: Village) -> tuple[Digest, bytes]:
+    """A task of node 2 that node 0 has finished, and what node 2 signed."""
+    executor, asker = village.nodes[0], village.nodes[2]
+    task = asker.ask(executor)
+    village.settle()
+    executor.finish(task)
+    village.settle()
+    record = asker.desk.find(task)
+    assert record is not None
+    assert record.receipt is not None
+    assert record.countersignature is not None
+    assert is_countersigned(HashVerifier(), record.receipt, record.countersignature)
+    return task, record.countersignature
+
+
+def test_the_executor_keeps_it_over_a_restart_and_both_show_the_same() -> None:
+    village = Village()
+    task, signature = handed_over(village)
+    executor, asker = village.nodes[0], village.nodes[2]
+    assert executor.desk.countersignature(task) is None
+    executor.tell(CountersignReceived(asker.node_id, task, signature))
+    executor.restart()
+    assert executor.desk.countersignature(task) == signature
+    assert asker.desk.countersignature(task) == signature
+
+
+def test_nobody_elses_word_is_kept() -> None:
+    village = Village()
+    task, signature = handed_over(village)
+    executor, other, asker = village.nodes
+    executor.tell(CountersignReceived(other.node_id, task, signature))
+    executor.tell(CountersignReceived(asker.node_id, task, bytes(64)))
+    executor.tell(CountersignReceived(asker.node_id, Digest(bytes(32)), signature))
+    assert executor.desk.countersignature(task) is None
