@@ -45,7 +45,7 @@ class Call(msgspec.Struct, frozen=True):
     `peers` says that the texts may leave this machine for a peer of the federation, `quotes` that
     `auto` may be answered by quoting. `file` is the SHA-256 of the file that the model must be, or
     the beginning of it; empty if the caller leaves it open. `why` is the router's reason for the
-    server that is asked.
+    server that is asked. With `continues` another server may go on with a stream that breaks.
     """
 
     kind: CallKind
@@ -56,6 +56,7 @@ class Call(msgspec.Struct, frozen=True):
     quotes: bool = True
     file: str = ""
     why: str = ""
+    continues: bool = False
 
     @property
     def wants_usage(self) -> bool:

@@ -3,7 +3,8 @@
 1. Answers in a form (`response_format`) are checked. One that does not fit is asked for once more,
    with what is wrong with it; if that fails too, the caller is told and never gets it as if it fitted.
 2. `n` answers are collected one by one from servers that give one at a time.
-3. What is deterministic is taken from the cache (`inference/answer_cache.py`).
+3. A stream that breaks is continued by another server, if its caller asked for that (`inference/continuing.py`).
+4. What is deterministic is taken from the cache (`inference/answer_cache.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from inference.backend import BackendError
 from inference.backends.router import ListedModel, ModelRouter, Refused, Routed, RoutedStream
 from inference.backends.servers import Vectors
 from inference.chat import Call, JsonObject
+from inference.continuing import ContinuedStream, may_continue
 from inference.failures import BadRequest, Garbled
 from inference.selection import Decision
 from inference.structured import Shape, fitted, repair_call, shape_of
@@ -84,10 +86,14 @@ class AnswerEngine:
         self.cache.keep_vectors(key, routed)
         return msgspec.structs.replace(routed, cache=MISS)
 
-    async def open_stream(self, call: Call) -> Routed[RoutedStream | FormedStream]:
+    async def open_stream(
+        self, call: Call
+    ) -> Routed[RoutedStream | FormedStream | ContinuedStream]:
         """A stream with its first token at hand, to be closed. Raises as the router does."""
         shape = _shape(call)
         routed = await self._router.open_stream(call)
+        if shape is None and may_continue(call):
+            return _with_answer(routed, ContinuedStream(self._router, call, routed))
         if shape is None:
             return _with_answer(routed, routed.answer)
         return _with_answer(routed, FormedStream(routed.answer, shape))

@@ -11,7 +11,7 @@ server may begin anew. After it a failure is the caller's to know.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Generic, Protocol, Self, TypeVar
 
@@ -301,8 +301,13 @@ class ModelRouter:
 
         return await self._serve(call, work)
 
-    async def open_stream(self, call: Call, only: str | None = None) -> Routed[RoutedStream]:
-        """A stream with its first token at hand, to be closed. Raises as `complete` does."""
+    async def open_stream(
+        self, call: Call, only: str | None = None, avoid: Collection[str] = ()
+    ) -> Routed[RoutedStream]:
+        """A stream with its first token at hand, to be closed; not from the servers to `avoid`.
+
+        Raises as `complete` does.
+        """
 
         async def work(known: KnownServer, call: Call, ticket: Ticket) -> RoutedStream:
             stream = RoutedStream(await known.server.open_stream(call), ticket)
@@ -313,7 +318,7 @@ class ModelRouter:
                 raise
             return stream
 
-        return await self._serve(call, work, only)
+        return await self._serve(call, work, only, avoid)
 
     def _only(self, name: str) -> dict[str, KnownServer]:
         """One server, or none if it was taken out meanwhile."""
@@ -332,8 +337,10 @@ class ModelRouter:
         call: Call,
         work: Callable[[KnownServer, Call, Ticket], Awaitable[T]],
         only: str | None = None,
+        avoid: Collection[str] = (),
     ) -> Routed[T]:
         everybody = self._everybody() if only is None else self._only(only)
+        everybody = {name: one for name, one in everybody.items() if name not in avoid}
         await self._refresh(everybody.values())
         standings = [known.standing() for known in everybody.values()]
         decision = select(_wanted(call, standings), call.kind, standings)

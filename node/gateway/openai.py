@@ -8,7 +8,8 @@ Each answer names its server in `x-bizra-backend`. With the request header `x-bi
 holds a field `bizra`: who was considered, and why it was chosen or not. `x-bizra-peers: 1` lets the
 texts go to a peer of the federation, 0 keeps them here whatever the owner allows in general;
 `x-bizra-extractive: 0` wants no quotations for `auto`. With `Prefer: respond-async`, or `queue: true` in
-the body, what nothing can serve now is answered by 202 and a place in the queue.
+the body, what nothing can serve now is answered by 202 and a place in the queue. With
+`x-bizra-continue: 1` another server goes on with a stream that breaks.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from starlette.routing import Route
 from inference.backend import BackendError
 from inference.backends.router import ListedModel, Routed, RoutedStream
 from inference.chat import AUTO, Call, CallKind, JsonObject
+from inference.continuing import ContinuedStream
 from inference.engine import AnswerEngine, FormedStream
 from inference.failures import Failure
 from inference.sse import DONE, event
@@ -148,7 +150,11 @@ class OpenAiDoor:
             await routed.answer.aclose()
 
     async def _pass_on(
-        self, routed: Routed[RoutedStream | FormedStream], listener: Listener, *, explain: bool
+        self,
+        routed: Routed[RoutedStream | FormedStream | ContinuedStream],
+        listener: Listener,
+        *,
+        explain: bool,
     ) -> None:
         extra = {"bizra": explanation(routed.decision)} if explain else {}
         try:
