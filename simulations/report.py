@@ -20,6 +20,7 @@ from simulations.world import Result
 
 MOST_MESSAGES = 40_000
 """A page with more than this is too slow to look at; the last ones are kept."""
+_PARTS = ("style.css", "words.js", "paper.js", "draw.js", "hands.js")
 _DOWN, _UP = "crashed", ("restarted",)
 
 
@@ -150,10 +151,6 @@ def page(shown: dict[str, Any]) -> str:
     room = files("simulations.page")
     text = (room / "page.html").read_text(encoding="utf-8")
     told = json.dumps(shown, separators=(",", ":")).replace("<", "\\u003c")
-    for name, content in (
-        ("style.css", (room / "style.css").read_text(encoding="utf-8")),
-        ("draw.js", (room / "draw.js").read_text(encoding="utf-8")),
-        ("shown", told),
-    ):
-        text = text.replace(f"{{{{ {name} }}}}", content, 1)
-    return text
+    for name in _PARTS:
+        text = text.replace(f"{{{{ {name} }}}}", (room / name).read_text(encoding="utf-8"), 1)
+    return text.replace("{{ shown }}", told, 1)
