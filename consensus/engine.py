@@ -23,6 +23,7 @@ from consensus.mempool import Mempool
 from consensus.messages import (
     MAX_SYNC_BLOCKS,
     MESSAGE_BYTES,
+    AskVotes,
     Blocks,
     Body,
     Certified,
@@ -32,6 +33,7 @@ from consensus.messages import (
     FetchBody,
     Fetched,
     FetchTransactions,
+    NewestVotes,
     NewView,
     Proposal,
     StateVote,
@@ -41,6 +43,7 @@ from consensus.messages import (
     ViewChange,
     Vote,
 )
+from consensus.own_votes import OwnVotes, StateKeys, VotesAgain, VotingKeys, silenced_keys
 from consensus.pool_log import PoolLog
 from consensus.quorum import ValidatorSet
 from consensus.replica import Replica
@@ -145,13 +148,16 @@ class Engine:
         self,
         *,
         genesis: Genesis,
-        voting_key: Signer,
+        voting_key: Signer | VotingKeys,
         verifier: Verifier,
         chain: KeyValueReader,
         votes: KeyValueReader,
         pool: KeyValueReader,
         timing: Timing | None = None,
+        asks_at_start: bool = False,
     ) -> None:
+        """With `asks_at_start` a validator votes when enough others have said what they have seen of its key."""
+        self._asks_at_start = asks_at_start
         self._chain_id: Digest = genesis.federation_id
         self._verifier = verifier
         self._timing = timing or Timing()
@@ -161,16 +167,20 @@ class Engine:
         self._pool_log = PoolLog(pool)
         self._intake = Intake(self.mempool, self._pool_log, self.ledger, verifier)
         self._sync = BlockSync()
-        self._finality = Finality(self._chain_id, voting_key, verifier, self.chain)
+        self.keys = voting_key if isinstance(voting_key, VotingKeys) else VotingKeys(voting_key)
+        self.keys.choose(self.ledger.validators)
+        for key in silenced_keys(votes):
+            self.keys.silence(key)
+        self._own_votes = OwnVotes(self.keys, self._chain_id, verifier)
+        self._finality = Finality(self._chain_id, StateKeys(self.keys), verifier, self.chain)
         self._peers: set[NodeId] = set()
-        self._own_key = voting_key.public
         self._beats = 0
         self._now_ms = 0
         start = self.chain.epoch(self.ledger.validators.epoch)
         assert start is not None
         self.replica = Replica(
             chain=self._chain_id,
-            signer=voting_key,
+            signer=self.keys,
             verifier=verifier,
             members=start.members,
             base=EpochBase(start.base_height, self._digest_at(start.base_height)),
@@ -218,6 +228,8 @@ class Engine:
             case Started():
                 out += [SetTimer(BEAT_TIMER, self._timing.status_ms), *self._finality.resume()]
                 out += self._intake.restore()
+                if self._asks_at_start:
+                    out += self._own_votes.begin(self.validators)
                 self._settle(out, self.replica.resend(now_ms))
             case Received():
                 self._settle(out, self._on_message(event.peer, event.message))
@@ -226,6 +238,7 @@ class Engine:
             case PeerConnected():
                 self._peers.add(event.peer)
                 out.append(Send(event.peer, self._status()))
+                out += self._own_votes.ask_again(self.validators)
             case PeerDisconnected():
                 self._peers.discard(event.peer)
                 self._settle(out, self._sync.on_disconnect(event.peer, self.height))
@@ -269,6 +282,10 @@ class Engine:
 
     def _on_message(self, peer: NodeId, message: ConsensusMessage) -> list[Effect]:
         match message:
+            case Vote() if message.endorsement.voter == self.keys.present:
+                known = self.replica.last_ballots
+                warned = self._own_votes.on_live_vote(message, known)
+                return warned or self.replica.on_message(self._now_ms, peer, message)
             case (
                 Proposal()
                 | Vote()
@@ -293,8 +310,21 @@ class Engine:
                 return self._on_blocks(peer, message)
             case Transactions():
                 return self._intake.take(peer, message)
+            case AskVotes():
+                votes, change = self.replica.seen_of(message.voting_key)
+                return [Send(peer, NewestVotes(message.voting_key, votes, change))]
+            case NewestVotes():
+                return self._on_newest_votes(peer, message)
             case _:
                 assert_never(message)
+
+    def _on_newest_votes(self, peer: NodeId, message: NewestVotes) -> list[Effect]:
+        out = self._own_votes.on_answer(
+            peer, message, self.validators, self.replica.last_ballots, self.replica.promise
+        )
+        if any(isinstance(one, Notify) and isinstance(one.what, VotesAgain) for one in out):
+            out += self.replica.resume(self._now_ms)
+        return out
 
     # Execution
 
@@ -332,13 +362,14 @@ class Engine:
             out += self.replica.advance(self._now_ms, tip, is_unfair=is_unfair)
         else:
             base = EpochBase(block.height, block.digest)
+            self.keys.choose(members)
             out += self.replica.enter_epoch(self._now_ms, members, base, tip)
         if block.header.proposer in self._own_nodes(voters):
             out += self._announce()
         return out
 
     def _own_nodes(self, members: ValidatorSet) -> tuple[bytes, ...]:
-        seat = members.member(self._own_key)
+        seat = members.member(self.keys.present)
         return () if seat is None else (seat.node,)
 
     def _announce(self) -> list[Effect]:
@@ -460,10 +491,16 @@ class Engine:
     def _on_beat(self) -> list[Effect]:
         """While anything is outstanding, say where this node stands; peers answer with what it lacks."""
         self._beats += 1
-        busy = self.replica.is_busy or self.certified < self.height or self.mempool.has_ready()
+        busy = (
+            self.keys.is_waiting
+            or self.replica.is_busy
+            or self.certified < self.height
+            or self.mempool.has_ready()
+        )
         if not busy and self._beats % _IDLE_BEATS:
             return []
         out = self.replica.resend(self._now_ms)
+        out += self._own_votes.ask_again(self.validators)
         out += self._resend_transactions()
         hearers = tuple(sorted(self._peers))
         if hearers:

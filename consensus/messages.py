@@ -28,6 +28,7 @@ MAX_SYNC_BLOCKS = 64
 MAX_GOSSIP_TRANSACTIONS = 2000
 MESSAGE_BYTES = 1024 * 1024
 """What fits no frame is never sent, so nothing that grows is much above this."""
+MAX_SHOWN_VOTES = 16
 
 
 class Proposal(Wire, frozen=True, tag="proposal"):
@@ -202,6 +203,20 @@ class Transactions(Wire, frozen=True, tag="transactions"):
     raw: Annotated[tuple[RawTransaction, ...], msgspec.Meta(max_length=MAX_GOSSIP_TRANSACTIONS)]
 
 
+class AskVotes(Wire, frozen=True, tag="ask_votes"):
+    """A validator that has just started asks for the newest votes under its own key."""
+
+    voting_key: Bytes32
+
+
+class NewestVotes(Wire, frozen=True, tag="newest_votes"):
+    """The answer: what was seen of that key above the last block, empty if nothing was."""
+
+    voting_key: Bytes32
+    votes: Annotated[tuple[Vote, ...], msgspec.Meta(max_length=MAX_SHOWN_VOTES)]
+    change: ViewChange | None
+
+
 ConsensusMessage = (
     Proposal
     | Vote
@@ -218,6 +233,8 @@ ConsensusMessage = (
     | FetchBlocks
     | Blocks
     | Transactions
+    | AskVotes
+    | NewestVotes
 )
 
 

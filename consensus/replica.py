@@ -196,6 +196,18 @@ class Replica(Voting):
         self._replay_ahead()
         return self._take()
 
+    def resume(self, now_ms: int) -> list[Effect]:
+        """The node may vote from now on: do what was left undone."""
+        self._now_ms = now_ms
+        proposal = self._slot.proposal
+        if proposal is not None:
+            self._accept(proposal, self._slot.bodies[proposal.digest])
+        self._propose_again()
+        self._check_suspects()
+        self._check_changes()
+        self._refresh_timer()
+        return self._take()
+
     def resend(self, now_ms: int) -> list[Effect]:
         """On the STATUS beat: ask again for bodies, and repeat a VIEW-CHANGE byte for byte."""
         self._now_ms = now_ms

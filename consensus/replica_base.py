@@ -11,6 +11,7 @@ from consensus.blocks import Block
 from consensus.certificates import Ballot, Certificate, Phase, endorse
 from consensus.leader_watch import LeaderWatch
 from consensus.messages import (
+    MAX_SHOWN_VOTES,
     NewView,
     Proposal,
     ViewChange,
@@ -32,6 +33,7 @@ from consensus.view_change import (
 from consensus.view_requests import ViewRequests
 from consensus.vote_log import (
     BallotRecord,
+    ViewRecord,
     VoteLog,
     ballot_write,
     body_deletion,
@@ -132,6 +134,20 @@ class ReplicaBase:
     def leader(self) -> Validator:
         """Who proposes the next block in the current view."""
         return self._members.leader(self._view, self._tip.height + 1)
+
+    @property
+    def last_ballots(self) -> BallotRecord | None:
+        """What this replica cast last."""
+        return self._written
+
+    @property
+    def promise(self) -> ViewRecord:
+        """The view below which it votes no more."""
+        return ViewRecord(self._members.epoch, self._view, self._new_view, self._own_change)
+
+    def seen_of(self, voter: bytes) -> tuple[tuple[Vote, ...], ViewChange | None]:
+        """What this replica has seen of a voter above the last block: checked votes, and a VIEW-CHANGE."""
+        return self._slot.votes_of(voter)[:MAX_SHOWN_VOTES], self._requests.change_of(voter)
 
     @property
     def is_impatient(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from consensus.blocks import Block
 from consensus.certificates import Ballot, Certificate, Endorsement, Phase
 from consensus.gathering import Gathering
-from consensus.messages import PreparedProof, Proposal
+from consensus.messages import PreparedProof, Proposal, Vote
 from consensus.quorum import ValidatorSet
 from consensus.tally import Tally
 
@@ -69,6 +69,17 @@ class Slot:
         if tally is None:
             tally = self._tallies[phase, view] = Tally(self._members)
         return tally
+
+    def votes_of(self, voter: bytes) -> tuple[Vote, ...]:
+        """The counted votes of one voter, newest view first."""
+        found: list[Vote] = []
+        for (phase, view), tally in sorted(self._tallies.items(), reverse=True):
+            digest = tally.choice_of(voter)
+            if digest is not None:
+                ballot = Ballot(phase, self._members.epoch, view, self.height, digest)
+                one = next(one for one in tally.endorsements(digest) if one.voter == voter)
+                found.append(Vote(ballot, one))
+        return tuple(found)
 
     def prepared_certificate(self, view: int) -> Certificate | None:
         """The quorum of PREPAREs for the proposal of this view, if there is one."""

@@ -54,6 +54,10 @@ class ViewRequests:
         voters = frozenset(voter for voter, one in self._changes.items() if one.view >= view)
         return self._members.is_quorum(self._members.power_of(voters))
 
+    def change_of(self, voter: bytes) -> ViewChange | None:
+        """The VIEW-CHANGE for the highest view that this voter has sent."""
+        return self._changes.get(voter)
+
     def has_suspected(self, voter: bytes) -> bool:
         """Whether this voter has waited in vain since the last block."""
         return voter in self._suspicions

@@ -180,6 +180,7 @@ def _assemble(
         chain=stores["chain"],
         votes=stores["votes"],
         pool=stores["pool"],
+        asks_at_start=True,
     )
 
     def admitted(node: NodeId) -> str | None:

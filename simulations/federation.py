@@ -19,6 +19,7 @@ from consensus.engine import (
 from consensus.finality import Diverged, StateCertified
 from consensus.genesis import Founder, Genesis, found
 from consensus.messages import Blocks, ConsensusMessage, Proposal, ViewChange, Vote
+from consensus.own_votes import VotesAgain, VotesElsewhere
 from consensus.parameters import Parameters
 from consensus.reports import Equivocation, Prepared, Timing, ViewEntered
 from gossip.codec import decode
@@ -144,6 +145,7 @@ class Federation(World):
                 status_ms=delays.status_ms,
                 drift_ms=delays.drift_ms,
             ),
+            asks_at_start=process.is_honest and process.life > 0,
         )
 
     def decode(self, data: bytes) -> object:
@@ -272,7 +274,7 @@ class Federation(World):
         if type(message) is Blocks and message.blocks:
             self.marks["blocks fetched"] += 1
 
-    def on_notify(self, process: Process, what: Any) -> None:  # noqa: ANN401 - see World
+    def on_notify(self, process: Process, what: Any) -> None:  # noqa: ANN401, C901 - one case a report
         engine, number = process.core, process.number
         match what:
             case BlockExecuted():
@@ -296,6 +298,12 @@ class Federation(World):
                 self.marks["equivocation seen"] += 1
                 self.oracles.accused(number, what.voter)
                 self.line(process.name, "evidence", f"against {what.voter.hex()[:8]}")
+            case VotesElsewhere():
+                self.marks["own vote from elsewhere"] += 1
+                if process.is_honest:
+                    self.oracles.silenced(process.name, what.sentence)
+            case VotesAgain():
+                self.marks["vote again after asking"] += 1
             case ViewEntered():
                 if what.view:
                     self.marks["view change"] += 1

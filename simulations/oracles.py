@@ -161,6 +161,10 @@ class Oracles:
                 "evidence", f"n{process} can prove that honest {voter.hex()[:8]} lied"
             )
 
+    def silenced(self, name: str, sentence: str) -> None:
+        """An honest node, whose log is whole and whose key is nobody else's, thinks that it must not vote."""
+        raise ViolationError("own votes", f"{name} stopped voting: {sentence}")
+
     def restarted(self, process: int, engine: Engine) -> None:
         """An honest node is back with what its disk had."""
         told = self._told.get(process, 0)

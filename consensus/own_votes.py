@@ -1,0 +1,231 @@
+"""When a node must not vote, though it has a voting key: the key's votes may have been cast elsewhere.
+
+A replica's own log keeps it from voting twice as long as there is one log. A restored backup, or a second machine with
+a copy of the key, has another. So at every start a validator first asks the others for the newest votes under its key,
+and votes when enough of them have answered that, with itself, they are a quorum; and whenever a vote by its key appears
+that its log lacks, it becomes an observer until the key is rotated.
+
+Why a quorum. Suppose the key voted where the log does not say so, and the vote counted: it is in a quorum `Q`. The
+answerers and the asker are a quorum `A`. `Q` and `A` share more than a third of the power, so besides the asker, whose
+lost memory makes it one of the faulty, an honest replica that counted the vote, and says so unless it has restarted
+since. What remains: votes that nobody who answers has seen or remembers, because all of them restarted, or because the
+other machine votes between the answers and this node's own votes; the second of the two is then seen alive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from consensus.certificates import Ballot, is_endorsed
+from consensus.messages import AskVotes, NewestVotes, ViewChange, Vote
+from consensus.quorum import ValidatorSet
+from consensus.vote_log import BallotRecord, ViewRecord
+from gossip.codec import Digest
+from gossip.effects import Broadcast, Effect, KeyValueReader, Notify, Persist, Store
+from gossip.identity import NodeId, PublicKey, Signature, Signer, Verifier
+
+NO_KEY = PublicKey(bytes(32))
+"""Nobody's: the neutral point, which no signature verifies under."""
+
+_SILENCED = b"silenced/"
+
+
+@dataclass(frozen=True, slots=True)
+class VotesElsewhere:
+    """A vote by this node's key came from outside that its log lacks: a copy of the key or of the home voted."""
+
+    key: bytes
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class VotesAgain:
+    """Enough others have answered: from now on this node votes."""
+
+    key: bytes
+
+
+class VotingKeys:
+    """A node's voting keys as one signer: the one that has a seat signs, and none while the node must not vote.
+
+    After a rotation the node holds two; the set of the epoch says which one counts.
+    """
+
+    def __init__(self, *keys: Signer) -> None:
+        assert keys
+        self._keys = list(keys)
+        self._present = keys[0]
+        self._silenced: set[bytes] = set()
+        self.is_waiting = False
+        """Whether the others' answers are still awaited."""
+
+    @property
+    def public(self) -> PublicKey:
+        """The key that signs now; one that nobody holds while the node must not vote."""
+        return NO_KEY if self.is_muted else self._present.public
+
+    def sign(self, message: bytes) -> Signature:
+        """Sign with the present key; only asked of one that may vote."""
+        assert not self.is_muted, "a node that must not vote was asked to sign"
+        return self._present.sign(message)
+
+    def sign_state(self, message: bytes) -> Signature:
+        """Sign a STATE vote, see `StateKeys`."""
+        return self._present.sign(message)
+
+    @property
+    def present(self) -> PublicKey:
+        """The key that has the seat, or would have, whether or not it may vote."""
+        return self._present.public
+
+    @property
+    def is_muted(self) -> bool:
+        """Whether the node must not vote."""
+        return self.is_waiting or self._present.public in self._silenced
+
+    @property
+    def is_silenced(self) -> bool:
+        """Whether the present key must never vote here again."""
+        return self._present.public in self._silenced
+
+    def add(self, key: Signer) -> None:
+        """Hold one more key; it counts once a set names it."""
+        if all(one.public != key.public for one in self._keys):
+            self._keys.append(key)
+
+    def choose(self, members: ValidatorSet) -> None:
+        """A set votes from now on: sign with the key that sits in it, if one does."""
+        for key in self._keys:
+            if members.member(key.public) is not None:
+                self._present = key
+                return
+
+    def silence(self, key: bytes) -> None:
+        """Never sign with a key again: it votes elsewhere, or its log is damaged."""
+        self._silenced.add(key)
+
+
+class StateKeys:
+    """The same keys for STATE votes, which may be signed while answers are awaited.
+
+    They say what executing committed blocks came to, the same whoever executes them: twice is no contradiction.
+    """
+
+    def __init__(self, keys: VotingKeys) -> None:
+        self._keys = keys
+
+    @property
+    def public(self) -> PublicKey:
+        """The key that signs now."""
+        return NO_KEY if self._keys.is_silenced else self._keys.present
+
+    def sign(self, message: bytes) -> Signature:
+        """Sign with the present key."""
+        assert not self._keys.is_silenced
+        return self._keys.sign_state(message)
+
+
+class OwnVotes:
+    """The question at the start, and the watch over live votes."""
+
+    def __init__(self, keys: VotingKeys, chain: Digest, verifier: Verifier) -> None:
+        self._keys, self._chain, self._verifier = keys, chain, verifier
+        self._answered: set[NodeId] = set()
+
+    def begin(self, members: ValidatorSet) -> list[Effect]:
+        """At the start: ask, and do not vote until enough have answered."""
+        seat = members.member(self._keys.present)
+        if seat is None or self._keys.is_silenced or members.is_quorum(seat.power):
+            return []
+        self._keys.is_waiting = True
+        return self.ask_again(members)
+
+    def ask_again(self, members: ValidatorSet) -> list[Effect]:
+        """Ask those who have not answered yet; on the beat, and when a peer appears."""
+        if not self._keys.is_waiting:
+            return []
+        missing = tuple(
+            NodeId(seat.node)
+            for seat in members.validators
+            if seat.voting_key != self._keys.present and seat.node not in self._answered
+        )
+        return [Broadcast(missing, AskVotes(self._keys.present))] if missing else []
+
+    def on_answer(
+        self,
+        peer: NodeId,
+        answer: NewestVotes,
+        members: ValidatorSet,
+        known: BallotRecord | None,
+        promised: ViewRecord | None,
+    ) -> list[Effect]:
+        """Somebody says what it has seen of this node's key."""
+        if answer.voting_key != self._keys.present:
+            return []
+        for vote in answer.votes:
+            out = self.on_live_vote(vote, known)
+            if out:
+                return out
+        if answer.change is not None and self._is_foreign_promise(answer.change, promised):
+            return self._stop("it promised another view than this node's log says")
+        if not self._keys.is_waiting or peer not in members.nodes:
+            return []
+        self._answered.add(peer)
+        heard = sum(seat.power for seat in members.validators if seat.node in self._answered)
+        seat = members.member(self._keys.present)
+        if seat is None or members.is_quorum(heard + seat.power):
+            self._keys.is_waiting = False
+            return [Notify(VotesAgain(self._keys.present))]
+        return []
+
+    def on_live_vote(self, vote: Vote, known: BallotRecord | None) -> list[Effect]:
+        """A vote by this node's own key came from outside."""
+        ballot, key = vote.ballot, self._keys.present
+        if vote.endorsement.voter != key or self._keys.is_silenced or not lacks(known, ballot):
+            return []
+        if not is_endorsed(vote.endorsement, ballot, self._chain, self._verifier):
+            return []
+        return self._stop(
+            f"it voted at height {ballot.height} in view {ballot.view}, which this node's log lacks"
+        )
+
+    def _is_foreign_promise(self, change: ViewChange, promised: ViewRecord | None) -> bool:
+        if change.voter != self._keys.present:
+            return False
+        own = (-1, -1) if promised is None else (promised.epoch, promised.view)
+        if (change.epoch, change.view) <= own:
+            return False
+        return self._verifier.verify(
+            change.voter, change.signing_bytes(self._chain), change.signature
+        )
+
+    def _stop(self, sentence: str) -> list[Effect]:
+        key = self._keys.present
+        self._keys.silence(key)
+        self._keys.is_waiting = False
+        return [
+            Persist(Store.VOTES, ((_SILENCED + key, sentence.encode()),)),
+            Notify(VotesElsewhere(key, sentence)),
+        ]
+
+
+def silenced_keys(votes: KeyValueReader) -> dict[bytes, str]:
+    """The keys that must never vote from this home again, and why."""
+    return {
+        key[len(_SILENCED) :]: value.decode("utf-8", "replace")
+        for key, value in votes.scan(_SILENCED)
+    }
+
+
+def lacks(known: BallotRecord | None, ballot: Ballot) -> bool:
+    """Whether a vote is newer than, or other than, what the log says was cast last."""
+    if known is None:
+        return True
+    place, last = (
+        (ballot.epoch, ballot.height, ballot.view),
+        (known.epoch, known.height, known.view),
+    )
+    if place != last:
+        return place > last
+    cast = known.prepare if ballot.phase.name == "PREPARE" else known.commit
+    return cast != ballot.digest
