@@ -69,10 +69,6 @@ class VotingKeys:
         assert not self.is_muted, "a node that must not vote was asked to sign"
         return self._present.sign(message)
 
-    def sign_state(self, message: bytes) -> Signature:
-        """Sign a STATE vote, see `StateKeys`."""
-        return self._present.sign(message)
-
     @property
     def present(self) -> PublicKey:
         """The key that has the seat, or would have, whether or not it may vote."""
@@ -87,6 +83,11 @@ class VotingKeys:
     def is_silenced(self) -> bool:
         """Whether the present key must never vote here again."""
         return self._present.public in self._silenced
+
+    @property
+    def candidate(self) -> Signer:
+        """The present key for what can't contradict: STATE votes, and proofs that this node holds it."""
+        return self._present
 
     def add(self, key: Signer) -> None:
         """Hold one more key; it counts once a set names it."""
@@ -122,7 +123,7 @@ class StateKeys:
     def sign(self, message: bytes) -> Signature:
         """Sign with the present key."""
         assert not self._keys.is_silenced
-        return self._keys.sign_state(message)
+        return self._keys.candidate.sign(message)
 
 
 class OwnVotes:

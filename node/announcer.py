@@ -102,6 +102,18 @@ class Announcer:
         else:
             self._say("It then waits until a validator types `bizra-node admit ID`.")
 
+    def silenced(self, reason: str) -> None:
+        """The node has a voting key and must not use it."""
+        self._say(
+            f"This node does NOT vote: {reason}.",
+            "  It goes on as an observer. Make sure that no copy of this home runs anywhere; then",
+            "  give it a fresh voting key: bizra-node validators rotate-key",
+        )
+
+    def rotated(self, voting_key: bytes) -> None:
+        """The own voting key has changed."""
+        self._say(f"This node votes with a fresh key from now on ({voting_key.hex()[:_SHORT]}).")
+
     def own_role(self, role: str, members: ValidatorSet) -> None:
         """The federation has given this node a role."""
         tolerated = members.faults_tolerated

@@ -13,6 +13,7 @@ import trio
 
 from consensus.engine import Engine, PeerConnected, PeerDisconnected, Received
 from consensus.genesis import Genesis
+from consensus.own_votes import VotingKeys
 from gossip.identity import Ed25519Verifier, NodeId
 from gossip.membership.events import Leaving
 from inference.answer_cache import AnswerCache
@@ -45,6 +46,8 @@ from node.peer_chat import PeerChats
 from node.peer_service import PeerService
 from node.projector import Projector, open_projections
 from node.read_models import ReadModels
+from node.registry import Registry
+from node.sealed_store import SealedStore
 from node.service import NodeService
 from node.shelf import DiskShelf
 from node.snapshots import Habits, Snapshots, Taken
@@ -52,6 +55,8 @@ from node.spreads import SpreadService
 from node.store import LevelStore, StagedStore
 from node.task_service import TaskService
 from node.topic_service import TopicService
+from node.votes import open_votes
+from node.voting_key import finish_rotation, next_key
 
 log = structlog.get_logger(__name__)
 
@@ -86,14 +91,14 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
     config = parts.options.config
     listener = open_listener(config.api)
     async with (
-        _opened(parts.home) as stores,
+        _opened(parts.home, parts.keys.voting.public) as stores,
         EmbeddedBackend(idle_s=config.model_idle_s) as backend,
         make_router(config.backend, backend, now_s=_now_s, on_breaker=_log_breaker) as models,
         trio.open_nursery() as nursery,
     ):
         check_chain(parts.home, genesis, stores.staged["chain"])
         files = ModelFiles(config.backend, models)
-        node = _assemble(parts, genesis, stores.staged, (backend, models, files), nursery)
+        node = _assemble(parts, genesis, stores, (backend, models, files), nursery)
         foreman = ForemanService(models, stores.staged["work"], nursery)
         audits = Audits(models, files, foreman, nursery, config.audit_per_cent)
         spreads = SpreadService(foreman, node.tasks, node.peers, config.kinds, nursery)
@@ -123,6 +128,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
                 chat_peers=config.chat_peers,
                 backroom=BackroomParts(foreman, spreads, chats.check),
                 backends=backends,
+                registry=Registry(parts.home, node.engine.keys, node.chain, node.account),
                 reading=_read_models(node, projector, chain_disk),
                 hub=hub,
                 keys=stores.disks["gateway"],
@@ -166,22 +172,26 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
 def _assemble(
     parts: Parts,
     genesis: Genesis,
-    stores: dict[str, StagedStore],
+    opened: _Stores,
     places: tuple[EmbeddedBackend, ModelRouter, ModelFiles],
     nursery: trio.Nursery,
 ) -> _Node:
     backend, models, files = places
+    stores = opened.staged
     keys, config = parts.keys, parts.options.config
     verifier = Ed25519Verifier()
+    voting = _voting_keys(parts, opened)
     engine = Engine(
         genesis=genesis,
-        voting_key=keys.voting,
+        voting_key=voting,
         verifier=verifier,
         chain=stores["chain"],
         votes=stores["votes"],
         pool=stores["pool"],
         asks_at_start=True,
     )
+
+    finish_rotation(parts.home, keys.identity.public, voting.present)
 
     def admitted(node: NodeId) -> str | None:
         member = engine.ledger.member(node)
@@ -206,19 +216,34 @@ def _assemble(
     service = NodeService(
         name=config.name,
         identity=keys.identity,
-        voting=keys.voting,
+        voting=voting.candidate,
         chain=chain,
         peers=peers,
         tasks=tasks,
         account=account,
+        silence=opened.silence,
     )
+    chain.note_votes(opened.votes)
     topics = TopicService(peers, keys.identity, genesis.federation_id)
     return _Node(engine, peers, chain, tasks, account, service, topics)
 
 
+def _voting_keys(parts: Parts, opened: _Stores) -> VotingKeys:
+    """The key in use, and the one that a rotation under way wants."""
+    voting = VotingKeys(parts.keys.voting)
+    pending = next_key(parts.home)
+    if pending is not None:
+        voting.add(pending)
+    if opened.silence is not None:
+        voting.silence(parts.keys.voting.public)
+        parts.announcer.silenced(f"{opened.silence}")
+        log.error("this node must not vote", reason=opened.silence)
+    return voting
+
+
 def _connect(parts: Parts, node: _Node, nursery: trio.Nursery) -> None:
     """Let the parts hear of each other."""
-    news = News(parts.announcer, node.engine, node.peers, node.account, nursery)
+    news = News(parts, node.engine, node.peers, node.account, nursery)
     node.chain.listen(news.on_report)
     node.peers.connect(
         on_notice=news.on_notice,
@@ -283,23 +308,29 @@ class _Stores:
     disks: dict[str, LevelStore]
     staged: dict[str, StagedStore]
     projections: LevelStore
+    votes: SealedStore
+    silence: str | None
+    """Why the node must not vote with its present key, or None."""
 
 
 @asynccontextmanager
-async def _opened(home: Home) -> AsyncIterator[_Stores]:
+async def _opened(home: Home, voting_key: bytes) -> AsyncIterator[_Stores]:
     with ExitStack() as stack:
         disks = {
             name: stack.enter_context(
                 LevelStore(getattr(home, name), create=name in ("pool", "peers", "work", *_BESIDE))
             )
-            for name in ("pool", "chain", "votes", "peers", "tasks", "work", *_BESIDE)
+            for name in ("pool", "chain", "peers", "tasks", "work", *_BESIDE)
         }
         staged = {
             name: StagedStore(disk, sync=name != "pool")
             for name, disk in disks.items()
             if name not in _BESIDE
         }
-        yield _Stores(disks, staged, stack.enter_context(open_projections(home.projections)))
+        votes, silence = open_votes(home, disks["chain"], voting_key, stack)
+        staged["votes"] = votes
+        projections = stack.enter_context(open_projections(home.projections))
+        yield _Stores(disks, staged, projections, votes, silence)
 
 
 def _now_s() -> int:

@@ -23,6 +23,8 @@ from consensus.intake import Submitted
 from consensus.mempool import Added, Dropped, Refused
 from consensus.messages import Proposal, StateVote, Vote
 from consensus.outcomes import Outcome
+from consensus.own_votes import VotesElsewhere
+from consensus.parameters import PROTOCOL_VERSION
 from consensus.reports import Equivocation, Prepared, ViewEntered
 from consensus.transactions import Transaction
 from gossip.codec import Digest, Wire, encode
@@ -30,6 +32,7 @@ from gossip.effects import Broadcast, Notify, Rejected, Send, Store
 from gossip.identity import NodeId
 from node.driver import CoreDriver
 from node.errors import NodeError
+from node.sealed_store import SealedStore, note_write
 from node.store import StagedStore
 
 log = structlog.get_logger(__name__)
@@ -82,6 +85,8 @@ class ChainService:
             engine.handle, TimerFired, self._carry_out, ordered
         )
         self._send = send
+        self._chain = stores["chain"]
+        self._votes: SealedStore | None = None
         self._submitting: dict[Digest, list[_Waiting]] = {}
         self._watched: dict[Digest, list[_Watch]] = {}
         self._listeners: list[Callable[[object], None]] = []
@@ -92,6 +97,10 @@ class ChainService:
         self._grown = trio.Event()
         self._certified = trio.Event()
         self.counters: Counter[str] = Counter()
+
+    def note_votes(self, votes: SealedStore) -> None:
+        """Note in the chain's database how far the votes' seals have come, so that lost ones are missed."""
+        self._votes = votes
 
     async def run(self) -> None:
         """Serve until cancelled. Raises `StoreError` or `StateDivergedError` when the node can't go on."""
@@ -185,11 +194,13 @@ class ChainService:
                 self.prepared = frozenset(one.id for one in what.block.transactions)
             case BlockExecuted():
                 self.prepared = frozenset()
+                self._note()
                 self.durable_height = what.block.height
                 self._grown.set()
                 self._grown = trio.Event()
                 for outcome in what.result.outcomes:
                     self._decide(Digest(outcome.transaction), outcome)
+                self._check_protocol()
             case StateCertified():
                 self._certified.set()
                 self._certified = trio.Event()
@@ -197,6 +208,8 @@ class ChainService:
                 log.info("view entered", epoch=what.epoch, view=what.view)
             case Equivocation():
                 log.error("a validator signed two contradicting statements", voter=what.voter.hex())
+            case VotesElsewhere():
+                log.error("the voting key votes elsewhere", reason=what.sentence)
             case Diverged():
                 raise StateDivergedError(
                     f"at height {what.own.height} this node computed the state root "
@@ -208,6 +221,19 @@ class ChainService:
                 pass
         for listener in self._listeners:
             listener(what)
+
+    def _check_protocol(self) -> None:
+        spoken = self.engine.ledger.protocol_version
+        if spoken > PROTOCOL_VERSION:
+            raise NodeError(
+                f"the federation speaks protocol {spoken} from height {self.engine.height} on, this "
+                f"program {PROTOCOL_VERSION}: install a newer version and start it again"
+            )
+
+    def _note(self) -> None:
+        if self._votes is not None:
+            write = note_write(self.engine.keys.present, self._votes.number)
+            self._chain.stage((write,))
 
     def _answer(self, report: Submitted) -> None:
         name = report.transaction.id

@@ -42,15 +42,19 @@ from node.gateway.views import (
     CachesView,
     ContentsView,
     ContentView,
+    DeedView,
     EventLine,
     FetchView,
     GroupView,
     InviteView,
     JsonObject,
     OfferingView,
+    ParametersView,
     PeersView,
     QueuedView,
     QueueView,
+    RegistrationView,
+    RegistryView,
     SnapshotsView,
     SnapshotView,
     SpreadsView,
@@ -295,6 +299,27 @@ class Client:
         """Let a node in, or speak for it as a validator."""
         wanted = {"node_id": node_id, "validator": validator}
         return self._post("/api/v2/admissions", wanted, AdmissionView)
+
+    def registry(self) -> RegistryView:
+        """Validators and candidates with their stakes."""
+        return self._get("/api/v2/validators/registry", RegistryView)
+
+    def register_validator(self, name: str, stake: int) -> RegistrationView:
+        """Reserve the stake and ask for a seat."""
+        wanted = {"name": name, "stake": str(stake)}
+        return self._post("/api/v2/validators/register", wanted, RegistrationView)
+
+    def validator_deed(self, name: str, wanted: JsonObject) -> DeedView:
+        """Activate, leave, stake, unstake, delegate, undelegate, rotate-key or remove."""
+        return self._post(f"/api/v2/validators/{name}", wanted, DeedView)
+
+    def parameters(self) -> ParametersView:
+        """The federation's constants in force."""
+        return self._get("/api/v2/parameters", ParametersView)
+
+    def approve_parameter(self, name: str, value: int) -> DeedView:
+        """Speak for another value of a constant."""
+        return self._post("/api/v2/parameters", {"name": name, "value": value}, DeedView)
 
     def submit_task(
         self,

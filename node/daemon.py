@@ -30,6 +30,7 @@ from node.looking import first_genesis
 from node.parts import Parts
 from node.peer_service import Limits
 from node.snapshots import begin_with
+from node.voting_key import held
 
 _Error = TypeVar("_Error", bound=Exception)
 _MB: Final = 1_000_000
@@ -71,7 +72,7 @@ def _first(group: BaseExceptionGroup[_Error]) -> _Error:
 async def _run_locked(options: RunOptions) -> None:
     home = options.home
     keys = prepare(home)
-    with home.lock(), start_log(home.log, options.config.log_level):
+    with home.lock(), held(keys.voting.public), start_log(home.log, options.config.log_level):
         stop = trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_watch_signals, stop, nursery.cancel_scope)

@@ -19,6 +19,7 @@ from node.errors import NodeError
 from node.home import Home
 from node.keyfile import KeyFileError, Purpose, create_key, load_key
 from node.store import LevelStore, StoreError, StoreFault
+from node.voting_key import finish_rotation, next_key
 
 FOUNDER_AMOUNT = 100_000_000
 """What a founder owns at the start, in the smallest unit: ten validators' grants."""
@@ -71,6 +72,10 @@ def load_keys(home: Home) -> NodeKeys:
             f"{home.public_keys} can't be used ({error}); delete it if you are sure that the keys "
             f"in {home.path} belong there"
         ) from None
+    pending = next_key(home)
+    if pending is not None and noted.get("voting") == pending.public.hex():
+        finish_rotation(home, keys.identity.public, pending.public)
+        keys = NodeKeys(keys.identity, load_key(home.voting_key, Purpose.VOTING))
     for path, name, signer in (
         (home.identity_key, "identity", keys.identity),
         (home.voting_key, "voting", keys.voting),

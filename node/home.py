@@ -70,6 +70,10 @@ class Home:
         return self.path / "voting.key"
 
     @property
+    def next_voting_key(self) -> Path:
+        return self.path / "voting.key.next"
+
+    @property
     def public_keys(self) -> Path:
         return self.path / "public-keys"
 
@@ -92,6 +96,14 @@ class Home:
     @property
     def votes(self) -> Path:
         return self.path / "votes"
+
+    @property
+    def observer_votes(self) -> Path:
+        return self.path / "votes-observer"
+
+    @property
+    def votes_replaced(self) -> Path:
+        return self.path / "votes.replaced"
 
     @property
     def peers(self) -> Path:

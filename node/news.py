@@ -6,8 +6,12 @@ import structlog
 import trio
 
 from consensus.engine import BlockExecuted, Engine
-from consensus.events import EpochChanged, MemberChanged
+from consensus.events import EpochChanged, MemberChanged, VotingKeyRotated
+from consensus.evidence import evidence_of
+from consensus.own_votes import VotesElsewhere
+from consensus.reports import Equivocation
 from consensus.transactions import AdmitObserver
+from consensus.validator_operations import ReportEquivocation
 from gossip.identity import NodeId
 from gossip.membership.events import AdmissionChanged
 from gossip.membership.notices import (
@@ -18,9 +22,11 @@ from gossip.membership.notices import (
     StatusChanged,
     WrongFederation,
 )
-from node.announcer import Announcer
 from node.own_account import NotTakenError, OwnAccount
+from node.parts import Parts
 from node.peer_service import DialInVain, PeerService
+from node.votes import begin_fresh
+from node.voting_key import finish_rotation
 
 log = structlog.get_logger(__name__)
 
@@ -30,18 +36,24 @@ class News:
 
     def __init__(
         self,
-        announcer: Announcer,
+        parts: Parts,
         engine: Engine,
         peers: PeerService,
         account: OwnAccount,
         nursery: trio.Nursery,
     ) -> None:
-        self._announcer, self._engine, self._peers = announcer, engine, peers
+        self._parts, self._announcer = parts, parts.announcer
+        self._engine, self._peers = engine, peers
         self._account, self._nursery = account, nursery
         self._admitting: set[bytes] = set()
+        self._accused: set[bytes] = set()
 
     def on_report(self, what: object) -> None:
-        """Tell membership whom the ledger has admitted."""
+        """Tell membership whom the ledger has admitted, and the ledger who contradicts itself."""
+        if isinstance(what, VotesElsewhere):
+            self._announcer.silenced(f"somebody votes with this node's key: {what.sentence}")
+        if isinstance(what, Equivocation):
+            self._accuse(what)
         if not isinstance(what, BlockExecuted):
             return
         changed: set[NodeId] = set()
@@ -50,10 +62,38 @@ class News:
                 changed.add(NodeId(event.node))
                 if event.node == self._account.node_id:
                     self._announcer.own_role(event.role.value, self._engine.validators)
+            elif isinstance(event, VotingKeyRotated) and event.node == self._account.node_id:
+                self._take_key(event.voting_key)
             elif isinstance(event, EpochChanged):
                 self._announcer.epoch(event.now)
         if changed:
             self._peers.post(AdmissionChanged(tuple(sorted(changed))))
+
+    def _take_key(self, voting_key: bytes) -> None:
+        """The block that rotated the own key is on disk; so is the key. From the next start on it is the only one."""
+        finish_rotation(self._parts.home, self._account.node_id, voting_key)
+        begin_fresh(self._parts.home)
+        self._announcer.rotated(voting_key)
+
+    def _accuse(self, report: Equivocation) -> None:
+        """Bring evidence to the ledger, once for each key; others who saw it do the same."""
+        evidence = evidence_of(report)
+        key = self._engine.ledger.voting_key(report.voter)
+        known = key is None or key.slashed or report.voter in self._accused
+        if (
+            evidence is not None
+            and not known
+            and self._engine.ledger.account(self._account.node_id)
+        ):
+            self._accused.add(report.voter)
+            self._nursery.start_soon(self._report, evidence)
+
+    async def _report(self, evidence: ReportEquivocation) -> None:
+        try:
+            transaction = await self._account.transact(evidence)
+            await self._account.settle(transaction.id)
+        except NotTakenError as error:
+            log.info("evidence was not taken", voter=evidence.voter.hex(), reason=str(error))
 
     def on_notice(self, notice: object) -> None:
         """Let in who shows an invite of ours; tell the rest to the terminal and the log."""

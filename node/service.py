@@ -78,8 +78,10 @@ class NodeService:
         peers: PeerService,
         tasks: TaskService,
         account: OwnAccount,
+        silence: str | None = None,
     ) -> None:
         self._name, self._identity, self._voting = name, identity, voting
+        self._silence = silence
         self._own = NodeId(identity.public)
         self._chain, self._peers, self._tasks, self._account = chain, peers, tasks, account
         self._engine = chain.engine
@@ -144,7 +146,17 @@ class NodeService:
             block_hash=replica.tip.digest.hex(),
             pending_transactions=engine.mempool.size,
             version=VERSION,
+            voting=self._votes_now(),
         )
+
+    def _votes_now(self) -> str:
+        """Whether this node votes, and if it should and doesn't, why not."""
+        keys = self._engine.keys
+        if keys.is_silenced:
+            return self._silence or "no: the voting key was used elsewhere"
+        if keys.is_waiting:
+            return "waits: asks the others for votes under its key"
+        return "yes" if self._engine.replica.is_validator else "no"
 
     def find(self, what: Named, prefix: str) -> Sequence[str]:
         """See `Facade.find`; a node may also be a peer or an applicant."""

@@ -190,7 +190,11 @@ class StagedStore:
         """
         assert not self._flying, "the batch before has not been settled"
         self._flying, self._staged = self._staged, {}
-        self._disk.write(self._flying.items(), sync=self._sync)
+        self._disk.write(self._as_batch(self._flying).items(), sync=self._sync)
+
+    def _as_batch(self, staged: dict[bytes, bytes | None]) -> dict[bytes, bytes | None]:
+        """What is written for what was staged; called in the order of the batches."""
+        return staged
 
     def settle(self) -> None:
         """The flush has returned: what it wrote is read from disk from now on."""

@@ -18,7 +18,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("node.cli.about:status", "The running node at a glance."),
     "id": ("node.cli.about:identity", "This node's id, as other nodes know it."),
     "peers": ("node.cli.about:peers", "The nodes this one knows, or who asks to be let in."),
-    "validators": ("node.cli.about:validators", "Who decides the next block."),
+    "validators": ("node.cli.validators:validators", "Who decides; register, stake, leave."),
     "invite": ("node.cli.joining:invite", "Make an invite that lets one node in."),
     "admit": ("node.cli.joining:admit", "Let a node in, or speak for it as a validator."),
     "tx": ("node.cli.tx:tx", "Pay, and see what became of a transaction."),

@@ -1,4 +1,4 @@
-"""`status`, `id`, `peers`, `validators`: who is who."""
+"""`status`, `id`, `peers`: who is who."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from node.cli.session import Session, until_interrupted, with_session
 from node.cli.shapes import age, pairs, plural, short, size, table
-from node.gateway.views import PeersView, StatusView, ValidatorsView
+from node.gateway.views import PeersView, StatusView
 
 _WATCH_S = 1.0
 
@@ -32,6 +32,7 @@ def _status_text(view: StatusView) -> str:
             ("height", f"{view.height}, block {short(view.block_hash)}"),
             ("epoch, view", f"{view.epoch}, {view.view}; primary {short(view.primary)}"),
             ("quorum", f"{view.quorum}; {tolerance(view.faults_tolerated)}"),
+            ("votes", view.voting or "-"),
             ("peers", f"{view.peers} connected"),
             ("waiting", plural(view.pending_transactions, "transaction")),
             ("state root", view.state_root or "-"),
@@ -110,28 +111,3 @@ def _peers_text(view: PeersView, *, applicants: bool) -> str:
         first = short(view.peers[0].node_id)
         text += f"\n\nLet one in: bizra-node admit {first} (as a validator: --validator)"
     return text
-
-
-@click.group()
-def validators() -> None:
-    """Show who decides."""
-
-
-@validators.command("list")
-@with_session
-def list_validators(session: Session) -> None:
-    """Show the seats of this epoch in their order."""
-    with session.client() as client:
-        view = client.validators()
-    session.tell(view, _validators_text(view))
-
-
-def _validators_text(view: ValidatorsView) -> str:
-    rows = [
-        (short(seat.node_id), str(seat.power), short(seat.voting_key)) for seat in view.validators
-    ]
-    head = (
-        f"Epoch {view.epoch}: quorum {view.quorum} of {view.total_power}, "
-        f"{tolerance(view.faults_tolerated)}"
-    )
-    return f"{head}\n\n{table(('NODE', 'POWER', 'VOTING KEY'), rows, empty='')}"

@@ -44,12 +44,14 @@ from node.gateway.openapi import document
 from node.gateway.problems import on_bug, on_http_error, on_node_error, on_problem
 from node.gateway.quota import Quotas
 from node.gateway.reads import Reads
+from node.gateway.registry import RegistryDoor
 from node.gateway.routes import bulk_endpoints, core_endpoints, event_endpoints, list_endpoints
 from node.gateway.snapshots import SnapshotDoor
 from node.gateway.topics import TopicDoor
 from node.gateway.writes import Writes
 from node.group_service import GroupService
 from node.read_models import ReadModels
+from node.registry import Registry
 from node.snapshots import Snapshots
 from node.store import LevelStore
 from node.topic_service import TopicService
@@ -75,6 +77,7 @@ class Doors:
     snapshots: Snapshots | None = None
     topics: TopicService | None = None
     groups: GroupService | None = None
+    registry: Registry | None = None
     reading: ReadModels | None = None
     hub: EventHub | None = None
     keys: LevelStore | None = None
@@ -136,6 +139,8 @@ def _endpoints(facade: Facade, owner: OwnerCheck, doors: Doors) -> list[Endpoint
         endpoints += list_endpoints(Lists(facade, doors.reading, cache, owner, _now_ms))
     if doors.groups is not None:
         endpoints += GroupDoor(facade, doors.groups, owner).endpoints()
+    if doors.registry is not None:
+        endpoints += RegistryDoor(doors.registry, facade, owner).endpoints()
     endpoints += core_endpoints(Reads(facade, Unchanging(cache, _now_ms)), Writes(facade, owner))
     if doors.keys is None:
         return [replace(one, idempotent=False) for one in endpoints]

@@ -51,6 +51,8 @@ class StatusView(View, frozen=True):
     block_hash: str | None
     pending_transactions: int
     version: str
+    voting: str = ""
+    """"yes", or why a validator does not vote; "no" for the others."""
 
 
 class TrafficView(View, frozen=True):
@@ -173,6 +175,44 @@ class ValidatorsView(View, frozen=True):
     total_power: int
     faults_tolerated: int
     validators: tuple[ValidatorView, ...]
+
+
+class RegisteredView(View, frozen=True):
+    """A validator or candidate. `state` is active, condemned, approved or registered, or former while money is locked.
+
+    `stake` is its own, `delegated` what others have bound to it, `unbonding` what is on its way back.
+    """
+
+    id: str
+    name: str
+    state: str
+    stake: str
+    delegated: str
+    unbonding: str
+    power: int
+    voting_key: str | None
+
+
+class RegistryView(View, frozen=True):
+    """All validators and candidates, in the order of their ids."""
+
+    validators: tuple[RegisteredView, ...]
+
+
+class DeedView(View, frozen=True):
+    """An operation of this node that was executed; `pending` if it was not within the patience of the interface."""
+
+    operation: str
+    status: str
+    tx_hash: str
+
+
+class ParametersView(View, frozen=True):
+    """The federation's constants in force, and which of them its validators can change."""
+
+    parameters: JsonObject
+    protocol_version: int
+    changeable: tuple[str, ...]
 
 
 class UsageView(View, frozen=True):

@@ -1,0 +1,161 @@
+"""What the owner of a node can ask of the validator registry: each deed is a transaction of the node's own account."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import trio
+
+from consensus.own_votes import VotingKeys
+from consensus.parameters import CHANGEABLE, PROTOCOL_VERSION
+from consensus.records import Registration, StakeRecord
+from consensus.validator_operations import (
+    ApproveParameter,
+    ApproveRemoval,
+    Delegate,
+    LeaveValidators,
+    Stake,
+    Undelegate,
+    Unstake,
+    ValidatorOperation,
+    activate_validator,
+    rotate_voting_key,
+)
+from gossip.codec import Digest
+from gossip.json_form import to_json
+from node.chain_service import ChainService
+from node.gateway.facade import Problem
+from node.gateway.views import (
+    DeedView,
+    ParametersView,
+    RegisteredView,
+    RegistryView,
+)
+from node.home import Home
+from node.own_account import NotTakenError, OwnAccount
+from node.voting_key import prepare_rotation
+
+PATIENCE_S: Final = 20.0
+
+
+class Registry:
+    """One method for each deed. Deeds raise `Problem`; they return once the operation was executed."""
+
+    def __init__(
+        self, home: Home, voting: VotingKeys, chain: ChainService, account: OwnAccount
+    ) -> None:
+        self._home, self._voting = home, voting
+        self._engine, self._account = chain.engine, account
+
+    # Questions
+
+    def listed(self) -> RegistryView:
+        """All validators and candidates."""
+        ledger = self._engine.ledger
+        wishes = dict(ledger.registrations())
+        return RegistryView(
+            validators=tuple(
+                self._view(node, record, wishes.get(node)) for node, record in ledger.stakes()
+            )
+        )
+
+    def parameters(self) -> ParametersView:
+        """The federation's constants."""
+        ledger = self._engine.ledger
+        return ParametersView(
+            parameters=msgspec.json.decode(to_json(ledger.parameters)),
+            protocol_version=ledger.protocol_version,
+            changeable=CHANGEABLE,
+        )
+
+    def _view(self, node: bytes, record: StakeRecord, wish: Registration | None) -> RegisteredView:
+        seats = {one.node: one for one in self._engine.validators.validators}
+        seat = seats.get(node)
+        if seat is not None:
+            state, key = "condemned" if record.condemned else "active", seat.voting_key.hex()
+        elif wish is not None:
+            state, key = "approved" if wish.approved else "registered", wish.voting_key.hex()
+        else:
+            state, key = "former", None
+        return RegisteredView(
+            id=node.hex(),
+            name=record.name,
+            state=state,
+            stake=str(record.own),
+            delegated=str(record.delegated),
+            unbonding=str(record.total - record.bonded),
+            power=0 if seat is None else seat.power,
+            voting_key=key,
+        )
+
+    # Deeds
+
+    async def activate(self) -> DeedView:
+        """Take the approved seat; the node must have caught up."""
+        if self._engine.is_syncing:
+            raise Problem(409, "not_ready", "this node is still catching up; try again when it has")
+        height = self._engine.height
+        return await self._do(
+            activate_validator(self._chain, self._own, self._voting.candidate, height)
+        )
+
+    async def leave(self) -> DeedView:
+        """Give up the seat, or withdraw the registration."""
+        return await self._do(LeaveValidators())
+
+    async def stake(self, amount: int) -> DeedView:
+        """Bind more of the node's own money."""
+        return await self._do(Stake(amount))
+
+    async def unstake(self, amount: int) -> DeedView:
+        """Take some of it back."""
+        return await self._do(Unstake(amount))
+
+    async def delegate(self, validator: bytes, amount: int) -> DeedView:
+        """Bind money to a validator."""
+        return await self._do(Delegate(validator, amount))
+
+    async def undelegate(self, validator: bytes, amount: int) -> DeedView:
+        """Take some of it back."""
+        return await self._do(Undelegate(validator, amount))
+
+    async def rotate_key(self) -> DeedView:
+        """Vote with a fresh key from the next epoch on; its file is written before anybody hears of it."""
+        fresh = await trio.to_thread.run_sync(prepare_rotation, self._home)
+        self._engine.keys.add(fresh)
+        return await self._do(rotate_voting_key(self._chain, self._own, fresh))
+
+    async def approve_removal(self, node: bytes) -> DeedView:
+        """Say a validator's word against another's seat."""
+        return await self._do(ApproveRemoval(node))
+
+    async def approve_parameter(self, name: str, value: int) -> DeedView:
+        """Say a validator's word for another value of a constant."""
+        if name == "protocol_version" and value > PROTOCOL_VERSION:
+            raise Problem(
+                409,
+                "unknown_protocol",
+                f"this program speaks protocol {PROTOCOL_VERSION}; install a newer one first",
+            )
+        return await self._do(ApproveParameter(name, value))
+
+    @property
+    def _own(self) -> bytes:
+        return self._account.node_id
+
+    @property
+    def _chain(self) -> Digest:
+        return self._engine.ledger.genesis.federation_id
+
+    async def _do(self, operation: ValidatorOperation) -> DeedView:
+        kind = str(operation.__struct_config__.tag)
+        try:
+            transaction = await self._account.transact(operation)
+            status = "pending"
+            with trio.move_on_after(PATIENCE_S):
+                await self._account.settle(transaction.id)
+                status = "finalized"
+        except NotTakenError as error:
+            raise Problem(409, error.code, str(error)) from None
+        return DeedView(operation=kind, status=status, tx_hash=transaction.id.hex())

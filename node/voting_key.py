@@ -1,0 +1,80 @@
+"""The voting key on disk: held by one process on this machine, and changed by a rotation.
+
+A rotation makes `voting.key.next` first, then asks the ledger. Once the ledger names that key, it takes the place of
+`voting.key`. Whatever moment a crash hits, the next start finds both files, or one and its name in `public-keys`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gossip.identity import Ed25519Signer
+from node.durable import PUBLIC, replace_file, sync_folder
+from node.errors import NodeError
+from node.home import Home, HomeError
+from node.keyfile import Purpose, create_key, load_key
+
+
+@contextmanager
+def held(public: bytes) -> Iterator[None]:
+    """Hold a voting key for this process, whatever home it lies in: copies of a home share the machine's lock.
+
+    Raises `HomeError` if another process holds it.
+    """
+    path = Path(tempfile.gettempdir()) / f"bizra-node-{public.hex()}.lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise HomeError(
+            f"the lock {path} of the voting key {public.hex()[:12]} can't be opened "
+            f"({error.strerror}): another user of this machine may run this validator"
+        ) from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            raise HomeError(
+                f"the voting key {public.hex()[:12]} is in use on this machine already, by the "
+                f"process {holder or 'unknown'}, from another home: a copy of a home must not run "
+                "beside the original, or this validator would contradict itself. Stop that one, or "
+                "begin a new home with `bizra-node init`"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def next_key(home: Home) -> Ed25519Signer | None:
+    """The key that a rotation under way wants, or None. Raises `KeyFileError`."""
+    path = home.next_voting_key
+    return load_key(path, Purpose.VOTING) if path.exists() else None
+
+
+def prepare_rotation(home: Home) -> Ed25519Signer:
+    """The key to change to: the one of a rotation that was begun, or a fresh one. Raises `KeyFileError`."""
+    return next_key(home) or create_key(home.next_voting_key, Purpose.VOTING)
+
+
+def finish_rotation(home: Home, identity: bytes, voting: bytes) -> None:
+    """The ledger names the next key: let its file take the place of the old one. Doing it twice is fine."""
+    pending = next_key(home)
+    if pending is None or pending.public != voting:
+        return
+    try:
+        text = f"identity {identity.hex()}\nvoting {voting.hex()}\n"
+        replace_file(home.public_keys, text.encode(), PUBLIC)
+        home.next_voting_key.replace(home.voting_key)
+        sync_folder(home.path)
+    except OSError as error:
+        raise NodeError(
+            f"{home.next_voting_key} can't take the place of {home.voting_key} "
+            f"({error.strerror}); check the disk, and start again"
+        ) from None
