@@ -29,6 +29,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import gossip.transport.bare_libp2p  # noqa: F401 - before the library is imported
+
+# isort: split
+
 from libp2p.crypto.ed25519 import Ed25519PublicKey, create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pair
 from libp2p.identity.identify.pb.identify_pb2 import Identify
