@@ -1,8 +1,9 @@
 """libp2p without its own start-up code. Import this before any part of the library.
 
-`import libp2p` imports all of it: QUIC, ACME, DNS, HTTP clients, which take three fifths of its time and 37 MB, and
-which this node never uses. Its submodules can be imported alone, if the packages above them are there without having run;
-what they then lack runs at the first access to one of their names, as if it were imported then.
+`import libp2p` imports all of it: QUIC, ACME, DNS, HTTP clients. They take three fifths of its time and
+37 MB, and this node never uses them. Submodules can be imported alone, if the packages above them are
+there without having run; what those then lack runs at the first access to one of their names, as if it
+were imported then.
 """
 
 from __future__ import annotations

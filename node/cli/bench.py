@@ -9,6 +9,7 @@ import click
 from consensus.transactions import MAX_OPERATIONS, MAX_REMARK_BYTES
 from node.bench import gateway as gateway_bench
 from node.bench import gossip as gossip_bench
+from node.bench import lan as lan_bench
 from node.bench import throughput
 from node.bench.consensus import ConsensusFigures, Work, as_json, measure
 from node.bench.etcd import etcd
@@ -236,3 +237,23 @@ def transfer(session: Session, *, messages: int, size_mb: int) -> None:
     ]
     text = table(("WHAT", "RATE", "CPU OF BOTH"), rows, empty="")
     session.tell(throughput.as_json(figures), text)
+
+
+@bench.command()
+@click.option("--nodes", type=click.IntRange(2, 60), default=30, show_default=True)
+@click.option("--idle", "idle_s", type=click.FloatRange(1, 600), default=30, show_default=True)
+@with_session
+def lan(session: Session, *, nodes: int, idle_s: float) -> None:
+    """Many daemons on this machine: how soon they know each other, what each costs while idle."""
+    figures = lan_bench.measure(nodes, idle_s, lambda text: click.echo(text, err=True))
+    rows = [
+        ("nodes", str(figures.nodes)),
+        ("all started in", f"{figures.start_s} s, {figures.start_cpu_s} s of CPU each"),
+        ("all known after", f"{figures.known_s} s from the last start"),
+        (
+            "idle CPU",
+            f"{figures.idle_cpu_percent_median} %, at most {figures.idle_cpu_percent_max} %",
+        ),
+        ("memory", f"{figures.memory_mb_median} MB, at most {figures.memory_mb_max} MB"),
+    ]
+    session.tell(lan_bench.as_json(figures), pairs(rows))
