@@ -37,8 +37,8 @@ from consensus.transactions import Transaction
 from gossip.codec import Digest
 from gossip.effects import KeyValueReader
 
-QUEUE_NOTICES = 5_000
-"""So many notices wait for one subscriber at most; a block of 2,000 transactions makes 2,001."""
+QUEUE_NOTICES = 20_000
+"""So many notices wait for one subscriber at most; a block of 2,000 transactions makes 6,001 in all."""
 MAX_SUBSCRIBERS = 1_000
 _REPLAYED_AT_ONCE = 16
 

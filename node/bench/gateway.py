@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import httpx2
@@ -135,7 +136,7 @@ class _Bench:
         )
 
     def _take(self, count: int) -> list[Transaction]:
-        taken = [one for one, _ in zip(self._unsent, range(count), strict=False)]
+        taken = list(islice(self._unsent, count))
         if len(taken) < count:
             raise LoadError("the signed transactions are used up")
         return taken
@@ -157,6 +158,10 @@ class _Bench:
                     await course.over_http(url)
                 with trio.move_on_after(_FAREWELL_S):
                     await course.all_final.wait()
+                if not course.all_final.is_set():
+                    raise LoadError(
+                        f"not everything was final {_FAREWELL_S} s after the last answer"
+                    )
                 nursery.cancel_scope.cancel()
         finally:
             await client.close()
