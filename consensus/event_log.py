@@ -107,6 +107,9 @@ ChainEvent: TypeAlias = (
     | BlockFinalized
 )
 
+Kinds: TypeAlias = "frozenset[type[Any]] | None"
+"""The kinds of events that are wanted; None for all."""
+
 KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(ChainEvent)}
 """Every kind of event by its name. A kind whose fields change raises its `VERSION` (1 if it names none)."""
 
@@ -344,20 +347,20 @@ class EventLog:
         """The stored bytes of a block's events."""
         return self._reader.get(_EVENTS + height.to_bytes(8, "big"))
 
-    def block(self, height: int) -> tuple[Logged, ...] | None:
+    def block(self, height: int, kinds: Kinds = None) -> tuple[Logged, ...] | None:
         """The events of the block at a height; None if there is none, or it is older than the log."""
         raw = self.raw(height)
-        return None if raw is None else read_batch(raw)
+        return None if raw is None else read_batch(raw, kinds)
 
-    def after(self, cursor: Cursor, until_height: int) -> Iterator[Logged]:
+    def after(self, cursor: Cursor, until_height: int, kinds: Kinds = None) -> Iterator[Logged]:
         """The events behind a cursor, up to the block at `until_height`."""
         for height in range(max(1, cursor.height), until_height + 1):
-            for logged in self.block(height) or ():
+            for logged in self.block(height, kinds) or ():
                 if logged.place > cursor:
                     yield logged
 
 
-def read_batch(raw: bytes, kinds: frozenset[type[Any]] | None = None) -> tuple[Logged, ...]:
+def read_batch(raw: bytes, kinds: Kinds = None) -> tuple[Logged, ...]:
     """The events in a stored batch, or those of some kinds. Raises `DecodeError`."""
     wanted = None if kinds is None else {kind.__name__ for kind in kinds}
     batch = decode(raw, StoredBatch)

@@ -9,11 +9,12 @@ cut off, is told so and where to go on, and costs the others nothing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import msgspec
 import trio
@@ -34,7 +35,6 @@ from consensus.mempool import Added, Dropped, RefusalCode
 from consensus.outcomes import Code
 from consensus.reports import Prepared
 from consensus.transactions import Transaction
-from gossip.codec import Digest
 from gossip.effects import KeyValueReader
 
 QUEUE_NOTICES = 20_000
@@ -60,9 +60,18 @@ class Wish:
     id: bytes = b""
 
     @property
-    def key(self) -> tuple[Topic, bytes]:
+    def key(self) -> bytes:
         """What notices are sorted by."""
-        return self.topic, self.id
+        return _LETTERS[self.topic] + self.id
+
+
+_LETTERS = {
+    Topic.EVERYTHING: b"*",
+    Topic.TRANSACTION: b"t",
+    Topic.ACCOUNT: b"a",
+    Topic.TASK: b"k",
+}
+_EVERYTHING = b"*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,22 @@ class Notice:
     kind: str
     body: bytes
     cursor: Cursor | None
-    keys: tuple[tuple[Topic, bytes], ...]
+
+
+@dataclass(slots=True)
+class Sketch:
+    """A notice that is only made if somebody wants to hear it; `keys` are those of the wishes that it meets."""
+
+    kind: str
+    keys: tuple[bytes, ...]
+    cursor: Cursor | None
+    content: Callable[[], dict[str, object]]
+
+    def notice(self) -> Notice:
+        """What is sent."""
+        place = None if self.cursor is None else str(self.cursor)
+        body = msgspec.json.encode({"event": self.kind, "cursor": place, **self.content()})
+        return Notice(self.kind, body, self.cursor)
 
 
 class Feed(Protocol):
@@ -144,7 +168,7 @@ class EventHub:
         first = ChainReader(chain).first_height()
         self.first_height = first + 1 if first > 1 else 1
         """The log is whole from this height on; a snapshot has no events."""
-        self._by_key: dict[tuple[Topic, bytes], list[Subscription]] = {}
+        self._by_key: dict[bytes, list[Subscription]] = {}
         self._count = 0
         self.cut = 0
 
@@ -172,14 +196,16 @@ class EventHub:
                 status = "expired" if what.code is RefusalCode.EXPIRED else "rejected"
                 self._tell(_standing(what.transaction, status, what.reason))
             case BlockExecuted():
-                for notice in notices(self._log.block(what.block.height) or ()):
-                    self._tell(notice)
+                for sketch in sketches(self._log.block(what.block.height, _TOLD) or ()):
+                    self._tell(sketch)
             case _:
                 pass
 
-    def _tell(self, notice: Notice) -> None:
-        for key in notice.keys:
-            for subscription in self._by_key.get(key, ()):
+    def _tell(self, sketch: Sketch) -> None:
+        hearers = [one for key in sketch.keys for one in self._by_key.get(key, ())]
+        if hearers:
+            notice = sketch.notice()
+            for subscription in hearers:
                 subscription.offer(notice)
 
     @contextmanager
@@ -202,7 +228,8 @@ class EventHub:
         end = self._feed.durable_height
         until = min(end, behind.height + _REPLAYED_AT_ONCE)
         key = subscription.wish.key
-        found = [one for one in notices(self._log.after(behind, until)) if key in one.keys]
+        missed = sketches(self._log.after(behind, until, _TOLD))
+        found = [one.notice() for one in missed if key in one.keys]
         if until >= end:
             self._enter(subscription)
         subscription.go_on_behind(None if until >= end else Cursor.end_of(until))
@@ -219,26 +246,28 @@ class EventHub:
             self._by_key.pop(subscription.wish.key, None)
 
 
-def notices(events: Iterable[Logged]) -> Iterator[Notice]:
+def sketches(events: Iterable[Logged]) -> Iterator[Sketch]:
     """What the events of the log mean to subscribers."""
     for logged in events:
         match logged.event:
             case TransactionExecuted() as event:
-                yield _executed(logged, event)
+                keys = _transaction_keys(event.transaction, event.parties)
+                yield Sketch("transaction", keys, logged.place, partial(_executed, logged, event))
             case TaskChanged() as event:
-                yield _task(logged, event)
+                parties = {event.now.submitter, event.now.executor} - {None}
+                accounts = (b"a" + one for one in parties if one is not None)
+                keys = (_EVERYTHING, b"k" + event.task_id, *sorted(accounts))
+                yield Sketch("task", keys, logged.place, partial(_task, logged, event))
             case BlockFinalized() as event:
-                content: dict[str, object] = {
-                    "height": event.height,
-                    "blockHash": event.block.hex(),
-                    "timestamp_ms": event.time_ms,
-                }
-                yield _final("block", content, logged.place, (Wish().key,))
+                yield Sketch("block", (_EVERYTHING,), logged.place, partial(_block, event))
             case _:
                 pass
 
 
-def _executed(logged: Logged, event: TransactionExecuted) -> Notice:
+_TOLD: frozenset[type[Any]] = frozenset({TransactionExecuted, TaskChanged, BlockFinalized})
+
+
+def _executed(logged: Logged, event: TransactionExecuted) -> dict[str, object]:
     ok = event.code is Code.OK
     content: dict[str, object] = {
         "txHash": event.transaction.hex(),
@@ -248,57 +277,39 @@ def _executed(logged: Logged, event: TransactionExecuted) -> Notice:
     }
     if not ok:
         content["code"] = event.code.value
-    keys = _transaction_keys(event.transaction, event.parties)
-    return _final("transaction", content, logged.place, keys)
+    return content
 
 
-def _task(logged: Logged, event: TaskChanged) -> Notice:
+def _task(logged: Logged, event: TaskChanged) -> dict[str, object]:
     task = event.now
-    content: dict[str, object] = {
+    return {
         "taskId": event.task_id.hex(),
         "status": task.state.value,
         "txHash": logged.correlation.hex(),
         "height": logged.place.height,
         "executor": None if task.executor is None else task.executor.hex(),
     }
-    parties = {task.submitter, *([task.executor] if task.executor else [])}
-    keys = (
-        Wish().key,
-        (Topic.TASK, event.task_id),
-        *((Topic.ACCOUNT, one) for one in sorted(parties)),
-    )
-    return _final("task", content, logged.place, keys)
 
 
-def _final(
-    kind: str,
-    content: dict[str, object],
-    place: Cursor,
-    keys: tuple[tuple[Topic, bytes], ...],
-) -> Notice:
-    body = msgspec.json.encode({"event": kind, "cursor": str(place), **content})
-    return Notice(kind, body, place, keys)
-
-
-def _standing(transaction: Transaction, status: str, reason: str | None = None) -> Notice:
-    content: dict[str, object] = {
-        "event": "transaction",
-        "cursor": None,
-        "txHash": transaction.id.hex(),
-        "status": status,
+def _block(event: BlockFinalized) -> dict[str, object]:
+    return {
+        "height": event.height,
+        "blockHash": event.block.hex(),
+        "timestamp_ms": event.time_ms,
     }
-    if reason is not None:
-        content["reason"] = reason
+
+
+def _standing(transaction: Transaction, status: str, reason: str | None = None) -> Sketch:
+    def content() -> dict[str, object]:
+        told: dict[str, object] = {"txHash": transaction.id.hex(), "status": status}
+        return told if reason is None else {**told, "reason": reason}
+
     keys = _transaction_keys(transaction.id, parties_of(transaction))
-    return Notice("transaction", msgspec.json.encode(content), None, keys)
+    return Sketch("transaction", keys, None, content)
 
 
-def _transaction_keys(name: bytes, parties: Iterable[bytes]) -> tuple[tuple[Topic, bytes], ...]:
-    return (
-        Wish().key,
-        (Topic.TRANSACTION, Digest(name)),
-        *((Topic.ACCOUNT, party) for party in parties),
-    )
+def _transaction_keys(name: bytes, parties: Iterable[bytes]) -> tuple[bytes, ...]:
+    return (_EVERYTHING, b"t" + name, *[b"a" + party for party in parties])
 
 
 def _cut_off(after: Cursor) -> Notice:
@@ -307,4 +318,4 @@ def _cut_off(after: Cursor) -> Notice:
         "cursor": str(after),
         "reason": "too slow: more than can wait had to; go on behind this cursor",
     }
-    return Notice("cut", msgspec.json.encode(content), after, ())
+    return Notice("cut", msgspec.json.encode(content), after)

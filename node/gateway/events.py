@@ -88,7 +88,7 @@ class EventDoor:
         known = self._facade.transaction(Digest(wish.id))
         if known is not None:
             content = {"event": "transaction", "cursor": None, **msgspec.to_builtins(known)}
-            subscription.offer(Notice("transaction", msgspec.json.encode(content), None, ()))
+            subscription.offer(Notice("transaction", msgspec.json.encode(content), None))
 
     async def _serve(self, socket: WebSocket, subscription: Subscription) -> None:
         in_batches = socket.query_params.get("batch") == "1"
