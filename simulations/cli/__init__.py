@@ -6,6 +6,8 @@ Exit codes: 0 all held, 1 an invariant broke (or a mutant went unnoticed), 2 wro
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from simulations.cli.exhaust import exhaust_command
@@ -16,7 +18,21 @@ from simulations.cli.pictures import report_command
 from simulations.cli.small import shrink_command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Group(click.Group):
+    """Tells what could not be written in a sentence."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as in click
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise click.ClickException(
+                f"{error.filename}: {error.strerror}; run it in a folder that can be written to"
+            ) from None
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """A deterministic simulator for the real cores, or for yours: faults, liars, virtual time."""
 

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from simulations.cli.parts import core_option, from_seed
+from simulations.cli.parts import SEED, core_option, from_seed
 from simulations.cli.small import write_small
 from simulations.explore import Run, Summary, explore
 from simulations.recording import FOLDER, record, save
@@ -22,7 +22,7 @@ _INTERRUPTED = 130
 
 @click.command("explore")
 @click.option("--seeds", type=click.IntRange(1), default=200, show_default=True, help="How many.")
-@click.option("--first", type=int, default=0, show_default=True, help="The first seed.")
+@click.option("--first", type=SEED, default=0, show_default=True, help="The first seed.")
 @core_option
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
 @click.option(

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import re
 import sys
-from contextlib import nullcontext
 from time import perf_counter
 from typing import IO
 
 import click
 
 from simulations.cli.parts import (
+    SEED,
     as_json,
+    broken_by,
     changed,
     core_option,
     first_line,
@@ -23,7 +24,6 @@ from simulations.cli.parts import (
     tell,
 )
 from simulations.library import scenarios
-from simulations.mutants import switched_on_by_name
 from simulations.recording import Comparison, Difference, commit, record, save
 from simulations.running import run_any
 from simulations.scenario_file import Replay
@@ -34,7 +34,7 @@ from simulations.trace import Trace
 @click.command("run")
 @click.argument("scenario", required=False)
 @core_option
-@click.option("--seed", type=int, help="Expand this seed, or give the scenario another one.")
+@click.option("--seed", type=SEED, help="Expand this seed, or give the scenario another one.")
 @click.option("--json", "wants_json", is_flag=True, help="One JSON object instead of text.")
 @click.option("--trace", is_flag=True, help="Print every transition.")
 @click.option("--messages", is_flag=True, help="Print every message too.")
@@ -96,7 +96,7 @@ def run_command(
 def replay_command(file: str, *, wants_json: bool, trace: bool, messages: bool) -> None:
     """Run a saved scenario again, and say whether it is the run that was recorded."""
     setting, replay = found(file)
-    with switched_on_by_name(replay.mutant) if replay and replay.mutant else nullcontext():
+    with broken_by(replay.mutant if replay is not None else ""):
         _replayed(setting, replay, file, wants_json=wants_json, trace=trace, messages=messages)
 
 

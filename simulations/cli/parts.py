@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -14,6 +15,7 @@ import msgspec
 
 from simulations.guest_world import GuestError
 from simulations.library import UnknownScenarioError, named
+from simulations.mutants import switched_on_by_name
 from simulations.recording import commit
 from simulations.running import setting_of_seed
 from simulations.scenario_file import Replay, ScenarioError, load_replay, setting_fault_of
@@ -21,6 +23,7 @@ from simulations.setting import Setting
 from simulations.trace import Entry
 from simulations.world import Result
 
+SEED = click.IntRange(-(2**63), 2**63 - 1)
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -83,6 +86,16 @@ def pattern(_context: click.Context, _option: click.Parameter, text: str | None)
         return re.compile(text)
     except re.error as error:
         raise click.BadParameter(f"{text!r} is no regular expression: {error}") from None
+
+
+def broken_by(mutant: str) -> AbstractContextManager[None]:
+    """The cores with a mistake switched on, if one is named."""
+    if not mutant:
+        return nullcontext()
+    try:
+        return switched_on_by_name(mutant)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def first_line(setting: Setting) -> str:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
 
 import click
 
-from simulations.cli.parts import changed, found
-from simulations.mutants import switched_on_by_name
+from simulations.cli.parts import SEED, broken_by, changed, found
 from simulations.report import report
 
 
@@ -18,7 +16,7 @@ from simulations.report import report
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="Where to; else NAME.html here."
 )
-@click.option("--seed", type=int, help="Give the scenario another seed.")
+@click.option("--seed", type=SEED, help="Give the scenario another seed.")
 @click.option("--mutant", default="", help="With this mistake switched on (see mutants).")
 @click.option("--json", "wants_json", is_flag=True, help="One JSON object instead of text.")
 def report_command(
@@ -31,7 +29,7 @@ def report_command(
     if not mutant and replay is not None:
         mutant = replay.mutant
     path = out or Path(f"{Path(scenario).stem}.html")
-    with switched_on_by_name(mutant) if mutant else nullcontext():
+    with broken_by(mutant):
         result, page = report(setting)
     try:
         path.write_text(page, encoding="utf-8")

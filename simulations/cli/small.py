@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 
 import click
 
-from simulations.cli.parts import found
-from simulations.mutants import switched_on_by_name
+from simulations.cli.parts import broken_by, found
 from simulations.recording import record, renamed
 from simulations.running import invariant_of
 from simulations.scenario_file import dump
@@ -43,7 +41,7 @@ def shrink_command(
             size = len(dump(best).splitlines())
             click.echo(f"\r{tried} runs, {size} lines ", nl=False, err=True)
 
-    with switched_on_by_name(mutant) if mutant else nullcontext():
+    with broken_by(mutant):
         try:
             shrunk = shrink(setting, runs, tell)
         except NothingBrokenError:

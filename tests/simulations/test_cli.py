@@ -186,6 +186,20 @@ def test_a_recorded_run_that_goes_another_way_now_is_told_with_the_first_differe
     assert "the first that differs is now" in other
 
 
+def test_where_nothing_can_be_saved_the_folder_is_named() -> None:
+    Path("sim-failures").write_text("a file where a folder is wanted")
+    result = sim("run", "two-phase-commit")
+    assert result.exit_code == 1
+    assert "sim-failures: File exists" in result.output
+
+
+@pytest.mark.parametrize("command", ["shrink", "report"])
+def test_a_mistake_that_does_not_exist_is_refused_with_those_that_do(command: str) -> None:
+    result = sim(command, "calm", "--mutant", "nothing")
+    assert result.exit_code == 2
+    assert "prepared_dropped" in result.output
+
+
 def test_a_scenario_that_breaks_nothing_is_not_shrunk() -> None:
     result = sim("shrink", "calm", "--out", "small.toml")
     assert result.exit_code == 2
