@@ -8,6 +8,7 @@ end, that one stream has one id and begins with a role.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ JsonObject = dict[str, Any]
 AUTO: Final = "auto"
 """The model name that leaves the choice to the node."""
 
+_MOST_LETTERS_A_TOKEN: Final = 16
 _TOKEN_FIELDS: Final = (
     "content",
     "tool_calls",
@@ -62,6 +64,27 @@ class Call(msgspec.Struct, frozen=True):
     def wants_usage(self) -> bool:
         """Whether a stream shall end with what it cost."""
         return bool((self.body.get("stream_options") or {}).get("include_usage"))
+
+
+def least_tokens(call: Call) -> int:
+    """How many tokens a request has at the very least: no tokeniser makes fewer of so many letters."""
+    given = call.body.get("messages") or call.body.get("prompt") or call.body.get("input")
+    return sum(len("".join(text.split())) for text in _texts(given)) // _MOST_LETTERS_A_TOKEN
+
+
+def _texts(value: object) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case list():
+            for one in value:
+                yield from _texts(one)
+        case {"content": content}:
+            yield from _texts(content)
+        case {"type": "text", "text": str(text)}:
+            yield text
+        case _:
+            pass
 
 
 def same_model(asked: str, said: str) -> bool:

@@ -41,6 +41,7 @@ class Verdict(Enum):
     FULL = "full"
     NOT_ALLOWED = "not_allowed"
     OTHER_FILE = "other_file"
+    TOO_LONG = "too_long"
     DISTRUSTED = "distrusted"
     FAILED = "failed"
 
@@ -91,7 +92,11 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     wait_ms: int = 0
     in_hand: int = 0
     most_in_hand: int = 64
+    paced_ms: int = 0
+    """After how long its bound of requests a minute lets one more pass."""
     files: Mapping[str, str] = {}
+    contexts: Mapping[str, int] = {}
+    """How many tokens a model reads, where its server tells."""
     merits: Merits | None = None
 
 
@@ -169,6 +174,8 @@ class Wanted(msgspec.Struct, frozen=True):
     file: str = ""
     peers: bool = False
     quotes: bool = True
+    least_tokens: int = 0
+    """What the request has at the very least."""
 
 
 def split_file(model: str) -> tuple[str, str]:
@@ -235,6 +242,12 @@ def _consider(
         return reject(Verdict.NO_MODEL, f"it has not {sought}; it has: {have}")
     if (refusal := _identity_fault(standing, wanted, name, rival)) is not None:
         return reject(Verdict.OTHER_FILE, refusal)
+    context = standing.contexts.get(name)
+    if context is not None and wanted.least_tokens > context:
+        told = (
+            f"{name!r} reads {context} tokens, and the request has more than {wanted.least_tokens}"
+        )
+        return reject(Verdict.TOO_LONG, told)
     if standing.kind is ServerKind.EMBEDDED and wanted.model == AUTO and not wanted.quotes:
         return reject(Verdict.NOT_ALLOWED, "the caller wants no quotations")
     if standing.merits is not None:
@@ -242,6 +255,11 @@ def _consider(
             return reject(Verdict.NOT_ALLOWED, LEAVE_HINT)
         if standing.merits.distrust is not None:
             return reject(Verdict.DISTRUSTED, standing.merits.distrust)
+    return _by_room(standing, name, reject)
+
+
+def _by_room(standing: Standing, name: str, reject: _Rejection) -> Considered:
+    """Whether one that may be asked can be asked just now."""
     if not standing.admits:
         reason = f"it failed too often (circuit breaker {standing.breaker.value})"
         if standing.wait_ms:
@@ -249,6 +267,9 @@ def _consider(
         return reject(Verdict.BREAKER_OPEN, reason)
     if standing.in_hand >= standing.most_in_hand:
         return reject(Verdict.FULL, f"it has {standing.in_hand} requests of this node in hand")
+    if standing.paced_ms:
+        in_s = standing.paced_ms / 1000
+        return reject(Verdict.FULL, f"it has had its requests of this minute; more in {in_s:.1f} s")
     return reject(Verdict.CHOSEN, _praise(standing, name))
 
 
@@ -288,4 +309,4 @@ def _praise(standing: Standing, name: str) -> str:
 
 
 def _shortest_wait(standings: Iterable[Standing]) -> int:
-    return min((standing.wait_ms for standing in standings), default=0)
+    return min((max(one.wait_ms, one.paced_ms) for one in standings), default=0)

@@ -7,6 +7,8 @@
     api_key = "..."            # optional
     models = ["qwen3-4b"]      # optional: only these are used
     timeout_s = 600            # optional
+    parallel = 64              # optional: requests of this node at once
+    per_minute = 0             # optional: requests a minute; 0 is no bound
     slots = 4                  # optional: conversations of peers at once
     files = { "qwen3-4b" = "/models/qwen3-4b.gguf" }  # optional: where the server does not tell
 
@@ -35,6 +37,8 @@ MAX_SERVERS = 16
 _RESERVED = "embedded"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _MAX_SLOTS = 64
+_MAX_PARALLEL = 64
+_MAX_PER_MINUTE = 1_000_000
 _MAX_TIMEOUT_S = 24 * 60 * 60
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEY = re.compile(r"[\x21-\x7e]{1,1024}")
@@ -52,6 +56,8 @@ class ModelServer:
     timeout_s: int = 600
     slots: int = 4
     files: Mapping[str, str] = field(default_factory=dict)
+    parallel: int = 64
+    per_minute: int = 0
 
 
 def read_servers(value: object) -> tuple[ModelServer, ...]:
@@ -93,6 +99,8 @@ def _server(row: Mapping[str, object]) -> ModelServer:
         _timeout_s(name, row.get("timeout_s", 600)),
         _slots(name, row.get("slots", 4)),
         files,
+        _bound(name, "parallel", row.get("parallel", 64), 1, _MAX_PARALLEL),
+        _bound(name, "per_minute", row.get("per_minute", 0), 0, _MAX_PER_MINUTE),
     )
 
 
@@ -144,6 +152,12 @@ def _timeout_s(name: str, value: object) -> int:
         raise ValueError(
             f"{name}: timeout_s: expected a number of seconds from 1 to {_MAX_TIMEOUT_S}"
         )
+    return value
+
+
+def _bound(name: str, key: str, value: object, least: int, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ValueError(f"{name}: {key}: expected a number from {least} to {most}")
     return value
 
 
@@ -207,6 +221,8 @@ def make_server(entry: ModelServer, now_s: Callable[[], int]) -> Server:
         api_key=entry.api_key,
         models=entry.models,
         timeout_s=entry.timeout_s,
+        parallel=entry.parallel,
+        per_minute=entry.per_minute,
     )
     if settings.kind is ServerKind.OLLAMA:
         return OllamaServer(settings, now_s)

@@ -22,8 +22,8 @@ from inference.backend import BackendError
 from inference.backends.servers import Server, TokenStream, Vectors
 from inference.backends.standing import KnownServer, OnBreaker, Ticket
 from inference.breaker import Breaker, BreakerLimits
-from inference.chat import Call, JsonObject, has_token
-from inference.failures import Broken, Failure, FailureClass, Garbled
+from inference.chat import Call, JsonObject, has_token, least_tokens
+from inference.failures import Broken, ContextOverflow, Failure, FailureClass, Garbled
 from inference.retry import RetryPolicy, may_ask_again
 from inference.selection import (
     Choice,
@@ -345,7 +345,7 @@ class ModelRouter:
         standings = [known.standing() for known in everybody.values()]
         decision = select(_wanted(call, standings), call.kind, standings)
         if not decision.choices:
-            raise NoServerNow(decision) if decision.is_known else UnknownModel(decision)
+            raise _nobody(decision)
         attempts, left = 0, list(decision.choices)
         while True:
             retry_after_ms, last = None, None
@@ -393,7 +393,18 @@ def _wanted(call: Call, standings: Sequence[Standing]) -> Wanted:
     model, file = call.model, call.file
     if not file and not any(model in one.models for one in standings):
         model, file = split_file(model)
-    return Wanted(model, file, call.peers, call.quotes)
+    least = least_tokens(call) if any(one.contexts for one in standings) else 0
+    return Wanted(model, file, call.peers, call.quotes, least)
+
+
+def _nobody(decision: Decision) -> BackendError:
+    """Why there is nobody to ask."""
+    if not decision.is_known:
+        return UnknownModel(decision)
+    looked = {one.verdict: one.reason for one in decision.considered}
+    if Verdict.TOO_LONG in looked and not looked.keys() & {Verdict.BREAKER_OPEN, Verdict.FULL}:
+        return Refused(decision, ContextOverflow(looked[Verdict.TOO_LONG]))
+    return NoServerNow(decision)
 
 
 def _with_failure(decision: Decision, choice: Choice, failure: Failure) -> Decision:

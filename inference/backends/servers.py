@@ -11,13 +11,15 @@ from inference.chat import Call, JsonObject
 from inference.selection import ServerKind
 
 DEFAULT_TIMEOUT_S: Final = 600.0
+DEFAULT_PARALLEL: Final = 64
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A `[[backend]]` of the configuration.
 
     With `models`, only these are used, even if the server has more. `timeout_s` bounds the wait for
-    a plain answer, and each pause in a stream.
+    a plain answer, and each pause in a stream. At most `parallel` requests are there at once, and
+    `per_minute` are sent in a minute (0: no bound).
     """
 
     name: str
@@ -26,6 +28,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str | None = None
     models: tuple[str, ...] = ()
     timeout_s: float = DEFAULT_TIMEOUT_S
+    parallel: int = DEFAULT_PARALLEL
+    per_minute: int = 0
 
 
 class Vectors(msgspec.Struct, frozen=True):

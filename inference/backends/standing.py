@@ -9,10 +9,10 @@ from typing import Final
 import trio
 from msgspec import structs
 
-from inference.backends.servers import Server
-from inference.backends.wire import MAX_CONNECTIONS
+from inference.backends.servers import Server, TellsContexts
 from inference.breaker import Breaker, BreakerChanged
 from inference.failures import Failure, FailureClass, Unsupported, WrongModel
+from inference.pace import Pace
 from inference.selection import Merits, Standing
 
 FRESH_MS: Final = 30_000
@@ -39,6 +39,7 @@ class KnownServer:
         self._fault: str | None = None
         self._stale_ms = 0
         self._in_hand = 0
+        self._pace = Pace(server.settings.per_minute)
         self.epoch = 0
         """Goes up whenever the server may have become another one: it was away, or lists other models."""
         self._probing = trio.Lock()
@@ -54,7 +55,12 @@ class KnownServer:
     @property
     def admits(self) -> bool:
         """Whether a request may go there now."""
-        return self._breaker.admits(now_ms()) and self._in_hand < MAX_CONNECTIONS
+        now, settings = now_ms(), self.server.settings
+        return (
+            self._breaker.admits(now)
+            and self._in_hand < settings.parallel
+            and self._pace.wait_ms(now) == 0
+        )
 
     @property
     def is_stale(self) -> bool:
@@ -73,8 +79,10 @@ class KnownServer:
             admits=self._breaker.admits(now),
             wait_ms=self._breaker.wait_ms(now),
             in_hand=self._in_hand,
-            most_in_hand=MAX_CONNECTIONS,
+            most_in_hand=self.server.settings.parallel,
+            paced_ms=self._pace.wait_ms(now),
             files=self.files,
+            contexts=self.server.contexts if isinstance(self.server, TellsContexts) else {},
             merits=self._merits and structs.replace(self._merits, sent=self._sent),
         )
 
@@ -102,6 +110,7 @@ class KnownServer:
 
     def enter(self) -> Ticket:
         """A request goes there; only after `admits` said so. The ticket must be settled."""
+        self._pace.take(now_ms())
         self._tell(self._breaker.enter(now_ms()))
         self._in_hand += 1
         self._sent += 1

@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from node.gateway.facade import Problem
-from node.gateway.problems import problem_response
+from node.gateway.refusals import refusal
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -42,7 +42,7 @@ class Guard:
         if problem is None:
             await self._app(scope, receive, send)
         else:
-            await problem_response(problem)(scope, receive, send)
+            await refusal(scope["path"], problem)(scope, receive, send)
 
     def _fault(self, connection: HTTPConnection) -> Problem | None:
         named = connection.headers.getlist("host")

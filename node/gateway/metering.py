@@ -8,8 +8,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from node.gateway.facade import Problem
 from node.gateway.guard import OwnerCheck
-from node.gateway.problems import problem_response
 from node.gateway.quota import Grant, Quotas
+from node.gateway.refusals import refusal
 
 _OWNER = "owner"
 
@@ -38,7 +38,7 @@ class Metered:
         if grant.allowed:
             await self._app(scope, receive, told)
         else:
-            await problem_response(_used_up(grant))(scope, receive, told)
+            await refusal(scope["path"], _used_up(grant))(scope, receive, told)
 
     def _caller(self, scope: Scope) -> str:
         for name, value in scope["headers"]:

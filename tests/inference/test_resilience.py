@@ -20,6 +20,7 @@ from inference.failures import (
     WrongModel,
     failure_of_status,
 )
+from inference.pace import Pace
 from inference.retry import RetryPolicy, may_ask_again, parse_retry_after_ms
 from inference.selection import ServerKind, Standing, Verdict, Wanted, select
 
@@ -220,3 +221,26 @@ def test_a_server_that_cannot_be_asked_is_passed_over_with_its_reason(
     assert decision.choices == ()
     assert decision.is_known
     assert [one.verdict for one in decision.considered] == [verdict]
+
+
+@given(st.integers(1, 10_000), st.lists(st.integers(0, 20_000), min_size=1, max_size=200))
+def test_no_minute_has_more_requests_than_its_bound_and_a_burst(
+    per_minute: int, pauses: list[int]
+) -> None:
+    pace, now_ms, sent = Pace(per_minute), 0, list[int]()
+    for pause in pauses:
+        now_ms += pause
+        if pace.wait_ms(now_ms) == 0:
+            pace.take(now_ms)
+            sent.append(now_ms)
+    for first in sent:
+        in_a_minute = sum(first <= one < first + 60_000 for one in sent)
+        assert in_a_minute <= per_minute + max(1, per_minute // 6)
+
+
+def test_a_wait_is_as_long_as_it_says() -> None:
+    pace = Pace(6)
+    pace.take(0)
+    assert pace.wait_ms(0) == 10_000
+    assert pace.wait_ms(10_000) == 0
+    assert Pace(0).wait_ms(0) == 0

@@ -29,8 +29,11 @@ class ScriptedServer:
         models: tuple[str, ...] = ("m",),
         fault: Callable[[], Failure] | None = None,
         allowed: tuple[str, ...] = (),
+        per_minute: int = 0,
     ) -> None:
-        self.settings = ServerSettings(name=name, url="", kind=ServerKind.OPENAI, models=allowed)
+        self.settings = ServerSettings(
+            name=name, url="", kind=ServerKind.OPENAI, models=allowed, per_minute=per_minute
+        )
         self.models, self.fault = models, fault
         self.probe_fault: Callable[[], Failure] | None = None
         self.probes, self.asked_s = 0, list[float]()
@@ -136,3 +139,21 @@ async def test_a_failing_server_is_left_alone_for_a_minute(autojump_clock: MockC
     for _ in range(3):
         await router.complete(CALL)
     assert [change.after.value for change in changes] == ["open", "half-open", "closed"]
+
+
+async def test_a_server_is_sent_no_more_a_minute_than_its_owner_allows(
+    autojump_clock: MockClock,
+) -> None:
+    slow, other = ScriptedServer("slow", per_minute=6), ScriptedServer("other")
+    async with routing(slow, other) as router:
+        assert (await router.complete(CALL)).server == "slow"
+        second = await router.complete(CALL)
+        assert second.server == "other"
+        assert "more in 10.0 s" in second.decision.considered[0].reason
+        await trio.sleep(10)
+        assert (await router.complete(CALL)).server == "slow"
+    async with routing(ScriptedServer("slow", per_minute=6)) as router:
+        await router.complete(CALL)
+        with pytest.raises(NoServerNow) as caught:
+            await router.complete(CALL)
+        assert caught.value.decision.wait_ms == 10_000

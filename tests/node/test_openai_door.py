@@ -406,3 +406,34 @@ async def test_who_asks_is_told_why_a_server_was_chosen(home_path: Path) -> None
         assert answer.headers["x-bizra-backend"] == "a"
         plain = await gateway.http.post("/v1/chat/completions", json=body)
         assert "bizra" not in plain.json()
+
+
+async def test_a_request_beyond_what_the_model_reads_goes_to_who_reads_more(
+    home_path: Path,
+) -> None:
+    async with (
+        model_server() as small,
+        model_server() as large,
+        model_gateway(home_path, [small, large]) as gateway,
+    ):
+        small.card, large.card = {"max_model_len": 100}, {"max_model_len": 100_000}
+        long: list[ChatCompletionMessageParam] = [{"role": "user", "content": "word " * 1000}]
+        await ask(gateway, messages=long)
+        assert (len(small.asked), len(large.asked)) == (0, 1)
+        too_long: list[ChatCompletionMessageParam] = [
+            {"role": "user", "content": "word " * 500_000}
+        ]
+        with pytest.raises(openai.BadRequestError, match=r"reads \d+ tokens") as caught:
+            await ask(gateway, messages=too_long)
+        assert caught.value.code == "context_length_exceeded"
+        assert (len(small.asked), len(large.asked)) == (0, 1)
+
+
+async def test_what_is_refused_at_the_gate_is_told_in_the_clients_form(home_path: Path) -> None:
+    async with model_gateway(home_path) as gateway:
+        foreign = {"Origin": "http://evil.example"}
+        told = await gateway.http.get("/v1/models", headers=foreign)
+        assert told.status_code == 403
+        assert told.json()["error"]["code"] == "wrong_origin"
+        told = await gateway.http.get("/api/tags", headers=foreign)
+        assert told.json() == {"error": "pages of other sites may not use this node"}

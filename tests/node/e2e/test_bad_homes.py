@@ -190,7 +190,7 @@ def test_a_genesis_of_another_federation_is_told(copied: Path, tmp_path: Path) -
 def test_damaged_settings_are_told_with_their_line(copied: Path) -> None:
     with (copied / "config.toml").open("a") as config:
         config.write("kindz = []\n")
-    _refused(command(copied, "run"), "config.toml", "line 6", "kindz")
+    _refused(command(copied, "run"), "config.toml", "line 7", "kindz")
 
 
 def test_a_node_that_nobody_answers_says_so_and_goes_on_trying(fleet: Fleet) -> None:
