@@ -28,6 +28,7 @@ from gossip.identity import NodeId, Signer
 from simulations.attacks import KINDS
 from simulations.clients import Client, Joiner
 from simulations.disk import MemoryStore
+from simulations.history import History
 from simulations.labels import labelled
 from simulations.oracles import Oracles
 from simulations.process import Core, Process
@@ -67,6 +68,8 @@ class Federation(World):
             one.node: Client(one.node, users[one.node], chain, tuple(ids[: scenario.founders]))
             for one in self.honest
         }
+        self._users = tuple(ids[: scenario.founders])
+        self._history = History(dict.fromkeys(self._users, _FOUNDER_AMOUNT))
         self._joiners = tuple(
             Joiner(
                 at_ms,
@@ -171,6 +174,19 @@ class Federation(World):
             if client.pending and now_ms % 1000 == 0:
                 self.turn(one, one.life, Submit(tuple(client.pending.values())))
             self._operate(one, client, now_ms)
+            self._read(one)
+
+    def _read(self, one: Process) -> None:
+        """Each user asks its own node for two balances."""
+        engine: Engine | None = one.core
+        if engine is None or engine.height != self.oracles.told(one.number):
+            return  # down; or executed, not yet on disk: nobody is shown it
+        for step in (0, 1):
+            owner = self._users[(one.node + step) % len(self._users)]
+            account = engine.ledger.account(owner)
+            if account is not None:
+                self._history.read(one.number, engine.height, owner, account.balance)
+        self.marks["reads checked"] = self._history.reads
 
     def _operate(self, one: Process, client: Client, now_ms: int) -> None:
         for joiner in self._joiners:
@@ -279,7 +295,9 @@ class Federation(World):
         match what:
             case BlockExecuted():
                 block = what.block
+                is_first = block.height > self.oracles.height
                 self.oracles.executed(number, engine, block, what.result)
+                self._write_down(process, what, is_first=is_first)
                 if what.result.next_set.epoch != block.header.epoch:
                     self.marks["epoch change"] += 1
                     if self.wires.is_partitioned(self.now_us):
@@ -312,6 +330,17 @@ class Federation(World):
                 self.line(process.name, "prepared", f"height={what.block.height}")
             case _:
                 pass
+
+    def _write_down(self, process: Process, what: BlockExecuted, *, is_first: bool) -> None:
+        """What this block means to clients."""
+        transactions, height = what.block.transactions, what.block.height
+        if is_first:
+            succeeded = (outcome.ok for outcome in what.result.outcomes)
+            self._history.ordered(height, tuple(zip(transactions, succeeded, strict=True)))
+        pending = self.clients[process.node].pending
+        for transaction in transactions:
+            if transaction.id in pending:
+                self._history.answered(process.number, transaction.id, height)
 
 
 def run(scenario: Scenario, trace: Trace | None = None) -> Result:

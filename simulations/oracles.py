@@ -35,6 +35,10 @@ class Oracles:
         """The greatest height that an honest node has executed."""
         return max(self._digests, default=0)
 
+    def told(self, process: int) -> int:
+        """Up to which height an honest node has told its clients."""
+        return self._told.get(process, 0)
+
     def expect_success(self, transaction: bytes) -> None:
         """Name a transaction that is valid whatever comes before it: it may not fail."""
         self._must_succeed.add(transaction)
