@@ -7,7 +7,7 @@ ledger stands here after a block. Hashes lead from the statement to the thing it
 its block hash, an outcome to the results root, an account to the state root.
 
 What this can't tell: whether validators of long ago have sold their keys and signed another
-history. Who fears that compares a recent block hash with somebody it trusts.
+history. Who fears that names a recent set that somebody it trusts vouches for (`Trust`).
 """
 
 from __future__ import annotations
@@ -59,21 +59,36 @@ class Verdict:
     quorum: int = 0
 
 
-def verify_file(text: str | bytes, genesis: Genesis, verifier: Verifier) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """A set of validators that the reader knows from somebody it trusts: its epoch, its hash."""
+
+    epoch: int
+    hash: bytes
+
+
+def verify_file(
+    text: str | bytes, genesis: Genesis, verifier: Verifier, trust: Trust | None = None
+) -> Verdict:
     """The verdict on the contents of a receipt file, whatever they are. Never raises."""
     try:
         receipt = read_receipt(text)
     except DecodeError as error:
         return Verdict(valid=False, reason=f"not a receipt: {error}")
-    return verify_receipt(receipt, genesis, verifier)
+    return verify_receipt(receipt, genesis, verifier, trust)
 
 
-def verify_receipt(receipt: Receipt, genesis: Genesis, verifier: Verifier) -> Verdict:
-    """The verdict on a receipt."""
+def verify_receipt(
+    receipt: Receipt, genesis: Genesis, verifier: Verifier, trust: Trust | None = None
+) -> Verdict:
+    """The verdict on a receipt; with `trust` its chain of epochs must go through that very set."""
     chain = genesis.federation_id
     voters = voters_after(receipt.epochs, genesis, verifier)
     if isinstance(voters, str):
         return Verdict(valid=False, reason=voters)
+    strange = None if trust is None else _untrusted(receipt.epochs, genesis, trust)
+    if strange is not None:
+        return Verdict(valid=False, reason=strange)
     fault = certificate_fault(receipt.certificate, voters, chain, verifier)
     if fault is not None:
         return Verdict(valid=False, reason=fault)
@@ -106,6 +121,15 @@ def voters_after(
             return f"epoch {link.members.epoch} does not follow epoch {voters.epoch}"
         voters = link.members
     return voters
+
+
+def _untrusted(epochs: tuple[EpochLink, ...], genesis: Genesis, trust: Trust) -> str | None:
+    sets = (genesis.first_set(), *(link.members for link in epochs))
+    if trust.epoch >= len(sets):
+        return f"it ends in epoch {len(sets) - 1}, before the trusted epoch {trust.epoch}"
+    if sets[trust.epoch].hash != trust.hash:
+        return f"the validators of epoch {trust.epoch} are not those that you trust"
+    return None
 
 
 def _transaction(

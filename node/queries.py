@@ -177,6 +177,7 @@ class ChainQueries:
             quorum=members.quorum_power,
             total_power=members.total,
             faults_tolerated=members.faults_tolerated,
+            hash=members.hash.hex(),
             validators=tuple(
                 ValidatorView(
                     node_id=seat.node.hex(), voting_key=seat.voting_key.hex(), power=seat.power

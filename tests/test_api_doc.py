@@ -4,18 +4,19 @@ import json
 import re
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgpack
 from nacl.signing import SigningKey
 
 from consensus.transactions import (
+    Operation,
     TransactionBody,
     Transfer,
     decode_transaction,
     sign_transaction,
 )
-from gossip.codec import Digest
+from gossip.codec import Digest, decode_canonical, encode
 from gossip.identity import Ed25519Signer, Ed25519Verifier
 from node.gateway.openapi import problems_of
 from node.gateway.routes import bulk_endpoints, core_endpoints, event_endpoints, list_endpoints
@@ -28,6 +29,29 @@ def vector() -> dict[str, Any]:
     assert block is not None
     found: dict[str, Any] = json.loads(block[1])
     return found
+
+
+def operations() -> dict[str, dict[str, Any]]:
+    """The published operations: fields with byte strings in hex after "0x", and the encoding."""
+    blocks = re.findall(r"```json\n(.*?)```", DOC.read_text(), re.DOTALL)
+    found: dict[str, dict[str, Any]] = json.loads(blocks[1])
+    return found
+
+
+def _readable(value: object) -> object:
+    if isinstance(value, bytes):
+        return f"0x{value.hex()}"
+    return [_readable(one) for one in value] if isinstance(value, list) else value
+
+
+def test_every_operation_has_a_vector_that_two_libraries_read_alike() -> None:
+    published = operations()
+    kinds = {kind.__struct_config__.tag: kind for kind in get_args(Operation)}
+    assert set(published) == set(kinds)
+    for tag, given in published.items():
+        raw = bytes.fromhex(given["encoded"])
+        assert _readable(msgpack.unpackb(raw)) == [tag, *given["fields"]]
+        assert encode(decode_canonical(raw, kinds[tag])) == raw
 
 
 def test_our_own_signer_makes_the_published_transaction() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import click
 
 from consensus.genesis import Genesis, GenesisError
-from consensus.verify import Verdict, verify_file
+from consensus.verify import Trust, Verdict, verify_file
 from gossip.identity import Ed25519Verifier
 from node.cli.session import Session, end_unless, with_session
 from node.cli.shapes import pairs, short
@@ -48,15 +49,21 @@ def receipt(session: Session, *, name: str, output: Path | None) -> None:
 @click.option(
     "--genesis", type=click.Path(path_type=Path), help="The genesis file (default: the home's own)."
 )
+@click.option(
+    "--trust",
+    metavar="EPOCH:HASH",
+    help="Hold it against a set of validators that you know (`validators list` shows the hash).",
+)
 @with_session
-def verify(session: Session, *, file: Path, genesis: Path | None) -> None:
+def verify(session: Session, *, file: Path, genesis: Path | None, trust: str | None) -> None:
     """Check a receipt offline: nothing is asked of anybody, nothing trusted but the genesis."""
+    pinned = None if trust is None else _trust(trust)
     path = genesis or session.home.genesis
     try:
         federation = Genesis.load(_read(path, "name the genesis file with --genesis FILE"))
     except GenesisError as error:
         raise NodeError(f"{path} is no genesis file: {error}") from None
-    verdict = verify_file(_read(file, "check the name"), federation, Ed25519Verifier())
+    verdict = verify_file(_read(file, "check the name"), federation, Ed25519Verifier(), pinned)
     signers = [node.hex() for node in verdict.signers]
     session.tell(
         {
@@ -67,13 +74,33 @@ def verify(session: Session, *, file: Path, genesis: Path | None) -> None:
             "signers": signers,
             "power": verdict.power,
             "quorum": verdict.quorum,
+            "trusted": _trusted(pinned),
         },
-        _text(verdict, federation),
+        _text(verdict, federation, pinned),
     )
     end_unless(done=verdict.valid)
 
 
-def _text(verdict: Verdict, genesis: Genesis) -> str:
+def _trust(text: str) -> Trust:
+    epoch, colon, name = text.partition(":")
+    if not (colon and epoch.isascii() and epoch.isdigit() and re.fullmatch("[0-9a-f]{64}", name)):
+        raise click.BadParameter(
+            "expected EPOCH:HASH, such as 3: and 64 hex digits", param_hint="--trust"
+        )
+    return Trust(int(epoch), bytes.fromhex(name))
+
+
+def _trusted(trust: Trust | None) -> str:
+    """What a verdict rests on."""
+    if trust is None:
+        return (
+            "the genesis, and that no more than a third of any set of validators since then has "
+            "signed another history, with old keys too (--trust EPOCH:HASH pins a recent set)"
+        )
+    return f"the genesis, and the validators of epoch {trust.epoch} that you named"
+
+
+def _text(verdict: Verdict, genesis: Genesis, trust: Trust | None) -> str:
     if not verdict.valid:
         return f"NOT VALID: {verdict.reason}"
     return pairs(
@@ -86,6 +113,7 @@ def _text(verdict: Verdict, genesis: Genesis) -> str:
             ("height", str(verdict.height)),
             ("power", f"{verdict.power} signed, {verdict.quorum} are a quorum"),
             ("signers", " ".join(short(node.hex()) for node in verdict.signers)),
+            ("trusted", _trusted(trust)),
         ]
     )
 

@@ -141,7 +141,7 @@ def _seats_text(view: ValidatorsView) -> str:
         f"Epoch {view.epoch}: quorum {view.quorum} of {view.total_power}, "
         f"{tolerance(view.faults_tolerated)}"
     )
-    return f"{head}\n\n{table(('NODE', 'POWER', 'VOTING KEY'), rows, empty='')}"
+    return f"{head}\n\n{table(('NODE', 'POWER', 'VOTING KEY'), rows, empty='')}\n\nTo pin: {view.epoch}:{view.hash}"
 
 
 def _registry_text(view: RegistryView) -> str:

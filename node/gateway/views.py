@@ -168,13 +168,14 @@ class ValidatorView(View, frozen=True):
 
 
 class ValidatorsView(View, frozen=True):
-    """The set that decides the next block, in seat order."""
+    """The set that decides the next block, in seat order. `hash` is what `verify --trust EPOCH:HASH` pins."""
 
     epoch: int
     quorum: int
     total_power: int
     faults_tolerated: int
     validators: tuple[ValidatorView, ...]
+    hash: str = ""
 
 
 class RegisteredView(View, frozen=True):
