@@ -124,6 +124,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
                 contents=parts.contents,
                 snapshots=snapshots,
                 topics=node.topics,
+                stop=parts.stop,
                 groups=GroupService(node.service, node.tasks, node.engine.ledger),
                 chat_peers=config.chat_peers,
                 backroom=BackroomParts(foreman, spreads, chats.check),

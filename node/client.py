@@ -392,6 +392,10 @@ class Client:
                 decoded(answer, ContentView)
             yield from answer.iter_raw()
 
+    def leave(self) -> None:
+        """Have the daemon say good-bye to the others, and end."""
+        self._post("/api/v2/leave", {}, JsonObject)
+
     # Topics
 
     def publish(self, topic: str, payload: JsonObject) -> None:

@@ -14,6 +14,7 @@ import click
 _COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("node.cli.run:run", "Run the node in this terminal."),
     "init": ("node.cli.init:init", "Make keys and settings; with --found, a new federation."),
+    "leave": ("node.cli.leave:leave", "Say good-bye to the other nodes, and end the daemon."),
     "demo": ("node.cli.demo:demo", "A whole federation on this machine, at real work."),
     "status": ("node.cli.about:status", "The running node at a glance."),
     "id": ("node.cli.about:identity", "This node's id, as other nodes know it."),

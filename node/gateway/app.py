@@ -36,6 +36,7 @@ from node.gateway.facade import Facade, Problem
 from node.gateway.groups import GroupDoor
 from node.gateway.guard import Guard, OwnerCheck, is_loopback
 from node.gateway.idempotency import Idempotency
+from node.gateway.leaving import LeavingDoor
 from node.gateway.lists import Lists
 from node.gateway.metering import Metered
 from node.gateway.ollama import OllamaDoor
@@ -76,6 +77,8 @@ class Doors:
     contents: ContentService | None = None
     snapshots: Snapshots | None = None
     topics: TopicService | None = None
+    stop: trio.Event | None = None
+    """What ends the daemon."""
     groups: GroupService | None = None
     registry: Registry | None = None
     reading: ReadModels | None = None
@@ -105,6 +108,8 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
         routes += BackendsDoor(doors.backends, owner).routes()
     if doors.snapshots is not None:
         routes += SnapshotDoor(doors.snapshots, owner).routes()
+    if doors.stop is not None:
+        routes += LeavingDoor(doors.stop, owner).routes()
     if doors.topics is not None:
         routes += TopicDoor(facade, doors.topics, owner).routes()
     if doors.models is not None:
