@@ -10,6 +10,7 @@ the writer sends the rest: small messages then cost neither a change of tasks no
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from gossip.transport.address import Address
 from gossip.transport.repairs import SecureChannel
 
 _READ_BYTES = 128 * 2**10
+_MEASURED_EVERY = 8
+"""So many ticks of `ping_every_s` pass between two measurements of a peer that speaks by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,13 +310,19 @@ class Connection:
             self._is_idle = False
 
     async def _watch(self) -> None:
-        misses = 0
-        while misses < self._patience.ping_misses:
+        """Ask whether the peer is there when it was silent, and now and then to know the way's length."""
+        misses, was_heard = 0, False
+        for tick in itertools.count():
+            asks = not was_heard or tick % _MEASURED_EVERY == 0
             self._heard = False
-            self._send_ping()
+            if asks:
+                self._send_ping()
             await trio.sleep(self._patience.ping_every_s)
             # Ticks are counted, not seconds: after a pause of our own process one tick has passed.
-            misses = 0 if self._heard else misses + 1
+            was_heard = self._heard
+            misses = 0 if was_heard else misses + asks
+            if misses >= self._patience.ping_misses:
+                break
         self.close(f"it was silent for {misses * self._patience.ping_every_s:g} s")
 
     def _send_ping(self) -> None:
