@@ -32,6 +32,7 @@ _META = b"\x00"
 _BATCH_ROWS = 20_000
 _THREADS = 2
 _NOT_BEGUN = -1
+_LEAST_S = 0.02
 
 _T = TypeVar("_T")
 
@@ -203,6 +204,8 @@ class Projector:
                     self._places[name] = place
             for name, (_, subjects) in changes.items():
                 self._tell(name, subjects)
+            # Small blocks that come quickly are taken in together; a block after a pause at once.
+            await trio.sleep(_LEAST_S)
 
     def _begun(self, name: str, generation: int) -> _Place:
         """The rows of what was before the first event."""
