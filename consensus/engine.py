@@ -417,11 +417,17 @@ class Engine:
     def _resend_transactions(self) -> list[Effect]:
         """What still waits after a beat may not have reached the leader; if it waits too long, all must wait with it.
 
+        What stands in the proposal under way has reached it.
         Otherwise one replica alone suspects a leader that is silent, and nobody joins it.
         """
-        ready = self.mempool.select(_RESENT_TRANSACTIONS, MESSAGE_BYTES)
         leader = NodeId(self.replica.leader.node)
         only_leader = self.replica.is_validator and not self.replica.is_impatient
+        proposed = self.replica.proposed if only_leader else frozenset()
+        ready = tuple(
+            one
+            for one in self.mempool.select(_RESENT_TRANSACTIONS + len(proposed), 2 * MESSAGE_BYTES)
+            if one.id not in proposed
+        )
         targets = (leader,) if only_leader else self.validators.nodes
         reachable = tuple(node for node in targets if node in self._peers)
         return [*spread(ready, reachable)]

@@ -9,7 +9,7 @@ from consensus.ledger import Ledger
 from consensus.mempool import Added, Dropped, Mempool, RefusalCode, Refused
 from consensus.messages import Transactions, batched
 from consensus.pool_log import PoolLog
-from consensus.transactions import Transaction, decode_transaction
+from consensus.transactions import Transaction, decode_transaction, id_of
 from gossip.codec import DecodeError
 from gossip.effects import Broadcast, Effect, Notify, Rejected
 from gossip.identity import NodeId, Verifier
@@ -57,6 +57,8 @@ class Intake:
         """Take what a peer spreads, up to the first one that an honest peer would not have sent."""
         out: list[Effect] = []
         for raw in message.raw:
+            if self._mempool.contains(id_of(raw)):
+                continue
             try:
                 transaction = decode_transaction(raw)
             except DecodeError as error:

@@ -165,6 +165,12 @@ class ReplicaBase:
         """Whether a proposal is here whose transactions are not."""
         return self._slot.gathering is not None
 
+    @property
+    def proposed(self) -> frozenset[bytes]:
+        """The transactions that the leader of this view has named for the next block."""
+        heard = self._slot.heard
+        return frozenset() if heard is None else frozenset(heard.transactions)
+
     def body(self, digest: bytes) -> Block | None:
         """A block that is voted on at this height, if it is here."""
         return self._slot.bodies.get(digest)

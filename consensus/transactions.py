@@ -172,7 +172,7 @@ class Transaction(Wire, frozen=True, dict=True):
     @cached_property
     def id(self) -> Digest:
         """The transaction id, printed as `txHash`."""
-        return digest(b"transaction", self.raw)
+        return id_of(self.raw)
 
     def is_signed(self, verifier: Verifier) -> bool:
         """Whether its sender signed it."""
@@ -197,6 +197,11 @@ def sign_receipt(signer: Signer, receipt: TaskReceipt) -> SignedReceipt:
     return SignedReceipt(receipt, signer.sign(_receipt_bytes(receipt)))
 
 
+def id_of(raw: bytes) -> Digest:
+    """The id of the transaction with these canonical bytes."""
+    return digest(b"transaction", raw)
+
+
 def decode_transaction(raw: bytes) -> Transaction:
     """Read a transaction from its canonical bytes. Raises `DecodeError`; does not check the signature."""
     if len(raw) > MAX_TRANSACTION_BYTES:
@@ -204,7 +209,7 @@ def decode_transaction(raw: bytes) -> Transaction:
             f"a transaction has at most {MAX_TRANSACTION_BYTES} bytes, this one has {len(raw)}"
         )
     transaction = decode_canonical(raw, Transaction)
-    transaction.__dict__.update(raw=raw, id=digest(b"transaction", raw))
+    transaction.__dict__.update(raw=raw, id=id_of(raw))
     return transaction
 
 
