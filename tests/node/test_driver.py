@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -133,6 +135,59 @@ async def test_a_turn_without_writes_costs_no_sync(tmp_path: Path) -> None:
         await rig.driver.caught_up()
         nursery.cancel_scope.cancel()
     assert (rig.disk.batches, rig.driver.syncs, rig.told) == ([], 0, [Notify("only words")])
+    rig.disk.close()
+
+
+async def test_a_lazy_write_is_seen_at_once_and_goes_to_disk_with_the_next_batch(
+    tmp_path: Path,
+) -> None:
+    seen: list[bytes | None] = []
+
+    def core(event: str) -> list[object]:
+        seen.append(rig.store.get(b"lazy"))
+        if event == "lazy":
+            return [Persist(Store.TASKS, ((b"lazy", b"1"),), lazy=True), Notify(event)]
+        return [persist(b"key", b"2")] if event == "urgent" else []
+
+    rig = Rig(tmp_path, core)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.driver.run)
+        for event in ("lazy", "look"):
+            rig.driver.post(event)
+            await rig.driver.caught_up()
+        assert (rig.driver.syncs, rig.disk.batches, rig.told) == (0, [], [Notify("lazy")])
+        rig.driver.post("urgent")
+        await rig.driver.caught_up()
+        nursery.cancel_scope.cancel()
+    assert seen == [None, b"1", b"1"]
+    assert [dict(batch) for batch in rig.disk.batches] == [{b"lazy": b"1", b"key": b"2"}]
+    rig.disk.close()
+
+
+async def test_while_the_disk_is_slow_the_loop_goes_on(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, lambda event: [persist(event.encode(), b"1")])
+    holds, slow_from = threading.Event(), 3
+    sound = rig.disk.write
+
+    def write(writes: Iterable[Write], *, sync: bool = True) -> None:
+        if len(rig.disk.batches) >= slow_from:
+            holds.wait(5)
+        time.sleep(0.02)
+        sound(writes, sync=sync)
+
+    rig.disk.write = write  # type: ignore[method-assign]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.driver.run)
+        for number in range(slow_from):
+            rig.driver.post(f"{number}")
+            await rig.driver.caught_up()
+        rig.driver.post("held up")
+        await wait_all_tasks_blocked()
+        assert len(rig.disk.batches) == slow_from
+        holds.set()
+        await rig.driver.caught_up()
+        nursery.cancel_scope.cancel()
+    assert len(rig.disk.batches) == slow_from + 1
     rig.disk.close()
 
 

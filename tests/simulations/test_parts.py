@@ -67,3 +67,14 @@ def test_a_partition_cuts_in_its_direction_while_it_stands(
     assert len(wires.deliveries(15_000, 1, 0, luck)) == into
     assert wires.deliveries(15_000, 1, 1, luck) == [500]
     assert wires.deliveries(20_000, 0, 1, luck) == [500]
+
+
+def test_a_death_takes_what_was_written_lazily_since_the_last_synced_batch() -> None:
+    disk = MemoryStore()
+    disk.write(((b"a", b"1"), (b"b", b"1")))
+    disk.write(((b"a", b"2"),), lazy=True)
+    disk.write(((b"c", b"1"),))
+    disk.write(((b"a", b"3"), (b"b", None), (b"d", b"1")), lazy=True)
+    assert disk.scan(b"") == [(b"a", b"3"), (b"c", b"1"), (b"d", b"1")]
+    disk.power_off()
+    assert disk.scan(b"") == [(b"a", b"2"), (b"b", b"1"), (b"c", b"1")]
