@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from consensus.blocks import Block
 from consensus.certificates import Phase
 from consensus.engine import (
     BlockExecuted,
@@ -295,9 +296,8 @@ class Federation(World):
         match what:
             case BlockExecuted():
                 block = what.block
-                is_first = block.height > self.oracles.height
                 self.oracles.executed(number, engine, block, what.result)
-                self._write_down(process, what, is_first=is_first)
+                self._write_down(process, block)
                 if what.result.next_set.epoch != block.header.epoch:
                     self.marks["epoch change"] += 1
                     if self.wires.is_partitioned(self.now_us):
@@ -331,16 +331,17 @@ class Federation(World):
             case _:
                 pass
 
-    def _write_down(self, process: Process, what: BlockExecuted, *, is_first: bool) -> None:
-        """What this block means to clients."""
-        transactions, height = what.block.transactions, what.block.height
-        if is_first:
-            succeeded = (outcome.ok for outcome in what.result.outcomes)
-            self._history.ordered(height, tuple(zip(transactions, succeeded, strict=True)))
+    def _write_down(self, process: Process, block: Block) -> None:
+        """What this block means to clients; a crash may have kept the news of those below it from everybody."""
+        chain = process.core.chain
+        for height in range(self._history.height + 1, block.height + 1):
+            stored, execution = chain.block(height), chain.execution(height)
+            succeeded = (outcome.ok for outcome in execution.results.outcomes)
+            self._history.ordered(height, tuple(zip(stored.transactions, succeeded, strict=True)))
         pending = self.clients[process.node].pending
-        for transaction in transactions:
+        for transaction in block.transactions:
             if transaction.id in pending:
-                self._history.answered(process.number, transaction.id, height)
+                self._history.answered(process.number, transaction.id, block.height)
 
 
 def run(scenario: Scenario, trace: Trace | None = None) -> Result:

@@ -51,6 +51,11 @@ class History:
         self._height = 0
         self.reads = 0
 
+    @property
+    def height(self) -> int:
+        """The last height that is in the book."""
+        return self._height
+
     def ordered(self, height: int, transactions: tuple[tuple[Transaction, bool], ...]) -> None:
         """The federation has agreed on a height: what is in it, and what of that succeeded."""
         assert height == self._height + 1
