@@ -61,6 +61,15 @@ class CoreDriver(Generic[Event]):
         self._queue.append(event)
         self._wake.set()
 
+    def post_joined(self, event: Event, join: Callable[[Event, Event], Event | None]) -> None:
+        """Queue an event as a part of the one that waits last, if `join` makes one of the two."""
+        last = self._queue[-1] if self._queue else None
+        joined = None if last is None or isinstance(last, trio.Event) else join(last, event)
+        if joined is None:
+            self.post(event)
+        else:
+            self._queue[-1] = joined
+
     async def caught_up(self) -> None:
         """Return when all that was posted before is handled, on disk, and carried out."""
         caught_up = trio.Event()

@@ -333,3 +333,20 @@ async def test_a_flood_is_taken_in_rounds(tmp_path: Path) -> None:
     assert events_of(rig) == [f"{number}" for number in range(1_200)]
     assert len(rig.disk.batches) == 3
     rig.disk.close()
+
+
+async def test_an_event_joins_the_one_that_waits_last_and_no_other(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, lambda _: [])
+
+    def join(before: str, event: str) -> str | None:
+        return before + event if before.startswith("s") else None
+
+    for event in ("s1", "s2"):
+        rig.driver.post_joined(event, join)
+    rig.driver.post("other")
+    rig.driver.post_joined("s3", join)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.driver.run)
+        await rig.driver.caught_up()
+        nursery.cancel_scope.cancel()
+    assert events_of(rig) == ["s1s2", "other", "s3"]
