@@ -47,7 +47,8 @@ class Call(msgspec.Struct, frozen=True):
     `peers` says that the texts may leave this machine for a peer of the federation, `quotes` that
     `auto` may be answered by quoting. `file` is the SHA-256 of the file that the model must be, or
     the beginning of it; empty if the caller leaves it open. `why` is the router's reason for the
-    server that is asked. With `continues` another server may go on with a stream that breaks.
+    server that is asked. With `continues` another server may go on with a stream that breaks;
+    with `waits` the caller has another way than to wait for an answer, so nobody is asked a second time after a pause.
     """
 
     kind: CallKind
@@ -59,6 +60,7 @@ class Call(msgspec.Struct, frozen=True):
     file: str = ""
     why: str = ""
     continues: bool = False
+    waits: bool = False
 
     @property
     def wants_usage(self) -> bool:

@@ -77,7 +77,8 @@ class ChatInput(_Tagged, frozen=True, tag=CHAT):
             body["stream_options"] = {"include_usage": True}
         if self.proof:
             body["logprobs"] = True
-        return Call(CallKind(self.method), self.model, body, file=self.file)
+        # The asker has other places: it is told at once, not after pauses.
+        return Call(CallKind(self.method), self.model, body, file=self.file, waits=True)
 
 
 class ChatOutput(_Tagged, frozen=True, tag=CHAT):

@@ -86,7 +86,7 @@ class _Job:
 class Executor:
     """The tasks that this node works on.
 
-    `unable` says why an input of a kind that is served can't be worked on now, or None.
+    `unable` says why an input of a kind that is served can't be worked on now for this reward, or None.
     """
 
     TIMERS = frozenset({"unconfirmed", "claim", "work", "kept"})
@@ -100,11 +100,11 @@ class Executor:
         serves: Callable[[str], bool],
         ledger: GroupView,
         reader: KeyValueReader,
-        unable: Callable[[str, bytes], str | None] | None = None,
+        unable: Callable[[str, bytes, int], str | None] | None = None,
     ) -> None:
         self._chain, self._signer, self._groups = chain, signer, ledger
         self._verifier = verifier
-        self._unable = unable or (lambda _kind, _content: None)
+        self._unable = unable or (lambda _kind, _content, _reward: None)
         self._own = NodeId(signer.public)
         self._serves, self._ledger_task, self._reader = serves, ledger.task, reader
         self._waiting: dict[tuple[Digest, NodeId], OfferReceived] = {}
@@ -183,7 +183,7 @@ class Executor:
             fault = _unserved(offer.kind)
         elif peer != self._own and others >= CAPACITY:
             fault = f"this node has {CAPACITY} tasks in hand; ask again later or elsewhere"
-        fault = fault or self._unable(offer.kind, offered.content)
+        fault = fault or self._unable(offer.kind, offered.content, known.reward)
         if fault is not None:
             return [_declined(offered, fault[:REASON_CHARS])]
         self._jobs[task] = _Job(peer, offer.kind, Digest(known.input_hash))

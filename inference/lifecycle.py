@@ -74,7 +74,7 @@ class TaskDesk:
         ledger: GroupView,
         own_tasks: Callable[[], list[tuple[Digest, Task]]],
         reader: KeyValueReader,
-        unable: Callable[[str, bytes], str | None] | None = None,
+        unable: Callable[[str, bytes, int], str | None] | None = None,
     ) -> None:
         self._own = NodeId(signer.public)
         self._ledger_task, self._own_tasks = ledger.task, own_tasks

@@ -71,8 +71,8 @@ class ChatWork:
     def _lent(self) -> Counter[tuple[str, str]]:
         return Counter((chat.model, chat.file) for chat in self._chats.values())
 
-    def unable(self, content: bytes) -> str | None:
-        """Why a conversation can't be answered here now, or None."""
+    def unable(self, content: bytes, reward: int) -> str | None:
+        """Why a conversation can't be answered here now for this reward, or None."""
         try:
             asked = decode_chat_input(content)
             asked.call()
@@ -82,6 +82,9 @@ class ChatWork:
             return (
                 f"there is no model {asked.model[:100]!r} with the file {asked.file[:12]} here now"
             )
+        price = self._files.price_of(asked.model, asked.file)
+        if reward < price:
+            return f"an answer of {asked.model[:100]!r} costs {price}, the reward is {reward}"
         slots = self._files.slots_of(asked.model, asked.file)
         if self.in_hand(asked.model, asked.file) >= slots:
             return (

@@ -162,7 +162,7 @@ class ForemanService:
         kept = msgspec.json.decode(effect.asked, type=_Kept)
         kind = CallKind(entry.method)
         body = {key: value for key, value in kept.body.items() if key not in ("stream", "queue")}
-        call = Call(kind, entry.model, body, kept.options, kept.peers, kept.quotes)
+        call = Call(kind, entry.model, body, kept.options, kept.peers, kept.quotes, waits=True)
         try:
             with trio.CancelScope() as scope:
                 self._running[name] = scope

@@ -42,6 +42,8 @@ class ModelFiles:
         self._hashes: dict[Stamp, str] = {}
         self._places: dict[tuple[str, str], str] = {}
         self._slots: dict[tuple[str, str], int] = {}
+        self._prices: dict[tuple[str, str], int] = {}
+        self._unnameable: set[str] = set()
 
     def add(self, server: ModelServer) -> None:
         """Look at this server's files too."""
@@ -70,6 +72,10 @@ class ModelFiles:
         """How many requests of peers for a model its server takes at once."""
         return self._slots.get((model, file), 0)
 
+    def price_of(self, model: str, file: str) -> int:
+        """What a peer pays for an answer."""
+        return self._prices.get((model, file), 0)
+
     def models(self) -> tuple[tuple[str, str], ...]:
         """All models whose file is known, with it."""
         return tuple(sorted(self._places))
@@ -92,11 +98,11 @@ class ModelFiles:
             for model, file in files.items():
                 places.setdefault((model, file), known.name)
         self._places = places
-        self._slots = {
-            key: self._settings[name].slots
-            for key, name in places.items()
-            if name in self._settings
+        there = {
+            key: self._settings[name] for key, name in places.items() if name in self._settings
         }
+        self._slots = {key: one.slots for key, one in there.items()}
+        self._prices = {key: one.price for key, one in there.items()}
 
     async def _files_of(self, known: KnownServer) -> dict[str, str]:
         standing, settings = known.standing(), known.server.settings
@@ -131,16 +137,17 @@ class ModelFiles:
             log.warning("a model's file can't be read", path=str(path), reason=str(error))
             return None
 
-    def capabilities(
-        self, price: int, in_hand: Callable[[str, str], int], room: int
-    ) -> tuple[Capability, ...]:
+    def capabilities(self, in_hand: Callable[[str, str], int], room: int) -> tuple[Capability, ...]:
         """For this node's record. `in_hand` counts a model's requests, `room` is what a record may still list."""
         offers = []
         for model, file in self.models():
             if not _NAME.fullmatch(model):
-                log.warning("a model's name can't stand in a record", model=model)
+                if model not in self._unnameable:
+                    self._unnameable.add(model)
+                    log.warning("a model's name can't stand in a record", model=model)
                 continue
             free = max(0, self.slots_of(model, file) - in_hand(model, file))
+            price = self.price_of(model, file)
             offers.append(Capability(MODELS, model, bytes.fromhex(file), price, free))
         return tuple(offers[: min(room, MAX_CAPABILITIES)])
 

@@ -11,7 +11,7 @@ from inference.executor import CAPACITY
 from node.model_files import ModelFiles
 from node.parts import own_capabilities
 from node.peer_service import PeerService
-from node.task_service import DEFAULT_REWARD, TaskService
+from node.task_service import TaskService
 
 _STEPS: Final = 4
 """Loads are told in quarters: a record is not signed anew for every task."""
@@ -31,7 +31,7 @@ class ModelOffers:
         offers = own_capabilities(self._kinds)
         if CHAT in self._kinds:
             room = MAX_CAPABILITIES - len(offers)
-            offers += self._files.capabilities(DEFAULT_REWARD, self._tasks.lent, room)
+            offers += self._files.capabilities(self._tasks.lent, room)
         load = min(_STEPS, self._tasks.desk.in_hand * _STEPS // CAPACITY) * 1000 // _STEPS
         now = CapabilitiesChanged(offers, load)
         if now != self._told:

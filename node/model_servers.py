@@ -10,6 +10,7 @@
     parallel = 64              # optional: requests of this node at once
     per_minute = 0             # optional: requests a minute; 0 is no bound
     slots = 4                  # optional: conversations of peers at once
+    price = 100                # optional: what a peer pays for an answer
     files = { "qwen3-4b" = "/models/qwen3-4b.gguf" }  # optional: where the server does not tell
 
 Only servers on this machine: what is asked holds the owner's texts, and they leave the machine to
@@ -39,6 +40,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _MAX_SLOTS = 64
 _MAX_PARALLEL = 64
 _MAX_PER_MINUTE = 1_000_000
+_MAX_PRICE = 2**53
 _MAX_TIMEOUT_S = 24 * 60 * 60
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEY = re.compile(r"[\x21-\x7e]{1,1024}")
@@ -55,6 +57,7 @@ class ModelServer:
     models: tuple[str, ...] = ()
     timeout_s: int = 600
     slots: int = 4
+    price: int = 100
     files: Mapping[str, str] = field(default_factory=dict)
     parallel: int = 64
     per_minute: int = 0
@@ -98,6 +101,7 @@ def _server(row: Mapping[str, object]) -> ModelServer:
         _models(name, row.get("models", [])),
         _timeout_s(name, row.get("timeout_s", 600)),
         _slots(name, row.get("slots", 4)),
+        _price(name, row.get("price", 100)),
         files,
         _bound(name, "parallel", row.get("parallel", 64), 1, _MAX_PARALLEL),
         _bound(name, "per_minute", row.get("per_minute", 0), 0, _MAX_PER_MINUTE),
@@ -164,6 +168,12 @@ def _bound(name: str, key: str, value: object, least: int, most: int) -> int:
 def _slots(name: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MAX_SLOTS:
         raise ValueError(f"{name}: slots: expected a number from 0 to {_MAX_SLOTS}")
+    return value
+
+
+def _price(name: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MAX_PRICE:
+        raise ValueError(f"{name}: price: expected a number from 1 to {_MAX_PRICE}")
     return value
 
 

@@ -370,6 +370,7 @@ class TaskService:
         finally:
             if self._offers.get(name) is opened:
                 del self._offers[name]
+                self._chats.stop(name[1])
                 self._chats.forget(name[1])
 
     async def _listen(
@@ -413,8 +414,8 @@ class TaskService:
             if name == task:
                 opened.wake.set()
 
-    def _unable(self, kind: str, content: bytes) -> str | None:
-        return self._chats.unable(content) if kind == CHAT else None
+    def _unable(self, kind: str, content: bytes, reward: int) -> str | None:
+        return self._chats.unable(content, reward) if kind == CHAT else None
 
     def lent(self, model: str, file: str) -> int:
         """How many of a model's slots are lent to peers."""

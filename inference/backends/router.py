@@ -368,7 +368,8 @@ class ModelRouter:
             if last is None:
                 # Every breaker opened while this request waited.
                 raise NoServerNow(decision)
-            pause_ms = self._policy.pause_ms(attempts, retry_after_ms) if left else None
+            is_last = not left or call.waits
+            pause_ms = None if is_last else self._policy.pause_ms(attempts, retry_after_ms)
             if pause_ms is None:
                 raise GivenUp(decision, last, attempts) from last
             await trio.sleep(pause_ms / 1000)

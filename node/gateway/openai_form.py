@@ -148,6 +148,7 @@ def with_wishes(call: Call, headers: Mapping[str, str], *, peers: bool) -> Call:
         call,
         peers=_wish(headers, "x-bizra-peers", default=peers),
         quotes=_wish(headers, "x-bizra-extractive", default=not _would_wait(call, headers)),
+        waits=_would_wait(call, headers),
         continues=_wish(headers, "x-bizra-continue", default=False),
     )
 

@@ -142,7 +142,7 @@ def post(node: Daemon, body: JsonObject, **headers: str) -> httpx2.Response:
         return http.post("/v1/chat/completions", json=body, headers=told)
 
 
-def streamed(node: Daemon, body: JsonObject) -> Iterator[JsonObject]:
+def streamed(node: Daemon, body: JsonObject, **headers: str) -> Iterator[JsonObject]:
     """The chunks of a streamed answer, and at last `{"done": true}` if it ended as one should."""
     with (
         httpx2.Client(base_url=node.client.url, trust_env=False, timeout=60) as http,
@@ -150,7 +150,8 @@ def streamed(node: Daemon, body: JsonObject) -> Iterator[JsonObject]:
             "POST",
             "/v1/chat/completions",
             json={**body, "stream": True},
-            headers={"x-bizra-peers": "1"},
+            headers={"x-bizra-peers": "1"}
+            | {name.replace("_", "-"): value for name, value in headers.items()},
         ) as answer,
     ):
         assert answer.status_code == 200, answer.read()

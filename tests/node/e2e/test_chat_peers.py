@@ -121,6 +121,24 @@ def test_a_server_killed_in_mid_stream_never_ends_the_stream_cleanly(town: Town)
     until(lambda: len(town.offers()) == 2, "the model to be offered again", 60)
 
 
+def test_another_peer_goes_on_with_a_stream_whose_server_was_killed_if_that_was_asked(
+    town: Town,
+) -> None:
+    chunks = streamed(town.asker, ask_for_ever(), x_bizra_continue="1")
+    view = town.asker.client.task(next(chunks)["bizra_task"])
+    assert view.executor is not None
+    lost = town.server_of(view.executor)
+    lost.kill()
+    seam = next(chunk["bizra_continued"] for chunk in chunks if "bizra_continued" in chunk)
+    assert seam["after_chars"] > 0
+    assert view.executor[:12] in seam["lost"]
+    assert seam["server"].startswith("peer:")
+    assert view.executor[:12] not in seam["server"]
+    chunks.close()  # type: ignore[attr-defined] # a generator
+    lost.start()
+    until(lambda: len(town.offers()) == 2, "the model to be offered again", 60)
+
+
 def test_what_nothing_can_serve_waits_over_a_restart_until_its_server_is_back(town: Town) -> None:
     node, server = town.nodes[1], town.servers[0]
     server.kill()
