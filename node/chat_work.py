@@ -58,10 +58,9 @@ class _Chat:
 class ChatWork:
     """All conversations of peers. `on_news` is told the task when it has lines to send."""
 
-    def __init__(
-        self, router: ModelRouter, files: ModelFiles, on_news: Callable[[Digest], None]
-    ) -> None:
-        self._router, self._files, self._on_news = router, files, on_news
+    def __init__(self, router: ModelRouter, files: ModelFiles) -> None:
+        self._router, self._files = router, files
+        self.on_news: Callable[[Digest], None] = _nobody
         self._chats: dict[Digest, _Chat] = {}
 
     def in_hand(self, model: str, file: str) -> int:
@@ -166,10 +165,14 @@ class ChatWork:
                     await chat.room.wait()
                 chat.unsent.append(line)
                 chat.unsent_chars += len(line)
-                self._on_news(task)
+                self.on_news(task)
         finally:
             await routed.answer.aclose()
         return lines
+
+
+def _nobody(_: Digest) -> None:
+    pass
 
 
 def _line(value: JsonObject) -> str:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections import Counter, deque
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
 
 import structlog
 import trio
@@ -38,10 +35,8 @@ from inference.desk_events import (
     Answer,
     Asked,
     Cancelled,
-    CountersignReceived,
     ExchangeLost,
     LedgerChanged,
-    OfferReceived,
     OfferTo,
     ReplyReceived,
     Started,
@@ -61,23 +56,19 @@ from inference.handoff import (
     Finished,
     HandoffError,
     Progress,
-    Reply,
     Stop,
-    is_last,
-    receive_offer,
     receive_replies,
-    receive_word,
     send_offer,
-    send_reply,
     send_word,
 )
 from inference.kinds import BadInput, UnknownKind
 from inference.lifecycle import TaskDesk
 from inference.placement import GroupSize, Place, choose_place, choose_places
 from node.chain_service import ChainService
-from node.chat_work import COALESCE_S, ChatWork
+from node.chat_work import ChatWork
 from node.driver import CoreDriver, now_ms
 from node.model_files import ModelFiles
+from node.offer_streams import OfferStreams
 from node.own_account import NotTakenError, OwnAccount
 from node.peer_service import PeerService
 from node.store import StagedStore
@@ -89,21 +80,6 @@ DEADLINE_S = 120
 DEFAULT_REWARD = 100
 _UNKNOWN_NODE = NodeId(bytes(32))
 """Until the ledger has drawn."""
-_OFFER_TIMEOUT_S = 120.0
-_COUNTERSIGN_S = 2.0
-_OFFERS_AT_ONCE = 4
-"""Offers of one member that are being received: each may hold an input in memory before it can be judged."""
-
-
-@dataclass(slots=True)
-class _OpenOffer:
-    """A stream on which an offer waits for its answers; `scope` ends when the asker offers again."""
-
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    replies: deque[tuple[Reply, bytes]] = field(default_factory=deque)
-    wake: trio.Event = field(default_factory=trio.Event)
-    heard: trio.Event = field(default_factory=trio.Event)
-    """The asker has said its last word."""
 
 
 class Follower:
@@ -142,7 +118,7 @@ class TaskService:
         files: ModelFiles,
     ) -> None:
         self._chain, self._peers, self._account = chain, peers, account
-        self._chats = ChatWork(models, files, self._on_lines)
+        self._chats = ChatWork(models, files)
         self._followers: dict[Digest, Follower] = {}
         self._backend, self._kinds, self._nursery = backend, kinds, nursery
         self._own = account.node_id
@@ -160,8 +136,9 @@ class TaskService:
         self._driver: CoreDriver[TaskEvent] = CoreDriver(
             self.desk.handle, TimerFired, self._carry_out, {Store.TASKS: store}
         )
-        self._offers: dict[tuple[NodeId, Digest], _OpenOffer] = {}
-        self._receiving: Counter[NodeId] = Counter()
+        self._streams = OfferStreams(
+            peers.membership.is_member, self._chats, self._has_claimed, self._driver.post
+        )
         chain.listen(self._on_report)
 
     @property
@@ -171,7 +148,7 @@ class TaskService:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        self.link.serve(PROTOCOL, self._serve_offer)
+        self.link.serve(PROTOCOL, self._streams.serve)
         self._driver.post(Started())
         await self._driver.run()
 
@@ -334,85 +311,11 @@ class TaskService:
 
     # As executor
 
-    async def _serve_offer(self, peer: NodeId, stream: Stream) -> None:
-        """One stream of a member: the offer, then the desk's answers as they come."""
-        if not self._peers.membership.is_member(peer):
-            log.warning("offer of a stranger refused", peer=peer.hex())
-            return
-        if self._receiving[peer] >= _OFFERS_AT_ONCE:
-            log.warning("too many offers of one member at once", peer=peer.hex())
-            return
-        self._receiving[peer] += 1
-        try:
-            with trio.fail_after(_OFFER_TIMEOUT_S):
-                offer, content = await receive_offer(stream)
-        except (HandoffError, trio.TooSlowError) as error:
-            log.warning("offer broken off", peer=peer.hex(), reason=str(error))
-            return
-        finally:
-            self._receiving[peer] -= 1
-            if not self._receiving[peer]:
-                del self._receiving[peer]
-        name = (peer, Digest(offer.task))
-        opened = _OpenOffer()
-        older, self._offers[name] = self._offers.get(name), opened
-        if older is not None:
-            older.scope.cancel()
-        self._driver.post(OfferReceived(peer, offer, content))
-        try:
-            with opened.scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._listen, stream, name, opened)
-                    await self._answer(stream, name[1], opened)
-                    with trio.move_on_after(_COUNTERSIGN_S):
-                        await opened.heard.wait()
-                    nursery.cancel_scope.cancel()
-        finally:
-            if self._offers.get(name) is opened:
-                del self._offers[name]
-                self._chats.stop(name[1])
-                self._chats.forget(name[1])
-
-    async def _listen(
-        self, stream: Stream, name: tuple[NodeId, Digest], opened: _OpenOffer
-    ) -> None:
-        """An asker that says `Stop`, or is gone, wants no more of a conversation; at last it countersigns."""
-        with suppress(TransportError, HandoffError):
-            word = await receive_word(stream)
-            if isinstance(word, Stop):
-                self._chats.stop(name[1])
-                word = await receive_word(stream)
-            if isinstance(word, Countersigned):
-                self._driver.post(CountersignReceived(*name, word.signature))
-        opened.heard.set()
-        self._chats.stop(name[1])
-
-    async def _answer(self, stream: Stream, task: Digest, opened: _OpenOffer) -> None:
-        """Send replies until the last one is sent, and the lines of a conversation before that."""
-        while True:
-            opened.wake = trio.Event()
-            if opened.replies and not is_last(opened.replies[0][0]):
-                await send_reply(stream, *opened.replies.popleft())
-            elif self._has_claimed(task) and (lines := self._chats.take(task)):
-                await send_reply(stream, Progress(lines))
-                await trio.sleep(COALESCE_S)
-            elif opened.replies:
-                await send_reply(stream, *opened.replies.popleft())
-                return
-            else:
-                await opened.wake.wait()
-
     def _has_claimed(self, task: Digest) -> bool:
         known = self._chain.engine.ledger.task(task)
         return (
             known is not None and known.state is TaskState.ASSIGNED and known.executor == self._own
         )
-
-    def _on_lines(self, task: Digest) -> None:
-        """A conversation has lines to send, or may send them now."""
-        for (_, name), opened in self._offers.items():
-            if name == task:
-                opened.wake.set()
 
     def _unable(self, kind: str, content: bytes, reward: int) -> str | None:
         return self._chats.unable(content, reward) if kind == CHAT else None
@@ -430,7 +333,7 @@ class TaskService:
                     self._driver.post(
                         LedgerChanged(Digest(event.task_id), event.transaction, what.block.height)
                     )
-                    self._on_lines(Digest(event.task_id))
+                    self._streams.wake(Digest(event.task_id))
 
     def _carry_out(self, effect: object) -> None:
         match effect:
@@ -441,10 +344,7 @@ class TaskService:
             case Work():
                 self._nursery.start_soon(self._work, effect)
             case Answer():
-                opened = self._offers.get((effect.peer, effect.task))
-                if opened is not None:
-                    opened.replies.append((effect.reply, effect.content))
-                    opened.wake.set()
+                self._streams.answer(effect)
             case Notify(what=AskedTask() as record):
                 self._tell(record)
             case Notify():
@@ -515,7 +415,7 @@ class TaskService:
             self._driver.post(WorkFailed(effect.task, str(error)))
             return
         finally:
-            if not any(task == effect.task for _, task in self._offers):
+            if not self._streams.holds(effect.task):
                 self._chats.forget(effect.task)
         usage = Usage(result.usage.items, result.usage.tokens, result.usage.duration_ms)
         model = bytes.fromhex(result.model_hash)

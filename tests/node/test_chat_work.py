@@ -65,7 +65,7 @@ async def bench(path: Path, *, slots: int = 1) -> AsyncIterator[Bench]:
         async with ModelRouter([own], on_breaker=lambda _name, _change: None) as router:
             files = ModelFiles((settings,), router)
             await files.look()
-            made = Bench(ChatWork(router, files, lambda _task: None), files, server)
+            made = Bench(ChatWork(router, files), files, server)
             ((_, made.file),) = files.models()
             yield made
 
