@@ -19,6 +19,7 @@ async def main(given: argparse.Namespace) -> None:
     text = " ".join(f"word{number}" for number in range(given.words))
     server = ModelServer("openai", (given.model,), [Speak(text, pause_ms=given.pause_ms)])
     server.file, server.certainty = given.file, given.certainty
+    server.obeys_limits = True
     server.tell = lambda what: print(what, flush=True)  # noqa: T201 - its owner reads it
     async with trio.open_nursery() as nursery:
         serve = partial(trio.serve_tcp, server.serve, given.port, host="127.0.0.1")

@@ -89,6 +89,8 @@ class ModelServer:
     waiting: trio.Event = field(default_factory=trio.Event)
     file: str | None = None
     """What `/props` names as the model's file, as llama.cpp's server does."""
+    obeys_limits: bool = False
+    """Whether it stops after `max_tokens` words, if a request names that."""
     certainty: float = 0.0
     """The log-probability of each of its tokens."""
     tell: Callable[[str], None] = lambda _: None
@@ -226,7 +228,8 @@ class _Speaker:
         form = body.get("response_format") or {}
         if act.obeys and form.get("type") == "json_schema":
             text = json.dumps(fitting(form["json_schema"]["schema"]))
-        self.words = list(act.pieces) or [f"{word} " for word in text.split()]
+        limit = body.get("max_tokens") if connection.server.obeys_limits else None
+        self.words = (list(act.pieces) or [f"{word} " for word in text.split()])[:limit]
         self.model = act.named or body["model"]
 
     async def speak(self) -> bool:

@@ -79,7 +79,7 @@ def test_the_command_line_asks_peers_and_tells_why(town: Town) -> None:
         pytest.skip("the command line sets no end, and llama.cpp's model has none")
     done = town.asker.command("chat", "Recite.", "--model", "tiny", "--peers", "--explain")
     assert done.code == 0, done
-    assert done.out.split() == town.makers.words
+    assert done.out.split()[:COUNT] == town.makers.words
     assert "peer:" in done.err
 
 

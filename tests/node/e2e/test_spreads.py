@@ -12,7 +12,7 @@ pytestmark = pytest.mark.timeout(180)
 
 SENTENCES = [
     f"Number {at}: a node that is lost takes its part with it, and another does it again."
-    for at in range(400)
+    for at in range(160)
 ]
 
 
@@ -23,7 +23,7 @@ def test_a_killed_nodes_parts_are_done_by_others_and_the_whole_is_right(
     asker, able = nodes[0], nodes[1:]
     given = {"texts": SENTENCES}
     begun = asker.client.submit_spread("embed", given)
-    assert len(begun.parts) == 13
+    assert len(begun.parts) == 5
 
     def working_at() -> set[str]:
         view = asker.client.spread(begun.id)
@@ -46,7 +46,7 @@ def test_a_killed_nodes_parts_are_done_by_others_and_the_whole_is_right(
 
     folder = tmp_path / "notes"
     folder.mkdir()
-    (folder / "moon.md").write_text("The moon is far away. " * 3000 + "Its dust smells of powder.")
+    (folder / "moon.md").write_text("The moon is far away. " * 60 + "Its dust smells of powder.")
     asked = asker.command(
         "task",
         "submit",
