@@ -45,7 +45,7 @@ from consensus.transactions import (
     Transaction,
     Transfer,
 )
-from consensus.verify import Verdict, verify_file, verify_receipt
+from consensus.verify import Trust, Verdict, verify_file, verify_receipt
 from gossip.codec import DecodeError, encode
 from gossip.json_form import from_json
 from tests.consensus.world import HashSigner, HashVerifier, MemoryReader, Town, founders
@@ -181,6 +181,18 @@ def test_each_kind_of_receipt_holds_and_says_what_it_proves() -> None:
         assert verdict == judged(receipt)
         assert (verdict.power, verdict.quorum) == (5, 4)
         assert verdict.signers == story().notary.town.ledger.validators.nodes
+
+
+def test_a_pinned_set_must_stand_in_the_chain_of_epochs() -> None:
+    genesis = story().notary.genesis
+    for receipt in story().receipts:
+        sets = [genesis.first_set(), *(link.members for link in receipt.epochs)]
+        for epoch, members in enumerate(sets):
+            assert verify_receipt(receipt, genesis, VERIFIER, Trust(epoch, members.hash)).valid
+            other = verify_receipt(receipt, genesis, VERIFIER, Trust(epoch, bytes(32)))
+            assert "not those that you trust" in other.reason
+        late = verify_receipt(receipt, genesis, VERIFIER, Trust(len(sets), sets[-1].hash))
+        assert "before the trusted epoch" in late.reason
 
 
 def test_a_receipt_file_reads_back_and_stands_alone() -> None:
