@@ -132,3 +132,37 @@ def test_a_copy_of_a_home_does_not_run_beside_the_original(fleet: Fleet) -> None
         assert "in use on this machine already" in twin.says("in use on this machine already")
     finally:
         assert twin.end() != 0
+
+
+@pytest.mark.parametrize("size", [5, pytest.param(10, marks=pytest.mark.slow)])
+def test_validators_come_and_go_in_one_run(fleet: Fleet, size: int) -> None:
+    """From one to `size` and back to four with no restart; a payment after every change, and none is lost."""
+    members = [fleet.new("node0").start()]
+    paid = 0
+    for number in range(1, size):
+        node = fleet.new(f"node{number}", ()).start("--bootstrap", members[0].address)
+        until(lambda node=node: knows(members[0], node), "the founder to hear of it")  # type: ignore[misc]
+        assert members[0].command("admit", node.id).code == 0
+        until(lambda node=node: node.status.role == "observer", "it to become an observer")  # type: ignore[misc]
+        for one in members:
+            until(lambda one=one, node=node: knows(one, node), "all to hear of it")  # type: ignore[misc]
+            if node.status.role != "validator":
+                one.command("admit", node.id, "--validator")
+        until(lambda node=node: node.status.role == "validator", "the seat")  # type: ignore[misc]
+        members.append(node)
+        members[0].pay(node, 7)
+        paid += 1
+    assert members[0].status.faults_tolerated == (size - 1) // 3
+    while len(members) > 4:
+        leaver = members.pop()
+        told = leaver.command("validators", "leave", "--json")
+        assert told.code == 0, told.err
+        until(lambda one=leaver: one.status.role == "observer", "it to leave")  # type: ignore[misc]
+        members[0].pay(leaver, 7)
+        paid += 1
+    status = await_agreement(members)
+    assert (status.quorum, status.faults_tolerated) == (3, 1)
+    refused = members[-1].command("validators", "leave", "--json")
+    assert refused.json["error"]["code"] == "set_too_small"
+    assert members[1].pay(members[0]).status == "finalized"
+    assert 100_000_000 - members[0].balance() == 7 * paid - 1
