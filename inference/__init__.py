@@ -20,6 +20,9 @@ In reading order:
    one), `inference/selection.py` (whom to ask, and why), `inference/failures.py`,
    `inference/retry.py` and `inference/breaker.py` (what to do when it fails), `inference/sse.py`,
    and `inference/quoting.py` (a conversation answered without a language model).
+7. `inference/engine.py` is what the doors ask: it holds answers to the form that was asked for
+   (`inference/structured.py`) and keeps those that are deterministic (`inference/cache.py`).
+   `inference/prompt.py` makes prompts within budgets; `inference/gguf/` is llama.cpp in a child.
 
 Nothing is imported here, so that a daemon that only passes tasks on stays small.
 """
