@@ -6,8 +6,14 @@ import trio
 
 from consensus.mempool import Refused
 from consensus.outcomes import Outcome
-from consensus.transactions import Operation, Transaction, TransactionBody, sign_transaction
-from gossip.codec import Digest
+from consensus.transactions import (
+    Operation,
+    Transaction,
+    TransactionBody,
+    decode_transaction,
+    sign_transaction,
+)
+from gossip.codec import DecodeError, Digest
 from gossip.identity import NodeId, Signer
 from node.chain_service import ChainService
 from node.errors import NodeError
@@ -46,7 +52,13 @@ class OwnAccount:
             engine.height + VALID_HEIGHTS,
             operations,
         )
-        return sign_transaction(self._identity, body)
+        transaction = sign_transaction(self._identity, body)
+        try:
+            decode_transaction(transaction.raw)
+        except DecodeError as error:
+            # A block with it could be read by nobody.
+            raise NotTakenError("malformed", f"an operation is not well-formed: {error}") from None
+        return transaction
 
     @property
     def turn(self) -> trio.Lock:
