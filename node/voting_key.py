@@ -27,29 +27,53 @@ def held(public: bytes) -> Iterator[None]:
     Raises `HomeError` if another process holds it.
     """
     path = Path(tempfile.gettempdir()) / f"bizra-node-{public.hex()}.lock"
+    descriptor = _opened(path, public)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        while True:
+            _lock(descriptor, public)
+            if _is_at(path, descriptor):
+                break
+            # Its holder took the file away between our opening and locking it: a third one would not see our lock.
+            stale, descriptor = descriptor, _opened(path, public)
+            os.close(stale)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def _opened(path: Path, public: bytes) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise HomeError(
             f"the lock {path} of the voting key {public.hex()[:12]} can't be opened "
             f"({error.strerror}): another user of this machine may run this validator"
         ) from None
+
+
+def _lock(descriptor: int, public: bytes) -> None:
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            raise HomeError(
-                f"the voting key {public.hex()[:12]} is in use on this machine already, by the "
-                f"process {holder or 'unknown'}, from another home: a copy of a home must not run "
-                "beside the original, or this validator would contradict itself. Stop that one, or "
-                "begin a new home with `bizra-node init`"
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+        raise HomeError(
+            f"the voting key {public.hex()[:12]} is in use on this machine already, by the "
+            f"process {holder or 'unknown'}, from another home: a copy of a home must not run "
+            "beside the original, or this validator would contradict itself. Stop that one, or "
+            "begin a new home with `bizra-node init`"
+        ) from None
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def next_key(home: Home) -> Ed25519Signer | None:
