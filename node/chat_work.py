@@ -134,6 +134,7 @@ class ChatWork:
             return _result(asked, chat.whole, is_whole=True)
         if deadline.cancelled_caught:
             raise TaskFailed("backend_timeout: its time ran out")
+        chat.unsent.clear()  # what is signed for below is all that ever leaves
         if not chat.sent:
             raise TaskFailed("stopped by its asker")
         return _result(asked, chat.sent, is_whole=False)

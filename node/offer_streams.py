@@ -22,6 +22,7 @@ from gossip.transport import Stream, TransportError
 from inference.desk_events import Answer, CountersignReceived, OfferReceived, TaskEvent
 from inference.handoff import (
     Countersigned,
+    Finished,
     HandoffError,
     Progress,
     Reply,
@@ -138,13 +139,22 @@ class OfferStreams:
         opened.heard.set()
         self._chats.stop(name[1])
 
+    def _may_tell(self, task: Digest, opened: _OpenOffer) -> bool:
+        """Whether lines may leave: the claim is final. A receipt that waits says so too.
+
+        The ledger may have settled the task by then, and all lines must be out before the receipt.
+        """
+        return self._has_claimed(task) or any(
+            isinstance(reply, Finished) for reply, _ in opened.replies
+        )
+
     async def _answer(self, stream: Stream, task: Digest, opened: _OpenOffer) -> None:
         """Send replies until the last one is sent, and the lines of a conversation before that."""
         while True:
             opened.wake = trio.Event()
             if opened.replies and not is_last(opened.replies[0][0]):
                 await send_reply(stream, *opened.replies.popleft())
-            elif self._has_claimed(task) and (lines := self._chats.take(task)):
+            elif self._may_tell(task, opened) and (lines := self._chats.take(task)):
                 await send_reply(stream, Progress(lines))
                 await trio.sleep(COALESCE_S)
             elif opened.replies:
