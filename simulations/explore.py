@@ -7,13 +7,18 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from threading import Event
 from time import perf_counter
 
 from simulations.recording import commit
 from simulations.running import run_any, setting_of_seed
 from simulations.world import Result
+
+_LOOK_S = 0.2
+"""How long an interrupt may wait for a result before it is seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,28 +97,61 @@ def explore(
     """
     summary = Summary(commit=commit())
     begin = perf_counter()
-    try:
-        for one in _runs(seeds, jobs, core):
+    with _interrupts() as interrupted:
+        for one in _runs(seeds, jobs, core, interrupted):
             summary.add(one)
             if one.violation is not None:
                 summary.violations.append({"seed": one.seed, "violation": one.violation})
             summary.wall_s = perf_counter() - begin
             if tell is not None:
                 tell(one, summary)
-    except KeyboardInterrupt:
-        summary.is_interrupted = True
+    summary.is_interrupted = interrupted.is_set()
     summary.violations.sort(key=lambda found: str(found["seed"]).zfill(20))
     return summary
 
 
-def _runs(seeds: Iterable[int], jobs: int, core: str | None) -> Iterator[Run]:
+@contextmanager
+def _interrupts() -> Iterator[Event]:
+    """Set by an interrupt, in place of an exception in the middle of anything, which a pool need not survive."""
+    interrupted = Event()
+    former = signal.signal(signal.SIGINT, lambda _number, _frame: interrupted.set())
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
+def _runs(seeds: Iterable[int], jobs: int, core: str | None, interrupted: Event) -> Iterator[Run]:
+    """The runs as they end, until there are no more or an interrupt came."""
     one = partial(run_seed, core=core)
     if jobs <= 1:
-        yield from map(one, seeds)
+        for seed in seeds:
+            if interrupted.is_set():
+                return
+            yield one(seed)
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(jobs, _begin_worker, (sys.path[0],)) as pool:
-        yield from pool.imap_unordered(one, seeds, chunksize=4)
+    with _unheard_by_workers():
+        pool = context.Pool(jobs, _begin_worker, (sys.path[0],))
+    with pool:
+        results = pool.imap_unordered(one, seeds)
+        while not interrupted.is_set():
+            try:
+                yield results.next(_LOOK_S)
+            except multiprocessing.TimeoutError:
+                continue
+            except StopIteration:
+                return
+
+
+@contextmanager
+def _unheard_by_workers() -> Iterator[None]:
+    """A worker that an interrupt ends while it begins could leave the pool waiting for it."""
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 def _begin_worker(folder: str) -> None:
