@@ -14,11 +14,8 @@ against any other it changes nothing, and its event says `bad_nonce` with both v
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from operator import attrgetter
-from typing import Annotated, Any, TypeAlias, get_args, get_type_hints
+from collections.abc import Iterator
+from typing import Annotated, Any, TypeAlias, get_args
 
 import msgspec
 
@@ -36,8 +33,7 @@ _BLOCK_LEVEL = 0
 _PARTIES = ("to", "node", "executor", "validator", "delegate")
 
 
-@dataclass(frozen=True, slots=True)
-class BlockCreated:
+class BlockCreated(Wire, frozen=True):
     """A proposer made the block."""
 
     height: Natural
@@ -48,8 +44,7 @@ class BlockCreated:
     transactions: Natural
 
 
-@dataclass(frozen=True, slots=True)
-class TransactionSubmitted:
+class TransactionSubmitted(Wire, frozen=True):
     """A signed command reached the ledger. `expected_nonce` is the version of the sender that it builds on."""
 
     transaction: Bytes32
@@ -58,8 +53,7 @@ class TransactionSubmitted:
     operations: tuple[Name, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TransactionExecuted:
+class TransactionExecuted(Wire, frozen=True):
     """What came of it: all of its operations, or none. `parties` are the accounts it names, its sender first."""
 
     transaction: Bytes32
@@ -69,8 +63,7 @@ class TransactionExecuted:
     parties: tuple[Bytes32, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class BlockValidated:
+class BlockValidated(Wire, frozen=True):
     """The block was executed here."""
 
     block: Bytes32
@@ -80,16 +73,14 @@ class BlockValidated:
     refused: Natural
 
 
-@dataclass(frozen=True, slots=True)
-class ConsensusReached:
+class ConsensusReached(Wire, frozen=True):
     """A quorum of the epoch's power committed the block. Who signed stands in its certificate."""
 
     block: Bytes32
     epoch: Natural
 
 
-@dataclass(frozen=True, slots=True)
-class BlockFinalized:
+class BlockFinalized(Wire, frozen=True):
     """The block and all before it stand for good."""
 
     height: Natural
@@ -121,7 +112,7 @@ class Record(Wire, frozen=True):
     version: Natural
     about: Natural
     cause: Natural | None
-    fields: tuple[Any, ...]
+    event: Any
 
 
 class Batch(Wire, frozen=True):
@@ -135,13 +126,13 @@ class Batch(Wire, frozen=True):
 
 
 class StoredRecord(Wire, frozen=True):
-    """A `Record` as read back: the fields wait for the decoder of their kind."""
+    """A `Record` as read back: the event waits for the decoder of its kind."""
 
     kind: Name
     version: Natural
     about: Natural
     cause: Natural | None
-    fields: msgspec.Raw
+    event: msgspec.Raw
 
 
 class StoredBatch(Wire, frozen=True):
@@ -160,23 +151,7 @@ def version_of(kind: type[Any]) -> int:
     return version
 
 
-def _field_decoder(kind: type[Any]) -> msgspec.msgpack.Decoder[Any]:
-    hints = get_type_hints(kind, include_extras=True)
-    types = tuple(hints[name] for name in _FIELDS[kind])
-    return msgspec.msgpack.Decoder(tuple.__class_getitem__(types))
-
-
-def _getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
-    """The values of these fields of an event; of a single field attrgetter would give no tuple."""
-    if len(names) > 1:
-        return attrgetter(*names)
-    return lambda event: (getattr(event, names[0]),)
-
-
-_FIELDS = {kind: tuple(field.name for field in dataclasses.fields(kind)) for kind in KINDS.values()}
-_SHAPES = {
-    kind: (kind.__name__, version_of(kind), _getter(names)) for kind, names in _FIELDS.items()
-}
+_SHAPES = {kind: (name, version_of(kind)) for name, kind in KINDS.items()}
 _TAGS: dict[type[Any], str] = {
     kind: str(kind.__struct_config__.tag) for kind in get_args(Operation)
 }
@@ -184,11 +159,10 @@ _PARTY_FIELDS: dict[type[Any], tuple[str, ...]] = {
     kind: tuple(name for name in _PARTIES if name in kind.__struct_fields__)
     for kind in get_args(Operation)
 }
-_DECODERS = {kind: _field_decoder(kind) for kind in KINDS.values()}
+_DECODERS = {shape: msgspec.msgpack.Decoder(kind) for kind, shape in _SHAPES.items()}
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Cursor:
+class Cursor(msgspec.Struct, frozen=True, order=True):
     """A place in the log. Before the first event of a block stands index -1."""
 
     height: int
@@ -216,8 +190,7 @@ class Cursor:
         return cls(height, 2**62)
 
 
-@dataclass(frozen=True, slots=True)
-class Logged:
+class Logged(msgspec.Struct, frozen=True):
     """An event in its place."""
 
     place: Cursor
@@ -316,8 +289,8 @@ class _Batch:
 
     def add(self, about: int, cause: int | None, event: ChainEvent) -> int:
         """Its index."""
-        name, version, values = _SHAPES[type(event)]
-        self.records.append(Record(name, version, about, cause, values(event)))
+        name, version = _SHAPES[type(event)]
+        self.records.append(Record(name, version, about, cause, event))
         return len(self.records) - 1
 
 
@@ -380,15 +353,14 @@ def read_batch(raw: bytes, kinds: Kinds = None) -> tuple[Logged, ...]:
 
 
 def _decoded(record: StoredRecord) -> ChainEvent:
-    kind = KINDS.get(record.kind)
-    if kind is None or version_of(kind) != record.version:
+    decoder = _DECODERS.get((record.kind, record.version))
+    if decoder is None:
         raise DecodeError(
             f"the log holds an event {record.kind} of version {record.version}, "
             "which this program doesn't know: it is older than the database"
         )
     try:
-        values = _DECODERS[kind].decode(record.fields)
+        event: ChainEvent = decoder.decode(record.event)
     except msgspec.DecodeError as error:
         raise DecodeError(f"an event {record.kind} in the log is damaged: {error}") from None
-    event: ChainEvent = kind(*values)
     return event

@@ -1,26 +1,24 @@
 """What a block changed, as typed values for projections, subscribers and the node's own work.
 
-`transaction` is the id of the transaction that caused it; None where time or the end of the block did.
+`transaction` is the id of the transaction that caused it; None where time or the end of the block did. In the
+event log an event is the array of its fields.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from consensus.quorum import ValidatorSet
 from consensus.records import Account, Role, StakeRecord, Task, TaskGroup
+from gossip.codec import Wire
 
 
-@dataclass(frozen=True, slots=True)
-class AccountChanged:
+class AccountChanged(Wire, frozen=True):
     """An account after the block; once a block, in the order of the ids, after all other events."""
 
     account: bytes
     now: Account
 
 
-@dataclass(frozen=True, slots=True)
-class TaskChanged:
+class TaskChanged(Wire, frozen=True):
     """A task after one operation; in execution order."""
 
     task_id: bytes
@@ -28,8 +26,7 @@ class TaskChanged:
     transaction: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class TaskGroupChanged:
+class TaskGroupChanged(Wire, frozen=True):
     """A group of tasks was asked for, or has its verdict."""
 
     group_id: bytes
@@ -37,8 +34,7 @@ class TaskGroupChanged:
     transaction: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class MemberChanged:
+class MemberChanged(Wire, frozen=True):
     """A node was admitted, became a validator, or is one no more."""
 
     node: bytes
@@ -46,8 +42,7 @@ class MemberChanged:
     transaction: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class StakeReserved:
+class StakeReserved(Wire, frozen=True):
     """Money left `owner`'s account and is at risk for the votes of `validator` now."""
 
     validator: bytes
@@ -56,8 +51,7 @@ class StakeReserved:
     transaction: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class StakeUnbonding:
+class StakeUnbonding(Wire, frozen=True):
     """Money is on its way back to `owner`, still at risk until `release_ms` of block time."""
 
     validator: bytes
@@ -67,8 +61,7 @@ class StakeUnbonding:
     transaction: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class StakeReleased:
+class StakeReleased(Wire, frozen=True):
     """Money is back in `owner`'s account."""
 
     validator: bytes
@@ -77,16 +70,14 @@ class StakeReleased:
     transaction: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class StakeChanged:
+class StakeChanged(Wire, frozen=True):
     """All money at risk for a node after one operation; None: nothing any more."""
 
     validator: bytes
     now: StakeRecord | None
 
 
-@dataclass(frozen=True, slots=True)
-class ValidatorRegistered:
+class ValidatorRegistered(Wire, frozen=True):
     """A member asks for a seat; its stake is reserved."""
 
     node: bytes
@@ -96,8 +87,7 @@ class ValidatorRegistered:
     transaction: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ValidatorApproved:
+class ValidatorApproved(Wire, frozen=True):
     """A quorum spoke for a registered candidate: it may activate."""
 
     node: bytes
@@ -105,8 +95,7 @@ class ValidatorApproved:
     transaction: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrationEnded:
+class RegistrationEnded(Wire, frozen=True):
     """A candidate withdrew, or took too long; `reason` is "withdrawn" or "expired"."""
 
     node: bytes
@@ -114,8 +103,7 @@ class RegistrationEnded:
     transaction: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class ValidatorActivated:
+class ValidatorActivated(Wire, frozen=True):
     """A node has a seat from the next height on."""
 
     node: bytes
@@ -123,8 +111,7 @@ class ValidatorActivated:
     transaction: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ValidatorDeactivated:
+class ValidatorDeactivated(Wire, frozen=True):
     """A node lost its seat; `reason` is "left", "removed" or "slashed"."""
 
     node: bytes
@@ -132,8 +119,7 @@ class ValidatorDeactivated:
     transaction: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class VotingKeyRotated:
+class VotingKeyRotated(Wire, frozen=True):
     """A validator votes with another key from the next height on."""
 
     node: bytes
@@ -142,8 +128,7 @@ class VotingKeyRotated:
     transaction: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Slashed:
+class Slashed(Wire, frozen=True):
     """A validator contradicted itself in (epoch, height): `amount` went to the treasury."""
 
     node: bytes
@@ -154,8 +139,7 @@ class Slashed:
     transaction: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ReputationScoreChanged:
+class ReputationScoreChanged(Wire, frozen=True):
     """How a node has done, 0 to 1000; `reason` is a word for people."""
 
     node: bytes
@@ -164,8 +148,7 @@ class ReputationScoreChanged:
     transaction: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class ParameterChanged:
+class ParameterChanged(Wire, frozen=True):
     """A quorum set a constant, or the protocol version, from the next transaction on."""
 
     name: str
@@ -173,8 +156,7 @@ class ParameterChanged:
     transaction: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class EpochChanged:
+class EpochChanged(Wire, frozen=True):
     """The block ended its epoch; `now` votes from the next height on.
 
     The last event of its block.
