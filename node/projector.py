@@ -8,19 +8,19 @@ generation of keys; callers are answered from the old rows until the new ones ha
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 import trio
 
 from consensus.chain import ChainReader
-from consensus.event_log import EventLog, read_batch
+from consensus.event_log import EventLog, Logged, read_batch
 from consensus.ledger import Ledger
 from consensus.projections import PROJECTIONS, Projection, RowReader
-from consensus.projections.rows import end_of, subjects_of
+from consensus.projections.rows import Rows, end_of, subjects_of
 from gossip.codec import DecodeError, Natural, Wire, decode, encode
 from gossip.effects import KeyValueReader, Write
 from gossip.identity import Ed25519Verifier
@@ -187,9 +187,9 @@ class Projector:
     async def _catch_up(self, name: str) -> None:
         """Begin, and go on where the node stopped; several in parallel."""
         while self._places[name].height < self._feed.durable_height:
-            self._places[name], subjects = await self._in_thread(
-                self._advance, name, self._places[name], self._feed.durable_height
-            )
+            behind = {name: self._places[name]}
+            changes = await self._in_thread(self._advance, behind, self._feed.durable_height)
+            self._places[name], subjects = changes[name]
             self._tell(name, subjects)
 
     async def _follow(self) -> None:
@@ -197,9 +197,7 @@ class Projector:
             await self._feed.until_durable(self.height + 1)
             async with self._turn:
                 before = dict(self._places)
-                changes = await self._in_thread(
-                    self._advance_all, before, self._feed.durable_height
-                )
+                changes = await self._in_thread(self._advance, before, self._feed.durable_height)
                 for name, (place, _) in changes.items():
                     self._places[name] = place
             for name, (_, subjects) in changes.items():
@@ -215,13 +213,11 @@ class Projector:
             height = ledger.height if projection.is_of_state else self._first_height
         else:
             ledger = Ledger(ledger.genesis, Ed25519Verifier())
-        prefix = _prefix(name, generation)
-        draft = _Draft(_Reader(self._store, prefix))
+        place = _Place(generation, height)
+        draft = self._draft(name, place)
         projection.begin(draft, ledger)
-        self._store.write(
-            [(prefix + key, value) for key, value in draft.changes.items()], sync=False
-        )
-        return _Place(generation, height)
+        self._store.write(draft.writes(), sync=False)
+        return place
 
     async def _rebuild(self, name: str) -> None:
         before = self._places[name].generation
@@ -254,49 +250,61 @@ class Projector:
 
     def catch_up_now(self) -> None:
         """Bring all projections up to the newest block at once, in this thread; before `run`."""
-        for name in self._places:
-            while self._places[name].height < self._feed.durable_height:
-                self._places[name], _ = self._advance(
-                    name, self._places[name], self._feed.durable_height
-                )
+        while self.height < self._feed.durable_height:
+            changes = self._advance(self._places, self._feed.durable_height)
+            self._places |= {name: place for name, (place, _) in changes.items()}
 
     # In threads
 
-    def _advance_all(
-        self, places: dict[str, _Place], until: int
+    def _advance(
+        self, places: Mapping[str, _Place], until: int
     ) -> dict[str, tuple[_Place, frozenset[bytes]]]:
-        return {
-            name: self._advance(name, place, until)
-            for name, place in places.items()
-            if place.height < until
-        }
+        """Take in blocks; the new places, and what changed. Those at one height go on together."""
+        found: dict[str, tuple[_Place, frozenset[bytes]]] = {}
+        for height in sorted({one.height for one in places.values() if one.height < until}):
+            group = {name: one for name, one in places.items() if one.height == height}
+            found |= self._advance_together(group, height, until)
+        return found
 
-    def _advance(self, name: str, place: _Place, until: int) -> tuple[_Place, frozenset[bytes]]:
-        """Take in blocks; the new place, and what changed."""
-        reached, changes = self._taken_in(name, place, until)
-        self._store.write([*changes, self._meta(name, reached)], sync=False)
-        cut = len(_prefix(name, place.generation))
-        return reached, frozenset(one for key, _ in changes for one in subjects_of(key[cut:]))
+    def _advance_together(
+        self, places: Mapping[str, _Place], height: int, until: int
+    ) -> dict[str, tuple[_Place, frozenset[bytes]]]:
+        drafts = {name: self._draft(name, place) for name, place in places.items()}
+        reached = self._taken_in(drafts, height, until)
+        writes: list[Write] = []
+        found = {}
+        for name, place in places.items():
+            now = replace(place, height=reached)
+            writes += (*drafts[name].writes(), self._meta(name, now))
+            found[name] = now, subjects_of(drafts[name].changes)
+        self._store.write(writes, sync=False)
+        return found
 
     def _advance_beside(self, name: str, place: _Place, until: int) -> _Place:
         """The same for rows that nobody is answered from yet."""
-        reached, changes = self._taken_in(name, place, until)
-        self._store.write(changes, sync=False)
-        return reached
+        draft = self._draft(name, place)
+        reached = self._taken_in({name: draft}, place.height, until)
+        self._store.write(draft.writes(), sync=False)
+        return replace(place, height=reached)
 
-    def _taken_in(self, name: str, place: _Place, until: int) -> tuple[_Place, list[Write]]:
-        """The changes by the blocks up to `until`, or by as many as make a good batch."""
-        projection = self._projections[name]
-        prefix = _prefix(name, place.generation)
-        draft = _Draft(_Reader(self._store, prefix))
-        height = place.height
-        while height < until and len(draft.changes) < _BATCH_ROWS:
+    def _draft(self, name: str, place: _Place) -> _Draft:
+        return _Draft(_Reader(self._store, _prefix(name, place.generation)))
+
+    def _taken_in(self, drafts: Mapping[str, _Draft], height: int, until: int) -> int:
+        """Apply the blocks up to `until`, or as many as make a good batch; each is decoded once for all."""
+        takers: dict[type[Any], list[tuple[Callable[[Rows, Logged], None], _Draft]]] = {}
+        for name, draft in drafts.items():
+            projection = self._projections[name]
+            for kind in projection.kinds:
+                takers.setdefault(kind, []).append((projection.apply, draft))
+        kinds = frozenset(takers)
+        while height < until and sum(len(one.changes) for one in drafts.values()) < _BATCH_ROWS:
             height += 1
             raw = self._log.raw(height)
-            for logged in () if raw is None else read_batch(raw, projection.kinds):
-                projection.apply(draft, logged)
-        writes: list[Write] = [(prefix + key, value) for key, value in draft.changes.items()]
-        return replace(place, height=height), writes
+            for logged in () if raw is None else read_batch(raw, kinds):
+                for apply, draft in takers[type(logged.event)]:
+                    apply(draft, logged)
+        return height
 
     def _meta(self, name: str, place: _Place) -> Write:
         version = self._projections[name].version
@@ -319,16 +327,16 @@ class _Reader:
     """The rows of one generation of one projection."""
 
     def __init__(self, store: LevelStore, prefix: bytes) -> None:
-        self._store, self._prefix = store, prefix
+        self._store, self.prefix = store, prefix
 
     def get(self, key: bytes) -> bytes | None:
         """See `RowReader.get`."""
-        return self._store.get(self._prefix + key)
+        return self._store.get(self.prefix + key)
 
     def range(self, start: bytes, stop: bytes, limit: int) -> Sequence[tuple[bytes, bytes]]:
         """See `RowReader.range`."""
-        cut = len(self._prefix)
-        pairs = self._store.range(self._prefix + start, self._prefix + stop, limit)
+        cut = len(self.prefix)
+        pairs = self._store.range(self.prefix + start, self.prefix + stop, limit)
         return [(key[cut:], value) for key, value in pairs]
 
 
@@ -346,3 +354,8 @@ class _Draft:
     def put(self, key: bytes, value: bytes | None) -> None:
         """See `Rows.put`."""
         self.changes[key] = value
+
+    def writes(self) -> list[Write]:
+        """The changes as the database takes them."""
+        prefix = self._reader.prefix
+        return [(prefix + key, value) for key, value in self.changes.items()]

@@ -7,7 +7,7 @@ they are taken from `TOP`. A row belongs to the subject that the first 33 bytes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -64,9 +64,9 @@ class Page:
     next_key: bytes | None
 
 
-def subjects_of(key: bytes) -> tuple[bytes, bytes]:
-    """What a changed row makes stale: the lists of its table, and those of its subject."""
-    return key[:1], key[:SUBJECT_BYTES]
+def subjects_of(keys: Collection[bytes]) -> frozenset[bytes]:
+    """What changed rows make stale: the lists of their tables, and those of their subjects."""
+    return frozenset({key[:1] for key in keys} | {key[:SUBJECT_BYTES] for key in keys})
 
 
 def up(number: int) -> bytes:

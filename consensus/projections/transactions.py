@@ -5,8 +5,8 @@ from __future__ import annotations
 from consensus.event_log import Logged, TransactionExecuted
 from consensus.ledger import Ledger
 from consensus.outcomes import Code
-from consensus.projections.rows import Projection, RowReader, Rows, down, page_of, write
-from gossip.codec import Bytes32, Natural, Wire, decode
+from consensus.projections.rows import Projection, RowReader, Rows, down, page_of
+from gossip.codec import Bytes32, Natural, Wire, decode, encode
 
 _ALL, _BY_PARTY = b"t", b"p"
 
@@ -28,17 +28,19 @@ def _begin(_rows: Rows, _ledger: Ledger) -> None:
 def _apply(rows: Rows, logged: Logged) -> None:
     event = logged.event
     if isinstance(event, TransactionExecuted):
-        row = TransactionRow(
-            event.transaction,
-            event.parties[0],
-            logged.place.height,
-            logged.time_ms,
-            event.code,
+        row = encode(
+            TransactionRow(
+                event.transaction,
+                event.parties[0],
+                logged.place.height,
+                logged.time_ms,
+                event.code,
+            )
         )
         place = down(logged.place.height) + down(logged.place.index)
-        write(rows, _ALL + place, row)
+        rows.put(_ALL + place, row)
         for party in event.parties:
-            write(rows, _BY_PARTY + party + place, row)
+            rows.put(_BY_PARTY + party + place, row)
 
 
 TRANSACTIONS = Projection(
