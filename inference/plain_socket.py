@@ -34,7 +34,11 @@ class PlainSocket:
             except OSError as error:
                 raise trio.BrokenResourceError from error
 
-    async def send_all(self, data: bytes) -> None:
+    def send_now(self, data: bytes) -> int:
+        """How much of it the other side has room for. Raises as `receive_some` does."""
+        return self._send(self._open(), data)
+
+    async def send_all(self, data: bytes | memoryview) -> None:
         """Waits while the other side has no room. Raises as `receive_some` does."""
         sent = self._send(self._open(), data)
         if sent == len(data):

@@ -15,13 +15,26 @@ from node.bench.limits import cpu_seconds
 CONNECTIONS = 32
 
 _SCRIPT = """
-local kind, file, pause_ms = nil, nil, 0
+local ffi = require("ffi")
+ffi.cdef("typedef struct { long s; long ns; } now_t; int clock_gettime(int clock, now_t *now);")
+local kind, file, per_s = nil, nil, 0
 local lines, at = {}, 0
+local due_ms, now = 0, ffi.new("now_t")
+local function now_ms()
+  ffi.C.clock_gettime(1, now)
+  return 1000 * tonumber(now.s) + tonumber(now.ns) / 1e6
+end
 function init(args)
-  kind, file, pause_ms = args[1], args[2], tonumber(args[3])
+  kind, file, per_s = args[1], args[2], tonumber(args[3])
   for line in io.lines(file) do lines[#lines + 1] = line end
 end
-function delay() return pause_ms end
+-- Whichever connection is free next sends what is due next; nothing is caught up on more than a second late.
+function delay()
+  if per_s == 0 then return 0 end
+  local at_ms = now_ms()
+  due_ms = math.max(due_ms + 1000 / per_s, at_ms - 1000)
+  return math.max(0, math.floor(due_ms - at_ms + 0.5))
+end
 function request()
   at = at % #lines + 1
   if kind == "GET" then return wrk.format("GET", lines[at]) end
@@ -73,12 +86,11 @@ def drive(
     script, content = folder / "load.lua", folder / "load.txt"
     script.write_text(_SCRIPT)
     content.write_text("\n".join(lines) + "\n")
-    pause_ms = round(1000 * CONNECTIONS / per_s) if per_s else 0
     before, own = cpu_seconds(pid), _children()
     done = subprocess.run(
         [
             *("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--timeout", "5s"),
-            *("-s", str(script), target.url, "--", kind, str(content), str(pause_ms)),
+            *("-s", str(script), target.url, "--", kind, str(content), str(per_s)),
         ],
         capture_output=True,
         check=True,

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 import trio
 from wsproto import ConnectionType, WSConnection
-from wsproto.events import AcceptConnection, BytesMessage, Ping, Request, TextMessage
+from wsproto.events import AcceptConnection, BytesMessage, Event, Ping, Request, TextMessage
 
 from node.bench.load import LoadError
 
@@ -25,13 +25,13 @@ class BinarySocket:
         self._answers: deque[dict[str, Any]] = deque()
         self._text: list[str] = []
         self._is_open = False
+        self._sending = trio.Lock()
 
     async def __aenter__(self) -> Self:
         assert self._where.hostname is not None
         assert self._where.port is not None
         self._stream = await trio.open_tcp_stream(self._where.hostname, self._where.port)
-        asked = Request(host=self._where.netloc, target=self._path)
-        await self._stream.send_all(self._protocol.send(asked))
+        await self._send(Request(host=self._where.netloc, target=self._path))
         while not self._is_open:
             await self._read()
         return self
@@ -41,7 +41,11 @@ class BinarySocket:
 
     async def send(self, body: bytes) -> None:
         """A message."""
-        await self._stream.send_all(self._protocol.send(BytesMessage(data=body)))
+        await self._send(BytesMessage(data=body))
+
+    async def _send(self, event: Event) -> None:
+        async with self._sending:
+            await self._stream.send_all(self._protocol.send(event))
 
     async def receive(self) -> dict[str, Any]:
         """The next answer."""
@@ -64,6 +68,6 @@ class BinarySocket:
                         self._answers.append(msgspec.json.decode("".join(self._text)))
                         self._text.clear()
                 case Ping():
-                    await self._stream.send_all(self._protocol.send(event.response()))
+                    await self._send(event.response())
                 case _:
                     raise LoadError(f"the stream of submissions ended: {event}")

@@ -8,7 +8,9 @@ import trio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from node.errors import NodeError
 from node.gateway.http.exchange import Exchange
+from node.gateway.problems import node_error_response
 
 
 class Listener:
@@ -16,10 +18,12 @@ class Listener:
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        self.has_begun = False
 
     async def begin(self, media_type: str, headers: Mapping[str, str]) -> None:
         """The head of a stream."""
         told = {"content-type": media_type, "cache-control": "no-cache", **headers}
+        self.has_begun = True
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in told.items()]
         await self._send({"type": "http.response.start", "status": 200, "headers": raw})
 
@@ -60,7 +64,13 @@ class Answering(Response):
             nursery.cancel_scope.cancel()
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._work(Listener(send))
+        listener = Listener(send)
+        try:
+            response = await self._work(listener)
+        except NodeError as error:
+            if listener.has_begun:
+                raise
+            response = node_error_response(error)
         if response is not None:
             await response(scope, receive, send)
 

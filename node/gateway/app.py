@@ -30,9 +30,9 @@ from node.gateway.cache import Cache
 from node.gateway.caches import CachesDoor
 from node.gateway.caching import Unchanging
 from node.gateway.contents import ContentDoor
-from node.gateway.endpoint import Endpoint, routes_of
+from node.gateway.endpoint import Endpoint, Exact, resources_of
 from node.gateway.events import EventDoor
-from node.gateway.facade import Facade, Problem
+from node.gateway.facade import Facade
 from node.gateway.groups import GroupDoor
 from node.gateway.guard import Guard, OwnerCheck, is_loopback
 from node.gateway.idempotency import Idempotency
@@ -42,7 +42,7 @@ from node.gateway.metering import Metered
 from node.gateway.ollama import OllamaDoor
 from node.gateway.openai import OpenAiDoor
 from node.gateway.openapi import document
-from node.gateway.problems import on_bug, on_http_error, on_node_error, on_problem
+from node.gateway.problems import on_bug, on_http_error, on_node_error
 from node.gateway.quota import Quotas
 from node.gateway.reads import Reads
 from node.gateway.registry import RegistryDoor
@@ -93,7 +93,9 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
     doors = doors or Doors()
     owner = OwnerCheck(token)
     endpoints = _endpoints(facade, owner, doors)
-    routes: list[BaseRoute] = [*routes_of(endpoints), _description(endpoints)]
+    resources = resources_of(endpoints)
+    routes: list[BaseRoute] = [Route(path, one) for path, one in resources.items()]
+    routes.append(_description(endpoints))
     if doors.hub is not None:
         routes.append(WebSocketRoute("/api/v2/events", EventDoor(facade, doors.hub).socket))
     if doors.feed is not None:
@@ -120,14 +122,13 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
     app = Starlette(
         routes=routes,
         exception_handlers={
-            Problem: on_problem,
             HTTPException: on_http_error,
             NodeError: on_node_error,
             Exception: on_bug,
         },
     )
     app.router.redirect_slashes = False
-    metered = Metered(app, Quotas(doors.quota_per_s), owner, time.monotonic)
+    metered = Metered(Exact(resources, app), Quotas(doors.quota_per_s), owner, time.monotonic)
     return Guard(metered, host)
 
 

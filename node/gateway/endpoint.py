@@ -5,20 +5,20 @@ The router and the OpenAPI document are made from the same list of these, so nei
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from http import HTTPStatus
 from typing import Any
 
 import trio
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, request_response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from node.errors import NodeError
 from node.gateway.facade import Problem
+from node.gateway.problems import bug_response, node_error_response, unknown_method
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -65,21 +65,35 @@ class Endpoint:
         return frozenset(one.name for one in self.params if f"{{{one.name}}}" not in self.path)
 
 
-def routes_of(endpoints: Sequence[Endpoint]) -> list[Route]:
-    """One route for each path, in the order in which the paths first stand."""
+def resources_of(endpoints: Sequence[Endpoint]) -> dict[str, ASGIApp]:
+    """What serves each path, in the order in which the paths first stand."""
     by_path: dict[str, dict[str, Endpoint]] = {}
     for one in endpoints:
         by_path.setdefault(one.path, {})[one.method] = one
-    return [Route(path, _Resource(methods)) for path, methods in by_path.items()]
+    return {path: _Resource(methods) for path, methods in by_path.items()}
+
+
+class Exact:
+    """Paths without a variable are looked up; the router tries one pattern after the other for the rest."""
+
+    def __init__(self, resources: Mapping[str, ASGIApp], others: ASGIApp) -> None:
+        self._resources = {path: one for path, one in resources.items() if "{" not in path}
+        self._others = others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection of ASGI."""
+        found = self._resources.get(scope["path"]) if scope["type"] == "http" else None
+        await (found or self._others)(scope, receive, send)
 
 
 class _Resource:
-    """All methods of one path; no other path is tried for a method that it doesn't have."""
+    """All methods of one path; no other path is tried for a method that it doesn't have.
+
+    It answers its own errors: Starlette would put six layers between the connection and the handler for that.
+    """
 
     def __init__(self, endpoints: dict[str, Endpoint]) -> None:
-        self._handlers = {
-            method: request_response(_guarded(one)) for method, one in endpoints.items()
-        }
+        self._handlers = {method: _guarded(one) for method, one in endpoints.items()}
         if "GET" in self._handlers:
             self._handlers["HEAD"] = self._handlers["GET"]
         self._allowed = ", ".join(sorted(self._handlers))
@@ -88,8 +102,16 @@ class _Resource:
         """Serve one request of ASGI."""
         handler = self._handlers.get(scope["method"])
         if handler is None:
-            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": self._allowed})
-        await handler(scope, receive, send)
+            await unknown_method(scope, self._allowed)(scope, receive, send)
+            return
+        try:
+            response = await handler(Request(scope, receive, send))
+        except NodeError as error:
+            response = node_error_response(error)
+        except Exception:
+            await bug_response()(scope, receive, send)
+            raise
+        await response(scope, receive, send)
 
 
 def _guarded(endpoint: Endpoint) -> Handler:

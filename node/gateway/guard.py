@@ -6,10 +6,11 @@ rebinding its name to 127.0.0.1 (told by `Host`). Both are refused before anythi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hmac import compare_digest
 from ipaddress import ip_address
 
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from node.gateway.facade import Problem
@@ -38,30 +39,31 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        problem = self._fault(HTTPConnection(scope))
+        problem = self._fault(scope["headers"])
         if problem is None:
             await self._app(scope, receive, send)
         else:
             await refusal(scope["path"], problem)(scope, receive, send)
 
-    def _fault(self, connection: HTTPConnection) -> Problem | None:
-        named = connection.headers.getlist("host")
-        if len(named) != 1 or _without_port(named[0]) not in self._hosts:
+    def _fault(self, headers: Sequence[tuple[bytes, bytes]]) -> Problem | None:
+        named = [value for name, value in headers if name == b"host"]
+        host = named[0].decode("latin-1").lower() if len(named) == 1 else ""
+        if _without_port(host) not in self._hosts:
             return Problem(
                 403,
                 "wrong_host",
                 "the Host header must name this node: 127.0.0.1, localhost or [::1]",
             )
-        origins = connection.headers.getlist("origin")
-        if any(origin.lower() != f"http://{named[0].lower()}" for origin in origins):
+        allowed = b"http://" + named[0].lower()
+        if any(name == b"origin" and value.lower() != allowed for name, value in headers):
             return Problem(403, "wrong_origin", "pages of other sites may not use this node")
         return None
 
 
 def _without_port(host: str) -> str:
     if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower()
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]
 
 
 class OwnerCheck:

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from consensus.mempool import RefusalCode, Refused
 from node.errors import NodeError
@@ -62,39 +63,46 @@ def problem_response(problem: Problem) -> Response:
     )
 
 
-async def on_problem(_request: Request, error: Exception) -> Response:
-    """Handler of `Problem`."""
-    assert isinstance(error, Problem)
-    return problem_response(error)
-
-
 async def on_http_error(request: Request, error: Exception) -> Response:
     """Handler of what the router refuses: no such path, no such method."""
     assert isinstance(error, HTTPException)
     path = request.url.path[:200]
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("Allow") or _allowed_methods(request)
-        problem = Problem(
-            405, "unknown_method", f"{path} takes {allowed}, not {request.method[:20]}"
-        )
-        response = problem_response(problem)
-        response.headers["Allow"] = allowed
-        return response
+        return unknown_method(request.scope, _allowed_methods(request))
     return problem_response(
         Problem(error.status_code, "unknown_path", f"there is nothing at {path}")
     )
 
 
+def unknown_method(scope: Scope, allowed: str) -> Response:
+    """The answer to a method that a path doesn't have."""
+    told = f"{scope['path'][:200]} takes {allowed}, not {scope['method'][:20]}"
+    response = problem_response(Problem(405, "unknown_method", told))
+    response.headers["Allow"] = allowed
+    return response
+
+
+def node_error_response(error: NodeError) -> Response:
+    """The answer to a problem, or to trouble around the node, a damaged database say."""
+    problem = error if isinstance(error, Problem) else Problem(500, "node_trouble", str(error))
+    return problem_response(problem)
+
+
 async def on_node_error(_request: Request, error: Exception) -> Response:
-    """Handler of trouble around the node, a damaged database say."""
+    """Handler of both."""
     assert isinstance(error, NodeError)
-    return problem_response(Problem(500, "node_trouble", str(error)))
+    return node_error_response(error)
+
+
+def bug_response() -> Response:
+    """The answer to everything else; the server logs the error itself."""
+    detail = "the node made a mistake; its log says more. Please report it"
+    return problem_response(Problem(500, "internal", detail))
 
 
 async def on_bug(_request: Request, _error: Exception) -> Response:
-    """Handler of everything else; the server logs the error itself."""
-    detail = "the node made a mistake; its log says more. Please report it"
-    return problem_response(Problem(500, "internal", detail))
+    """Handler of everything else."""
+    return bug_response()
 
 
 def _allowed_methods(request: Request) -> str:

@@ -53,7 +53,7 @@ class _Refused(Exception):  # noqa: N818  # says what becomes of the connection
 
 
 class Connection:
-    """Serves one stream until it ends; `idle_s` is the longest pause between two requests."""
+    """Serves one stream until it ends; a pause of `idle_s` to twice that between two requests ends it."""
 
     def __init__(self, app: ASGIApp, stream: PlainSocket, idle_s: float) -> None:
         self._app, self._stream, self._idle_s = app, stream, idle_s
@@ -66,7 +66,7 @@ class Connection:
         self._waiting_bytes = 0
         self._head = bytearray()
         """What came of a request whose head is not whole."""
-        self._writes = 0
+        self._writes = self._requests = 0
         self._is_ended = False
         self._is_closing = False
         """Whether what comes is thrown away."""
@@ -88,6 +88,7 @@ class Connection:
         with self._scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._read_all)
+                nursery.start_soon(self._end_when_idle)
                 await self._answer_all()
                 nursery.cancel_scope.cancel()
         if self._upgrade is not None:
@@ -227,13 +228,21 @@ class Connection:
     async def _next(self) -> Exchange | None:
         if not self._queue and not self._is_ended and not self._is_closing:
             self._arrived = trio.Event()
-            with trio.move_on_after(self._idle_s):
-                await self._arrived.wait()
+            await self._arrived.wait()
         if not self._queue:
             return None
         exchange = self._queue.popleft()
+        self._requests += 1
         self._give_room()
         return exchange
+
+    async def _end_when_idle(self) -> None:
+        """One look now and then costs less than a time limit around each pause."""
+        while True:
+            before = self._requests
+            await trio.sleep(self._idle_s)
+            if self._requests == before and self._now is None:
+                self._wake()
 
     async def _answer(self, exchange: Exchange) -> bool:
         """Whether the whole answer left. If not, the connection must end as broken as the answer is."""
@@ -264,16 +273,21 @@ class Connection:
         }
 
     async def _write(self, data: bytes) -> None:
-        with trio.move_on_after(_STALL_S) as scope:
-            try:
-                await self._stream.send_all(data)
-            except trio.ClosedResourceError as error:
-                raise trio.BrokenResourceError from error
-        if scope.cancelled_caught:
-            raise trio.BrokenResourceError
+        try:
+            sent = self._stream.send_now(data)
+            if sent < len(data):
+                await self._write_rest(memoryview(data)[sent:])
+        except trio.ClosedResourceError as error:
+            raise trio.BrokenResourceError from error
         self._writes += 1
         if self._writes % _WRITES_A_TURN == 0:
             await trio.lowlevel.checkpoint()
+
+    async def _write_rest(self, data: memoryview) -> None:
+        with trio.move_on_after(_STALL_S) as scope:
+            await self._stream.send_all(data)
+        if scope.cancelled_caught:
+            raise trio.BrokenResourceError
 
     async def _tell_refusal(self, refused: _Refused) -> None:
         told = f"{refused}\n".encode()
