@@ -19,7 +19,7 @@ local ffi = require("ffi")
 ffi.cdef("typedef struct { long s; long ns; } now_t; int clock_gettime(int clock, now_t *now);")
 local kind, file, per_s = nil, nil, 0
 local lines, at = {}, 0
-local due_ms, now = 0, ffi.new("now_t")
+local due_ms, now = nil, ffi.new("now_t")
 local function now_ms()
   ffi.C.clock_gettime(1, now)
   return 1000 * tonumber(now.s) + tonumber(now.ns) / 1e6
@@ -32,7 +32,7 @@ end
 function delay()
   if per_s == 0 then return 0 end
   local at_ms = now_ms()
-  due_ms = math.max(due_ms + 1000 / per_s, at_ms - 1000)
+  due_ms = math.max((due_ms or at_ms) + 1000 / per_s, at_ms - 1000)
   return math.max(0, math.floor(due_ms - at_ms + 0.5))
 end
 function request()
