@@ -174,9 +174,14 @@ class Transaction(Wire, frozen=True, dict=True):
         """The transaction id, printed as `txHash`."""
         return id_of(self.raw)
 
+    @property
+    def claim(self) -> tuple[bytes, bytes, bytes]:
+        """Who is said to have signed what, and with which signature."""
+        return self.body.sender, _transaction_bytes(self.body), self.signature
+
     def is_signed(self, verifier: Verifier) -> bool:
         """Whether its sender signed it."""
-        return verifier.verify(self.body.sender, _transaction_bytes(self.body), self.signature)
+        return verifier.verify(*self.claim)
 
 
 def _transaction_bytes(body: TransactionBody) -> bytes:

@@ -50,6 +50,7 @@ from node.registry import Registry
 from node.sealed_store import SealedStore
 from node.service import NodeService
 from node.shelf import DiskShelf
+from node.signatures import InProcess
 from node.snapshots import Habits, Snapshots, Taken
 from node.spreads import SpreadService
 from node.store import LevelStore, StagedStore
@@ -94,6 +95,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
         _opened(parts.home, parts.keys.voting.public) as stores,
         EmbeddedBackend(idle_s=config.model_idle_s) as backend,
         make_router(config.backend, backend, now_s=_now_s, on_breaker=_log_breaker) as models,
+        InProcess() as signatures,
         trio.open_nursery() as nursery,
     ):
         check_chain(parts.home, genesis, stores.staged["chain"])
@@ -120,6 +122,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
             host=config.api.host,
             doors=Doors(
                 feed=node.chain,
+                signatures=signatures,
                 models=AnswerEngine(models, _answers(stores.disks["answers"])),
                 contents=parts.contents,
                 snapshots=snapshots,

@@ -53,6 +53,7 @@ from node.gateway.writes import Writes
 from node.group_service import GroupService
 from node.read_models import ReadModels
 from node.registry import Registry
+from node.signatures import InThread, Signatures
 from node.snapshots import Snapshots
 from node.store import LevelStore
 from node.topic_service import TopicService
@@ -69,6 +70,8 @@ class Doors:
     """What a gateway may have besides its core: each part is there if what it needs is."""
 
     feed: BlockFeed | None = None
+    signatures: Signatures | None = None
+    """What checks those of many transactions at a time; a thread if nothing else does."""
     models: AnswerEngine | None = None
     chat_peers: bool = False
     """Whether conversations may leave the machine for a peer unasked."""
@@ -100,7 +103,9 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
         routes.append(WebSocketRoute("/api/v2/events", EventDoor(facade, doors.hub).socket))
     if doors.feed is not None:
         routes.append(
-            WebSocketRoute("/api/v2/transactions/stream", Bulk(facade, doors.feed).submissions)
+            WebSocketRoute(
+                "/api/v2/transactions/stream", _bulk(facade, doors.feed, doors).submissions
+            )
         )
     if doors.contents is not None:
         routes += ContentDoor(facade, doors.contents, owner).routes()
@@ -137,7 +142,7 @@ def _endpoints(facade: Facade, owner: OwnerCheck, doors: Doors) -> list[Endpoint
     endpoints: list[Endpoint] = []
     cache = Cache()
     if doors.feed is not None:
-        endpoints += bulk_endpoints(Bulk(facade, doors.feed))
+        endpoints += bulk_endpoints(_bulk(facade, doors.feed, doors))
     if doors.hub is not None:
         endpoints += event_endpoints(EventDoor(facade, doors.hub))
     if doors.reading is not None:
@@ -154,6 +159,10 @@ def _endpoints(facade: Facade, owner: OwnerCheck, doors: Doors) -> list[Endpoint
     return [
         replace(one, handler=once.over(one.handler)) if one.idempotent else one for one in endpoints
     ]
+
+
+def _bulk(facade: Facade, feed: BlockFeed, doors: Doors) -> Bulk:
+    return Bulk(facade, feed, doors.signatures or InThread())
 
 
 def _description(endpoints: list[Endpoint]) -> Route:

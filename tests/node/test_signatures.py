@@ -1,0 +1,51 @@
+"""Signatures of many transactions, checked in a process of its own or, without one, in a thread."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from consensus.transactions import Remark, Transaction, TransactionBody, sign_transaction
+from gossip.identity import Ed25519Signer
+from node.signatures import InProcess, InThread, Signatures
+
+_SIGNER = Ed25519Signer(b"\x07" * 32)
+_NO_SUCH_PROGRAM = ("/nowhere/at-all",)
+_ENDS_AT_ONCE = (sys.executable, "-c", "")
+
+
+def _many(count: int, false_at: int | None) -> list[Transaction]:
+    signed = [
+        sign_transaction(
+            _SIGNER, TransactionBody(b"\x01" * 32, _SIGNER.public, nonce, 9, (Remark(b"hi"),))
+        )
+        for nonce in range(count)
+    ]
+    if false_at is not None:
+        signed[false_at] = Transaction(signed[false_at].body, signed[false_at - 1].signature)
+    return signed
+
+
+async def _assert_found(signatures: Signatures) -> None:
+    assert await signatures.first_unsigned(_many(300, 170)) == 170
+    assert await signatures.first_unsigned(_many(3, 0)) == 0
+    assert await signatures.first_unsigned(_many(3, None)) is None
+    assert await signatures.first_unsigned([]) is None
+
+
+async def test_the_process_finds_the_first_signature_that_does_not_hold() -> None:
+    async with InProcess() as signatures:
+        await _assert_found(signatures)
+
+
+async def test_so_does_the_thread() -> None:
+    await _assert_found(InThread())
+
+
+@pytest.mark.parametrize("command", [_NO_SUCH_PROGRAM, _ENDS_AT_ONCE])
+async def test_without_a_process_signatures_are_checked_all_the_same(
+    command: tuple[str, ...],
+) -> None:
+    async with InProcess(command) as signatures:
+        await _assert_found(signatures)
