@@ -17,10 +17,9 @@ from gossip.identity import NodeId, Verifier
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """The mempool's answer to one transaction of a `Submit`."""
+    """The mempool's answers to the transactions of a `Submit`, in their order."""
 
-    transaction: Transaction
-    answer: Added | Refused
+    answers: tuple[tuple[Transaction, Added | Refused], ...]
 
 
 class Intake:
@@ -40,12 +39,19 @@ class Intake:
         self, transactions: tuple[Transaction, ...], others: tuple[NodeId, ...]
     ) -> list[Effect]:
         """Take what this node's users sign, and spread it; signatures are checked already."""
-        answers = [(one, self._add(one)) for one in transactions]
-        added = tuple(one for one, (answer, _) in answers if isinstance(answer, Added))
-        out: list[Effect] = [*self._pool_log.keep(added)]
-        for one, (answer, replaced) in answers:
-            out += [Notify(Submitted(one, answer)), *replaced]
-        return [*out, *spread(added, others)]
+        answers: list[tuple[Transaction, Added | Refused]] = []
+        dropped: list[Effect] = []
+        for one in transactions:
+            answer, replaced = self._add(one)
+            answers.append((one, answer))
+            dropped += replaced
+        added = [one for one, answer in answers if isinstance(answer, Added)]
+        return [
+            *self._pool_log.keep(added),
+            Notify(Submitted(tuple(answers))),
+            *dropped,
+            *spread(added, others),
+        ]
 
     def restore(self) -> list[Effect]:
         """What this node's users handed in before a restart and no block holds yet."""

@@ -25,12 +25,21 @@ class MerklePath(Wire, frozen=True):
     siblings: Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=_MAX_DEPTH)]
 
 
+_LEAF = blake2b(b"\x00", digest_size=32, person=b"merkle")
+_NODE = blake2b(b"\x01", digest_size=32, person=b"merkle")
+"""Copying a hash that has begun takes a third of the time of beginning one."""
+
+
 def _leaf(item: bytes) -> bytes:
-    return blake2b(b"\x00" + item, digest_size=32, person=b"merkle").digest()
+    leaf = _LEAF.copy()
+    leaf.update(item)
+    return leaf.digest()
 
 
 def _node(left: bytes, right: bytes) -> bytes:
-    return blake2b(b"\x01" + left + right, digest_size=32, person=b"merkle").digest()
+    node = _NODE.copy()
+    node.update(left + right)
+    return node.digest()
 
 
 def _root(size: int, top: bytes) -> Digest:

@@ -237,11 +237,12 @@ class ChainService:
             self._chain.stage((write,))
 
     def _answer(self, report: Submitted) -> None:
-        name = report.transaction.id
-        for waiting in self._submitting.pop(name, []):
-            waiting.answers[name] = report.answer
-            if len(waiting.answers) == waiting.wanted:
-                waiting.done.set()
+        for transaction, answer in report.answers:
+            name = transaction.id
+            for waiting in self._submitting.pop(name, ()):
+                waiting.answers[name] = answer
+                if len(waiting.answers) == waiting.wanted:
+                    waiting.done.set()
 
     def _keep_dropped(self, report: Dropped) -> None:
         name = report.transaction.id

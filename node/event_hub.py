@@ -9,7 +9,7 @@ cut off, is told so and where to go on, and costs the others nothing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -74,8 +74,7 @@ _LETTERS = {
 _EVERYTHING = b"*"
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(msgspec.Struct, frozen=True, gc=False):
     """Something that happened, encoded once for all who hear it. Without a cursor it is not final."""
 
     kind: str
@@ -83,20 +82,61 @@ class Notice:
     cursor: Cursor | None
 
 
-@dataclass(slots=True)
-class Sketch:
-    """A notice that is only made if somebody wants to hear it; `keys` are those of the wishes that it meets."""
+class _TransactionTold(msgspec.Struct, omit_defaults=True, gc=False):
+    """What callers read about a transaction."""
 
+    event: str
+    cursor: str | None
+    tx_hash: str = msgspec.field(name="txHash")
+    status: str
+    block_hash: str | None = msgspec.field(name="blockHash", default=None)
+    height: int | None = None
+    code: str | None = None
+    reason: str | None = None
+
+
+class _TaskTold(msgspec.Struct, gc=False):
+    """What callers read about a task."""
+
+    event: str
+    cursor: str
+    task_id: str = msgspec.field(name="taskId")
+    status: str
+    tx_hash: str = msgspec.field(name="txHash")
+    height: int
+    executor: str | None
+
+
+class _BlockTold(msgspec.Struct, gc=False):
+    """What callers read about a block."""
+
+    event: str
+    cursor: str
+    height: int
+    block_hash: str = msgspec.field(name="blockHash")
+    timestamp_ms: int
+
+
+class Sketch(msgspec.Struct, gc=False):
+    """A notice that is only made if somebody wants to hear it: of everything, of its subject, or of a party to it."""
+
+    subject: bytes
+    """The letter and the id of what it is about, or nothing."""
+    parties: Iterable[bytes]
     kind: str
-    keys: tuple[bytes, ...]
     cursor: Cursor | None
-    content: Callable[[], dict[str, object]]
+    content: Callable[[], object]
+
+    def meets(self, key: bytes) -> bool:
+        """Whether a wish with this key is for it."""
+        return key in (_EVERYTHING, self.subject) or key in _account_keys(self.parties)
 
     def notice(self) -> Notice:
         """What is sent."""
-        place = None if self.cursor is None else str(self.cursor)
-        body = msgspec.json.encode({"event": self.kind, "cursor": place, **self.content()})
-        return Notice(self.kind, body, self.cursor)
+        return Notice(self.kind, _encode(self.content()), self.cursor)
+
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Feed(Protocol):
@@ -169,6 +209,8 @@ class EventHub:
         self.first_height = first + 1 if first > 1 else 1
         """The log is whole from this height on; a snapshot has no events."""
         self._by_key: dict[bytes, list[Subscription]] = {}
+        self._is_narrow = False
+        """Whether anybody wants to hear less than everything."""
         self._count = 0
         self.cut = 0
 
@@ -187,26 +229,42 @@ class EventHub:
         if not self._by_key:
             return
         match what:
-            case Submitted() if isinstance(what.answer, Added):
-                self._tell(_standing(what.transaction, "pending"))
+            case Submitted():
+                for transaction, answer in what.answers:
+                    if isinstance(answer, Added):
+                        self._tell_standing(transaction, "pending")
             case Prepared():
                 for transaction in what.block.transactions:
-                    self._tell(_standing(transaction, "included"))
+                    self._tell_standing(transaction, "included")
             case Dropped():
                 status = "expired" if what.code is RefusalCode.EXPIRED else "rejected"
-                self._tell(_standing(what.transaction, status, what.reason))
+                self._tell_standing(what.transaction, status, what.reason)
             case BlockExecuted():
                 for sketch in sketches(self._log.block(what.block.height, _TOLD) or ()):
-                    self._tell(sketch)
+                    hearers = self._hearers(sketch.subject, sketch.parties)
+                    if hearers:
+                        _offer(sketch.notice(), hearers)
             case _:
                 pass
 
-    def _tell(self, sketch: Sketch) -> None:
-        hearers = [one for key in sketch.keys for one in self._by_key.get(key, ())]
+    def _tell_standing(
+        self, transaction: Transaction, status: str, reason: str | None = None
+    ) -> None:
+        """Told for every transaction twice: what only narrow wishes need is left out where there are none."""
+        parties = parties_of(transaction) if self._is_narrow else ()
+        hearers = self._hearers(b"t" + transaction.id, parties)
         if hearers:
-            notice = sketch.notice()
-            for subscription in hearers:
-                subscription.offer(notice)
+            told = _TransactionTold(
+                "transaction", None, transaction.id.hex(), status, reason=reason
+            )
+            _offer(Notice("transaction", _encode(told), None), hearers)
+
+    def _hearers(self, subject: bytes, parties: Iterable[bytes]) -> Sequence[Subscription]:
+        everyone: Sequence[Subscription] = self._by_key.get(_EVERYTHING, ())
+        if not self._is_narrow:
+            return everyone
+        keys = (subject, *_account_keys(parties))
+        return [*everyone, *(one for key in keys for one in self._by_key.get(key, ()))]
 
     @contextmanager
     def subscribed(self, wish: Wish, behind: Cursor | None) -> Iterator[Subscription]:
@@ -229,7 +287,7 @@ class EventHub:
         until = min(end, behind.height + _REPLAYED_AT_ONCE)
         key = subscription.wish.key
         missed = sketches(self._log.after(behind, until, _TOLD))
-        found = [one.notice() for one in missed if key in one.keys]
+        found = [one.notice() for one in missed if one.meets(key)]
         if until >= end:
             self._enter(subscription)
         subscription.go_on_behind(None if until >= end else Cursor.end_of(until))
@@ -237,6 +295,7 @@ class EventHub:
 
     def _enter(self, subscription: Subscription) -> None:
         self._by_key.setdefault(subscription.wish.key, []).append(subscription)
+        self._is_narrow = any(key != _EVERYTHING for key in self._by_key)
 
     def _leave(self, subscription: Subscription) -> None:
         others = self._by_key.get(subscription.wish.key, [])
@@ -244,22 +303,23 @@ class EventHub:
             others.remove(subscription)
         if not others:
             self._by_key.pop(subscription.wish.key, None)
+        self._is_narrow = any(key != _EVERYTHING for key in self._by_key)
 
 
 def sketches(events: Iterable[Logged]) -> Iterator[Sketch]:
     """What the events of the log mean to subscribers."""
     for logged in events:
+        place = logged.place
         match logged.event:
             case TransactionExecuted() as event:
-                keys = _transaction_keys(event.transaction, event.parties)
-                yield Sketch("transaction", keys, logged.place, partial(_executed, logged, event))
+                content = partial(_executed, logged, event)
+                yield Sketch(b"t" + event.transaction, event.parties, "transaction", place, content)
             case TaskChanged() as event:
-                parties = {event.now.submitter, event.now.executor} - {None}
-                accounts = (b"a" + one for one in parties if one is not None)
-                keys = (_EVERYTHING, b"k" + event.task_id, *sorted(accounts))
-                yield Sketch("task", keys, logged.place, partial(_task, logged, event))
+                parties = sorted({event.now.submitter, event.now.executor or event.now.submitter})
+                content = partial(_task, logged, event)
+                yield Sketch(b"k" + event.task_id, parties, "task", place, content)
             case BlockFinalized() as event:
-                yield Sketch("block", (_EVERYTHING,), logged.place, partial(_block, event))
+                yield Sketch(b"", (), "block", place, partial(_block, logged, event))
             case _:
                 pass
 
@@ -267,49 +327,43 @@ def sketches(events: Iterable[Logged]) -> Iterator[Sketch]:
 _TOLD: frozenset[type[Any]] = frozenset({TransactionExecuted, TaskChanged, BlockFinalized})
 
 
-def _executed(logged: Logged, event: TransactionExecuted) -> dict[str, object]:
+def _executed(logged: Logged, event: TransactionExecuted) -> object:
     ok = event.code is Code.OK
-    content: dict[str, object] = {
-        "txHash": event.transaction.hex(),
-        "status": "finalized" if ok else "failed",
-        "blockHash": logged.block.hex(),
-        "height": logged.place.height,
-    }
-    if not ok:
-        content["code"] = event.code.value
-    return content
+    return _TransactionTold(
+        "transaction",
+        str(logged.place),
+        event.transaction.hex(),
+        "finalized" if ok else "failed",
+        logged.block.hex(),
+        logged.place.height,
+        None if ok else event.code.value,
+    )
 
 
-def _task(logged: Logged, event: TaskChanged) -> dict[str, object]:
+def _task(logged: Logged, event: TaskChanged) -> object:
     task = event.now
-    return {
-        "taskId": event.task_id.hex(),
-        "status": task.state.value,
-        "txHash": logged.correlation.hex(),
-        "height": logged.place.height,
-        "executor": None if task.executor is None else task.executor.hex(),
-    }
+    return _TaskTold(
+        "task",
+        str(logged.place),
+        event.task_id.hex(),
+        task.state.value,
+        logged.correlation.hex(),
+        logged.place.height,
+        None if task.executor is None else task.executor.hex(),
+    )
 
 
-def _block(event: BlockFinalized) -> dict[str, object]:
-    return {
-        "height": event.height,
-        "blockHash": event.block.hex(),
-        "timestamp_ms": event.time_ms,
-    }
+def _block(logged: Logged, event: BlockFinalized) -> object:
+    return _BlockTold("block", str(logged.place), event.height, event.block.hex(), event.time_ms)
 
 
-def _standing(transaction: Transaction, status: str, reason: str | None = None) -> Sketch:
-    def content() -> dict[str, object]:
-        told: dict[str, object] = {"txHash": transaction.id.hex(), "status": status}
-        return told if reason is None else {**told, "reason": reason}
-
-    keys = _transaction_keys(transaction.id, parties_of(transaction))
-    return Sketch("transaction", keys, None, content)
+def _account_keys(parties: Iterable[bytes]) -> list[bytes]:
+    return [b"a" + party for party in parties]
 
 
-def _transaction_keys(name: bytes, parties: Iterable[bytes]) -> tuple[bytes, ...]:
-    return (_EVERYTHING, b"t" + name, *[b"a" + party for party in parties])
+def _offer(notice: Notice, hearers: Iterable[Subscription]) -> None:
+    for one in hearers:
+        one.offer(notice)
 
 
 def _cut_off(after: Cursor) -> Notice:

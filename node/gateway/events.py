@@ -94,12 +94,12 @@ class EventDoor:
         in_batches = socket.query_params.get("batch") == "1"
         while True:
             taken = await subscription.take()
-            bodies = [notice.body.decode() for notice in taken]
+            bodies = [notice.body for notice in taken]
             if in_batches:
-                bodies = [f"[{','.join(bodies)}]"]
+                bodies = [b"[%b]" % b",".join(bodies)]
             with trio.move_on_after(SEND_S) as patience:
                 for body in bodies:
-                    await socket.send_text(body)
+                    await socket.send_text(body.decode())
             if patience.cancelled_caught or taken[-1].kind == "cut":
                 with trio.move_on_after(1):
                     await socket.close(_TOO_SLOW, "too slow; go on behind the last cursor")

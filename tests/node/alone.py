@@ -270,7 +270,12 @@ class Alone:
 
     async def submit(self, transactions: Sequence[Transaction]) -> Sequence[Added | Refused]:
         reports = self.handle(Submit(tuple(transactions)))
-        return [report.answer for report in reports if isinstance(report, Submitted)]
+        return [
+            answer
+            for report in reports
+            if isinstance(report, Submitted)
+            for _, answer in report.answers
+        ]
 
     async def transfer(self, to: bytes, amount: int) -> TransactionView:
         transaction = self.sign(Transfer(to, amount))
