@@ -63,10 +63,11 @@ class Intake:
         """Take what a peer spreads, up to the first one that an honest peer would not have sent."""
         out: list[Effect] = []
         for raw in message.raw:
-            if self._mempool.contains(id_of(raw)):
+            name = id_of(raw)
+            if self._mempool.contains(name):
                 continue
             try:
-                transaction = decode_transaction(raw)
+                transaction = decode_transaction(raw, name)
             except DecodeError as error:
                 return [*out, Rejected(peer, f"transaction: {error}")]
             if self._mempool.refusal(transaction, self._ledger) is not None:

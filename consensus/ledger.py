@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from consensus.accounts import NO_ACCOUNT, transfer
+from consensus.accounts import transfer
 from consensus.admission import admit_observer, approve_validator
 from consensus.amendments import approve_parameter
 from consensus.blocks import Block
@@ -217,8 +217,7 @@ class Ledger:
 
     def account(self, owner: bytes) -> Account | None:
         """An account, or None if it never received anything."""
-        account: Account | None = self._state.get(ACCOUNTS.key(owner))
-        return account
+        return self._state.read(ACCOUNTS, owner)
 
     def accounts(self) -> list[tuple[bytes, Account]]:
         """All accounts, in the order of their ids."""
@@ -367,11 +366,13 @@ class Ledger:
     ) -> Outcome:
         """All operations of a transaction, or none."""
         body, header = transaction.body, block.header
-        refusal = self._unusable(draft, header.height, transaction)
+        account = draft.get(ACCOUNTS, body.sender)
+        refusal = self._unusable(account, header.height, transaction)
         if refusal is not None:
             return Outcome(transaction.id, refusal.code, 0, refusal.figures)
+        assert account is not None
         context = self._context(draft, block, present, transaction)
-        _use_nonce(draft, body.sender)
+        draft.put(ACCOUNTS, body.sender, Account(account.balance, account.nonce + 1))
         draft.keep()
         for index, operation in enumerate(body.operations):
             refusal = _apply(draft, context, operation, index)
@@ -398,10 +399,11 @@ class Ledger:
             block.header.prev_hash,
         )
 
-    def _unusable(self, draft: Draft, height: int, transaction: Transaction) -> Refusal | None:
+    def _unusable(
+        self, account: Account | None, height: int, transaction: Transaction
+    ) -> Refusal | None:
         """Why the transaction changes nothing at all, not even its sender's nonce."""
         body = transaction.body
-        account = draft.get(ACCOUNTS, body.sender)
         if body.chain != self._genesis.federation_id:
             return Refusal(Code.WRONG_CHAIN)
         if account is None:
@@ -500,11 +502,6 @@ def _apply_to_registry(
             return approve_parameter(draft, context, operation)
         case _:
             assert_never(operation)
-
-
-def _use_nonce(draft: Draft, sender: bytes) -> None:
-    account = draft.get(ACCOUNTS, sender) or NO_ACCOUNT
-    draft.put(ACCOUNTS, sender, Account(account.balance, account.nonce + 1))
 
 
 def _stored(values: Mapping[bytes, bytes | None], height: int) -> tuple[Write, ...]:

@@ -12,9 +12,11 @@ gaps. A transaction that comes before its predecessor is held, up to `max_gap` n
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice
+from typing import Any
 
 from consensus.blocks import Block
 from consensus.group_operations import AttestGroup, CommitResult, SubmitGroup
@@ -26,6 +28,7 @@ from consensus.transactions import (
     ApproveValidator,
     CompleteTask,
     FailTask,
+    Operation,
     SubmitTask,
     Transaction,
     Transfer,
@@ -237,7 +240,9 @@ class Mempool:
                 RefusalCode.UNKNOWN_ACCOUNT,
                 "the sender has no account: it has never received anything",
             )
-        queue = self._queues.get(body.sender) or _Queue(account.nonce, account.nonce)
+        queue = self._queues.get(body.sender)
+        if queue is None:
+            queue = _Queue(account.nonce, account.nonce)
         if body.nonce < queue.next_nonce:
             return Refused(
                 RefusalCode.BAD_NONCE,
@@ -357,9 +362,16 @@ class Mempool:
 
     def _settle(self, sender: bytes, ledger: Ledger) -> list[Dropped]:
         """Bring a sender's queue in line with its account; it moves to the end of the line."""
-        queue, account = self._queues.get(sender), ledger.account(sender)
-        if queue is None or account is None:
+        queue = self._queues.get(sender)
+        if queue is None:
             return []
+        self._ready.pop(sender, None)
+        self._urgent.pop(sender, None)
+        if not queue.waiting:
+            del self._queues[sender]
+            return []
+        account = ledger.account(sender)
+        assert account is not None
         stale = [
             transaction for nonce, transaction in queue.waiting.items() if nonce < account.nonce
         ]
@@ -368,8 +380,6 @@ class Mempool:
         queue.next_nonce = queue.first_gap = account.nonce
         while queue.first_gap in queue.waiting:
             queue.first_gap += 1
-        self._ready.pop(sender, None)
-        self._urgent.pop(sender, None)
         if queue.first_gap > queue.next_nonce:
             self._note_ready(sender, queue)
         if not queue.waiting:
@@ -400,26 +410,31 @@ def _is_urgent(transaction: Transaction) -> bool:
     return not _URGENT.isdisjoint(map(type, transaction.body.operations))
 
 
+_SPENDERS: dict[type[Operation], Callable[[Any], int]] = {
+    SubmitTask: lambda operation: operation.reward,
+    SubmitGroup: lambda operation: operation.reward * operation.redundancy,
+    Stake: lambda operation: operation.amount,
+    Delegate: lambda operation: operation.amount,
+    RegisterValidator: lambda operation: operation.stake,
+}
+"""What an operation takes from its sender's balance."""
+
+_EARNERS = frozenset((CompleteTask, FailTask, AttestGroup, LeaveValidators))
+"""What may add to it."""
+
+
 def _spending(transaction: Transaction) -> int:
     """What the transaction takes from its sender's balance at least.
 
-    Nothing if it may earn as well.
+    Nothing if it may earn as well. By type and not by pattern: this is asked three times of every transaction.
     """
     spent = 0
     for operation in transaction.body.operations:
-        match operation:
-            case Transfer():
-                spent += 0 if operation.to == transaction.body.sender else operation.amount
-            case SubmitTask():
-                spent += operation.reward
-            case SubmitGroup():
-                spent += operation.reward * operation.redundancy
-            case Stake() | Delegate():
-                spent += operation.amount
-            case RegisterValidator():
-                spent += operation.stake
-            case CompleteTask() | FailTask() | AttestGroup() | LeaveValidators():
-                return 0
-            case _:
-                pass
+        kind = type(operation)
+        if isinstance(operation, Transfer):
+            spent += 0 if operation.to == transaction.body.sender else operation.amount
+        elif kind in _SPENDERS:
+            spent += _SPENDERS[kind](operation)
+        elif kind in _EARNERS:
+            return 0
     return spent

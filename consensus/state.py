@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from consensus.events import Event
 from consensus.genesis import Genesis
 from consensus.parameters import Parameters
@@ -56,6 +58,11 @@ class State:
         else:
             table[key] = value
 
+    def read(self, table: Table[V], name: bytes) -> V | None:
+        """The value of an id, or None."""
+        values = self._tables.get(table.prefix)
+        return None if values is None else values.get(table.prefix + name)
+
     def items(self, table: Table[V]) -> Iterator[tuple[bytes, V]]:
         """The ids and values of a table, in no particular order."""
         cut = len(table.prefix)
@@ -90,12 +97,11 @@ class Draft:
     def get(self, table: Table[V], name: bytes) -> V | None:
         """The value of an id as of now, or None."""
         key = table.prefix + name
-        value: V | None = self._tried.get(key, _MISSING)
-        if value is _MISSING:
-            value = self._kept.get(key, _MISSING)
-            if value is _MISSING:
-                value = self._base.get(key)
-        return value
+        for layer in (self._tried, self._kept):
+            if key in layer:
+                value: V | None = layer[key]
+                return value
+        return self._base.read(table, name)
 
     def put(self, table: Table[V], name: bytes, value: V | None) -> None:
         """Set or, with None, delete."""
@@ -118,13 +124,15 @@ class Draft:
     def keep(self) -> None:
         """The transaction succeeded."""
         self._kept.update(self._tried)
-        self._kept_events += self._tried_events
-        self.drop()
+        self._tried.clear()
+        if self._tried_events:
+            self._kept_events += self._tried_events
+            self._tried_events.clear()
 
     def drop(self) -> None:
         """The transaction failed, or begins."""
-        self._tried = {}
-        self._tried_events = []
+        self._tried.clear()
+        self._tried_events.clear()
 
     @property
     def changes(self) -> dict[bytes, Wire | None]:
@@ -137,8 +145,7 @@ class Draft:
         return self._kept_events
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(msgspec.Struct, frozen=True, gc=False):
     """What a rule may look at besides the draft.
 
     `parameters` are the constants in force, `validators` is the set that votes on this very block.

@@ -207,14 +207,17 @@ def id_of(raw: bytes) -> Digest:
     return digest(b"transaction", raw)
 
 
-def decode_transaction(raw: bytes) -> Transaction:
-    """Read a transaction from its canonical bytes. Raises `DecodeError`; does not check the signature."""
+def decode_transaction(raw: bytes, known_id: Digest | None = None) -> Transaction:
+    """Read a transaction from its canonical bytes. Raises `DecodeError`; does not check the signature.
+
+    `known_id` is what `id_of(raw)` was, where that has been asked already.
+    """
     if len(raw) > MAX_TRANSACTION_BYTES:
         raise DecodeError(
             f"a transaction has at most {MAX_TRANSACTION_BYTES} bytes, this one has {len(raw)}"
         )
     transaction = decode_canonical(raw, Transaction)
-    transaction.__dict__.update(raw=raw, id=id_of(raw))
+    transaction.__dict__.update(raw=raw, id=known_id or id_of(raw))
     return transaction
 
 
