@@ -55,6 +55,7 @@ from node.snapshots import Habits, Snapshots, Taken
 from node.spreads import SpreadService
 from node.store import LevelStore, StagedStore
 from node.task_service import TaskService
+from node.tokens import Tokens
 from node.topic_service import TopicService
 from node.votes import open_votes
 from node.voting_key import finish_rotation, next_key
@@ -137,6 +138,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
                 hub=hub,
                 keys=stores.disks["gateway"],
                 quota_per_s=config.quota_per_s,
+                tokens=Tokens(parts.home.tokens),
             ),
         )
         host, port = listener.getsockname()[:2]

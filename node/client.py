@@ -32,6 +32,7 @@ from node.answers import (
     unreachable,
 )
 from node.gateway.list_views import ProjectionsView
+from node.gateway.token_views import NewTokenView, TokensView
 from node.gateway.views import (
     AccountView,
     AdmissionView,
@@ -191,6 +192,26 @@ class Client:
         """The model servers of this machine."""
         return self._get("/api/v2/backends", BackendsView)
 
+    def tokens(self) -> TokensView:
+        """The tokens of other programs."""
+        return decoded(self._send("GET", "/api/v2/tokens", owner=True), TokensView)
+
+    def create_token(
+        self, name: str, scopes: Sequence[str] = (), quota_per_s: int | None = None
+    ) -> NewTokenView:
+        """Make a token for another program; its secret is in the answer and never told again."""
+        wanted: JsonObject = {"name": name, "scopes": list(scopes)}
+        if quota_per_s is not None:
+            wanted["quota_per_s"] = quota_per_s
+        return self._post("/api/v2/tokens", wanted, NewTokenView)
+
+    def revoke_token(self, name: str) -> None:
+        """Make a token worth nothing."""
+        path = f"/api/v2/tokens/{quote(name, safe='')}"
+        response = self._send("DELETE", path, owner=True)
+        if not response.is_success:
+            raise _refused(response)
+
     def caches(self) -> CachesView:
         """How full the caches of answers are."""
         return self._get("/api/v2/caches", CachesView)
@@ -287,7 +308,7 @@ class Client:
 
     def remove_backend(self, name: str) -> None:
         """Ask a model server no more."""
-        response = self._send("DELETE", f"/api/v2/backends/{path_part(name)}", owner=True)
+        response = self._send("DELETE", f"/api/v2/backends/{quote(name, safe='')}", owner=True)
         if not response.is_success:
             raise _refused(response)
 

@@ -90,6 +90,10 @@ class Home:
         return self.path / "token"
 
     @property
+    def tokens(self) -> Path:
+        return self.path / "tokens.json"
+
+    @property
     def chain(self) -> Path:
         return self.path / "chain"
 

@@ -48,6 +48,7 @@ from node.gateway.reads import Reads
 from node.gateway.registry import RegistryDoor
 from node.gateway.routes import bulk_endpoints, core_endpoints, event_endpoints, list_endpoints
 from node.gateway.snapshots import SnapshotDoor
+from node.gateway.tokens import TokensDoor
 from node.gateway.topics import TopicDoor
 from node.gateway.writes import Writes
 from node.group_service import GroupService
@@ -56,6 +57,7 @@ from node.registry import Registry
 from node.signatures import InThread, Signatures
 from node.snapshots import Snapshots
 from node.store import LevelStore
+from node.tokens import Tokens
 from node.topic_service import TopicService
 
 _BACKLOG = 256
@@ -89,12 +91,14 @@ class Doors:
     keys: LevelStore | None = None
     """Where idempotency keys are kept."""
     quota_per_s: int = DEFAULT_QUOTA_PER_S
+    tokens: Tokens | None = None
+    """Those of other programs."""
 
 
 def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = None) -> ASGIApp:
     """The application for one node. `host` is where it listens, `token` what its owner shows."""
     doors = doors or Doors()
-    owner = OwnerCheck(token)
+    owner = OwnerCheck(token, doors.tokens)
     endpoints = _endpoints(facade, owner, doors)
     resources = resources_of(endpoints)
     routes: list[BaseRoute] = [Route(path, one) for path, one in resources.items()]
@@ -152,6 +156,8 @@ def _endpoints(facade: Facade, owner: OwnerCheck, doors: Doors) -> list[Endpoint
         endpoints += GroupDoor(facade, doors.groups, owner).endpoints()
     if doors.registry is not None:
         endpoints += RegistryDoor(doors.registry, facade, owner).endpoints()
+    if doors.tokens is not None:
+        endpoints += TokensDoor(doors.tokens, facade, owner, _now_ms).endpoints()
     endpoints += core_endpoints(Reads(facade, Unchanging(cache, _now_ms)), Writes(facade, owner))
     if doors.keys is None:
         return [replace(one, idempotent=False) for one in endpoints]

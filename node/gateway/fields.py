@@ -164,6 +164,12 @@ class Fields:
         except Problem as problem:
             raise Problem(problem.status, problem.code, f"{name}: {problem.detail}") from None
 
+    def drop(self, *names: str) -> None:
+        """Fields that are null count as left out."""
+        for name in names:
+            if not self.has(name):
+                self._left.pop(name, None)
+
     def done(self) -> None:
         """Raises `Problem` if there are fields that nobody took."""
         for name in self._left:

@@ -7,6 +7,7 @@ rebinding its name to 127.0.0.1 (told by `Host`). Both are refused before anythi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hmac import compare_digest
 from ipaddress import ip_address
 
@@ -15,7 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from node.gateway.facade import Problem
 from node.gateway.refusals import refusal
+from node.tokens import OWNER, Tokens, TokenScope, scope_of
 
+_BEARER = "Bearer "
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -66,18 +69,37 @@ def _without_port(host: str) -> str:
     return host.partition(":")[0]
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who shows a token that is known. `quota_per_s` is None for everybody's."""
+
+    name: str
+    scopes: frozenset[TokenScope]
+    quota_per_s: int | None = None
+
+
+_OWNER = Caller(OWNER, frozenset(TokenScope))
+
+
 class OwnerCheck:
-    """Knows the owner's token."""
+    """Knows the owner's token, and those that the owner gave to other programs."""
 
-    def __init__(self, token: str) -> None:
-        self._expected = f"Bearer {token}".encode()
+    def __init__(self, token: str, tokens: Tokens | None = None) -> None:
+        self._expected = f"{_BEARER}{token}".encode()
+        self._tokens = tokens
 
-    def is_owner(self, authorization: bytes) -> bool:
-        """Whether a header carries the owner's token."""
-        return compare_digest(authorization, self._expected)
+    def caller(self, authorization: bytes) -> Caller | None:
+        """Whose token a header carries; None if it is nobody's."""
+        if compare_digest(authorization, self._expected):
+            return _OWNER
+        secret = authorization.removeprefix(_BEARER.encode())
+        token = None if self._tokens is None else self._tokens.find(secret)
+        if token is None:
+            return None
+        return Caller(token.name, frozenset(token.scopes), token.quota_per_s)
 
-    def require(self, request: Request) -> None:
-        """Raises `Problem` unless the request carries the owner's token."""
+    def require(self, request: Request) -> str:
+        """The caller's name. Raises `Problem` unless its token may do what the request's path is for."""
         given = request.headers.get("authorization", "")
         if not given:
             raise Problem(
@@ -86,7 +108,20 @@ class OwnerCheck:
                 "this acts in the node's name: send `Authorization: Bearer` with the token "
                 "in the file `token` of its home",
             )
-        if not self.is_owner(given.encode("utf-8", "replace")):
+        caller = self.caller(given.encode("utf-8", "replace"))
+        if caller is None:
             raise Problem(
-                401, "token_wrong", "this is not the token in the file `token` of the node's home"
+                401,
+                "token_wrong",
+                "this is neither the token in the file `token` of the node's home nor one that "
+                "`bizra-node token list` shows",
             )
+        needed = scope_of(request.scope["path"])
+        if caller is _OWNER or needed in caller.scopes:
+            return caller.name
+        raise Problem(
+            403,
+            "token_scope",
+            f"the token {caller.name!r} may not do this: "
+            + ("only the owner's may" if needed is None else f"it needs the scope {needed.value}"),
+        )

@@ -21,6 +21,7 @@ from node.gateway.facade import Problem
 from node.gateway.fields import MAX_TASK_BODY_BYTES, read_body
 from node.gateway.guard import OwnerCheck
 from node.store import LevelStore
+from node.tokens import OWNER
 
 LIFE_MS = 24 * 60 * 60 * 1000
 MOST_KEYS = 10_000
@@ -38,7 +39,7 @@ class _Record(Wire, frozen=True):
 
 
 class Idempotency:
-    """The keys of the last 24 hours, at most `MOST_KEYS`; the oldest go first."""
+    """The keys of the last 24 hours, each token's own; at most `MOST_KEYS`, the oldest go first."""
 
     def __init__(self, store: LevelStore, owner: OwnerCheck, now_ms: Callable[[], int]) -> None:
         self._store, self._owner, self._now_ms = store, owner, now_ms
@@ -58,13 +59,15 @@ class Idempotency:
             key = request.headers.get("idempotency-key")
             if key is None:
                 return await handler(request)
-            self._owner.require(request)
+            caller = self._owner.require(request)
             if not _FORM.fullmatch(key):
                 raise Problem(
                     400,
                     "bad_idempotency_key",
                     "Idempotency-Key: must be 1 to 128 visible ASCII characters",
                 )
+            if caller != OWNER:
+                key = f"{caller} {key}"
             body = await read_body(request, MAX_TASK_BODY_BYTES)
             asked = _fingerprint(request, body)
             known = self._known.get(key)

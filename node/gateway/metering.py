@@ -11,8 +11,6 @@ from node.gateway.guard import OwnerCheck
 from node.gateway.quota import Grant, Quotas
 from node.gateway.refusals import refusal
 
-_OWNER = "owner"
-
 
 class Metered:
     """Counts requests by token, or by address for those without one that is known. `now_s` is a steady clock."""
@@ -27,7 +25,8 @@ class Metered:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        grant = self._quotas.take(self._now_s(), self._caller(scope))
+        caller, per_s = self._caller(scope)
+        grant = self._quotas.take(self._now_s(), caller, per_s)
         shown = _headers(grant)
 
         async def told(message: Message) -> None:
@@ -40,12 +39,15 @@ class Metered:
         else:
             await refusal(scope["path"], _used_up(grant))(scope, receive, told)
 
-    def _caller(self, scope: Scope) -> str:
+    def _caller(self, scope: Scope) -> tuple[str, int | None]:
+        """Whose bucket, and what fills it up if not everybody's rate."""
         for name, value in scope["headers"]:
-            if name == b"authorization" and self._owner.is_owner(value):
-                return _OWNER
+            if name == b"authorization":
+                caller = self._owner.caller(value)
+                if caller is not None:
+                    return f"token {caller.name}", caller.quota_per_s
         client = scope.get("client")
-        return f"address {client[0]}" if client else "unknown"
+        return (f"address {client[0]}" if client else "unknown"), None
 
 
 def _headers(grant: Grant) -> list[tuple[bytes, bytes]]:

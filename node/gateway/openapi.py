@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -36,7 +37,7 @@ _WITH_BODY = (
     (408, "body_timeout"),
     (413, "body_too_large"),
 )
-_OWNER = ((401, "token_missing"), (401, "token_wrong"))
+_OWNER = ((401, "token_missing"), (401, "token_wrong"), (403, "token_scope"))
 _IDEMPOTENT = (
     (400, "bad_idempotency_key"),
     (409, "idempotency_key_in_use"),
@@ -159,7 +160,9 @@ def _parameter(endpoint: Endpoint, one: Any) -> JsonObject:  # noqa: ANN401 - a 
 
 def _responses(endpoint: Endpoint, schemas: dict[str, Any]) -> JsonObject:
     answer: JsonObject = {"description": endpoint.about}
-    if endpoint.answer is not None:
+    if endpoint.status == HTTPStatus.NO_CONTENT:
+        pass
+    elif endpoint.answer is not None:
         answer["content"] = {endpoint.media: {"schema": schemas[_key(endpoint.answer)]}}
     else:
         answer["content"] = {endpoint.media: {"schema": {"type": "string"}}}

@@ -26,34 +26,38 @@ class Grant:
 class _Bucket:
     level: float
     at_s: float
+    per_s: float
 
 
 class Quotas:
     """See the module. `per_s` is what each caller may make in a second for good."""
 
     def __init__(self, per_s: float) -> None:
-        self._per_s, self._size = per_s, per_s * BURST_S
+        self._per_s = per_s
         self._buckets: dict[str, _Bucket] = {}
 
-    def take(self, now_s: float, caller: str, cost: float = 1) -> Grant:
-        """Count a request, if it may be made."""
-        bucket = self._buckets.pop(caller, None) or _Bucket(self._size, now_s)
+    def take(self, now_s: float, caller: str, per_s: float | None = None) -> Grant:
+        """Count a request, if it may be made. `per_s` is for a caller with a rate of its own."""
+        rate = self._per_s if per_s is None else per_s
+        size = rate * BURST_S
+        bucket = self._buckets.pop(caller, None)
+        if bucket is None or bucket.per_s != rate:
+            bucket = _Bucket(size, now_s, rate)
         self._buckets[caller] = bucket  # the one that was quiet for longest stands first
         if len(self._buckets) > _MOST_CALLERS:
             del self._buckets[next(iter(self._buckets))]
         passed_s = max(0.0, now_s - bucket.at_s)
-        bucket.level = min(self._size, bucket.level + passed_s * self._per_s)
+        bucket.level = min(size, bucket.level + passed_s * rate)
         bucket.at_s = now_s
-        allowed = bucket.level >= cost
+        allowed = bucket.level >= 1
         if allowed:
-            bucket.level -= cost
-        missing = max(0.0, cost - bucket.level)
+            bucket.level -= 1
         return Grant(
             allowed,
-            int(self._size),
+            int(size),
             int(bucket.level),
-            _ceiling((self._size - bucket.level) / self._per_s),
-            max(1, _ceiling(missing / self._per_s)),
+            _ceiling((size - bucket.level) / rate),
+            max(1, _ceiling(max(0.0, 1 - bucket.level) / rate)),
         )
 
 

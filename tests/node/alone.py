@@ -65,6 +65,7 @@ from node.queries import ChainQueries, matching
 from node.read_models import ReadModels
 from node.shelf import DiskShelf
 from node.store import LevelStore, StagedStore
+from node.tokens import Tokens
 
 CREATED_MS = 1_750_000_000_000
 STRANGER = PeerView(
@@ -358,6 +359,7 @@ async def serving(
         hub=node.hub,
         keys=keys,
         quota_per_s=quota_per_s,
+        tokens=Tokens(home.tokens),
     )
     app = make_app(node, token=home.read_token(), host="127.0.0.1", doors=doors)
     try:
