@@ -8,12 +8,14 @@ only fetches and executes. The daemon and the simulator drive this one object an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import assert_never
 
 from consensus.blocks import Block
 from consensus.certificates import Certificate, StateCertificate, StateStatement
 from consensus.chain import ChainReader, Execution, block_writes, genesis_writes
 from consensus.event_log import block_events, event_write
+from consensus.faults import KNOWN, UNASKED, unsound
 from consensus.finality import STATE_TIMER, Finality
 from consensus.gathering import FETCH_TIMER
 from consensus.genesis import Genesis
@@ -52,7 +54,7 @@ from consensus.reports import Decided, Timing, Tip
 from consensus.sync import SYNC_TIMER, BlockSync, certified_block_fault, tip_of
 from consensus.transactions import Transaction
 from consensus.view_change import EpochBase
-from consensus.vote_log import load_vote_log
+from consensus.vote_log import load_vote_log, read_body
 from gossip.codec import Digest, encode
 from gossip.effects import (
     Broadcast,
@@ -60,7 +62,6 @@ from gossip.effects import (
     KeyValueReader,
     Notify,
     Persist,
-    Rejected,
     Send,
     SetTimer,
     Store,
@@ -189,6 +190,7 @@ class Engine:
             timing=self._timing,
             check_block=self._block_fault,
             find=self.mempool.get,
+            load_body=partial(read_body, votes),
         )
 
     # What it is asked
@@ -440,7 +442,7 @@ class Engine:
     def _on_status(self, peer: NodeId, status: Status) -> list[Effect]:
         out: list[Effect] = []
         if status.height > self.height:
-            out += self._sync.on_claim(peer, status.height, self.height)
+            out += self._sync.on_claim(peer, status.height, status.certified, self.height)
         elif status.height < self.height:
             out.append(Send(peer, self._status()))
         else:
@@ -471,12 +473,15 @@ class Engine:
             fault = certified_block_fault(
                 item, self.replica.tip, self.replica.members, self._chain_id, self._verifier
             )
+            if item.state is None and item.block.height <= self._sync.certified_of(peer):
+                fault = fault or "it comes without the STATE certificate that the peer says it has"
             if fault:
-                out.append(Rejected(peer, f"fetched block {item.block.height}: {fault}"))
+                out.append(unsound(f"fetched block {item.block.height}: {fault}").of(peer))
                 out += self._sync.on_failure(peer, self.height)
                 return out
             self._settle(out, self._execute(item.block, item.certificate, item.state))
         if self.height == before:
+            out.append((KNOWN if message.blocks else UNASKED).of(peer))
             return [*out, *self._sync.on_failure(peer, self.height)]
         return [*out, *self._sync.on_answer(peer, self.height)]
 

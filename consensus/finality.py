@@ -21,6 +21,7 @@ from consensus.certificates import (
     is_endorsed,
 )
 from consensus.chain import ChainReader, certified_height_write, state_certificate_write
+from consensus.faults import FAR_AHEAD, KNOWN, OTHER_EPOCH, OVER, forged, seatless, unsound
 from consensus.messages import Certified, Proposal, StateVote, Vote
 from consensus.quorum import ValidatorSet
 from consensus.tally import Tally
@@ -31,7 +32,6 @@ from gossip.effects import (
     Effect,
     Notify,
     Persist,
-    Rejected,
     Send,
     SetTimer,
     Store,
@@ -43,6 +43,8 @@ _HELD_MS = 10
 _MAX_HELD = 16
 _EARLY_HEIGHTS = 2
 _ANSWERS = 16
+_KEPT_OPEN = 64
+"""So many of the lowest heights without a certificate are in memory, and so many of the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,12 @@ class Finality:
         self._timer_runs = False
         self._executed = reader.height()
         self._certified = reader.certified_height()
+        self._closed_now: set[int] = set()
+        lowest_new = max(self._certified, self._executed - _KEPT_OPEN)
         for height in range(self._certified + 1, self._executed + 1):
-            self._reopen(height)
+            if height <= self._certified + _KEPT_OPEN or height > lowest_new:
+                self._reopen(height)
+        self._advance()
 
     @property
     def certified(self) -> int:
@@ -96,21 +102,25 @@ class Finality:
         """After a restart: a certificate that needs no other vote was perhaps never written."""
         out: list[Effect] = []
         for height in sorted(self._open):
-            out += self._check(self._open[height])
+            opened = self._open.get(height)
+            if opened is not None:
+                out += self._check(opened)
         return out
 
-    def _reopen(self, height: int) -> None:
+    def _reopen(self, height: int) -> _Open | None:
         execution = self._reader.execution(height)
         if execution is None or self._reader.state_certificate(height) is not None:
-            return
+            return None
         start = self._reader.epoch(execution.statement.epoch)
-        if start is not None:
-            self._begin(execution.statement, start.members)
+        return None if start is None else self._begin(execution.statement, start.members)
+
+    def _vote(self, statement: StateStatement, members: ValidatorSet) -> StateVote | None:
+        if members.member(self._signer.public) is None:
+            return None
+        return StateVote(statement, endorse(self._signer, self._chain, statement))
 
     def _begin(self, statement: StateStatement, members: ValidatorSet) -> _Open:
-        vote = None
-        if members.member(self._signer.public) is not None:
-            vote = StateVote(statement, endorse(self._signer, self._chain, statement))
+        vote = self._vote(statement, members)
         opened = _Open(statement, vote, members, Tally(members), {})
         self._open[statement.height] = opened
         if vote is not None:
@@ -131,6 +141,9 @@ class Finality:
         """A block was executed by the set `members`; sign it, or take the certificate that came with it."""
         self._executed = statement.height
         opened = self._begin(statement, members)
+        past = statement.height - _KEPT_OPEN
+        if past > self._certified + _KEPT_OPEN:
+            self._open.pop(past, None)
         if known is not None and self._is_about(known, statement, members):
             return self._close(opened, known)
         if opened.own_vote is not None:
@@ -148,7 +161,8 @@ class Finality:
         return out
 
     def hand_over(self, out: list[Effect]) -> None:
-        """Put the own votes behind what leaves anyway; if nothing does, have them leave soon."""
+        """At the end of a turn: put the own votes behind what leaves anyway; if nothing does, have them leave soon."""
+        self._closed_now.clear()
         if not self._held:
             return
         goes_along = any(
@@ -184,13 +198,16 @@ class Finality:
         if opened is None:
             if self._executed < statement.height <= self._executed + _EARLY_HEIGHTS:
                 self._early[peer, statement.height] = message
-            return []
-        if opened.members.member(voter) is None or statement.epoch != opened.members.epoch:
-            return [Rejected(peer, "state vote by no validator of its epoch")]
+                return []
+            return [(FAR_AHEAD if statement.height > self._executed else OVER).of(peer)]
+        if statement.epoch != opened.members.epoch:
+            return [OTHER_EPOCH.of(peer)]
+        if opened.members.member(voter) is None:
+            return [seatless("state vote").of(peer)]
         if opened.tally.choice_of(voter) is not None:
-            return []
+            return [KNOWN.of(peer)]
         if not is_endorsed(message.endorsement, statement, self._chain, self._verifier):
-            return [Rejected(peer, "the signature of the state vote does not hold")]
+            return [forged("state vote").of(peer)]
         opened.tally.add(voter, self._name(opened, statement), message.endorsement.signature)
         return self._check(opened)
 
@@ -199,10 +216,11 @@ class Finality:
         certificate = message.certificate
         opened = self._open.get(certificate.statement.height)
         if opened is None:
-            return []
+            is_ahead = certificate.statement.height > self._executed
+            return [(FAR_AHEAD if is_ahead else OVER).of(peer)]
         fault = certificate_fault(certificate, opened.members, self._chain, self._verifier)
         if fault:
-            return [Rejected(peer, f"state certificate: {fault}")]
+            return [unsound(f"state certificate: {fault}").of(peer)]
         return self._close(opened, certificate)
 
     def answer(self, peer: NodeId, certified: int) -> list[Effect]:
@@ -212,32 +230,70 @@ class Finality:
             opened = self._open.get(height)
             if opened is None:
                 known = self._reader.state_certificate(height)
+                vote = self._vote_from_disk(height) if known is None else None
                 if known is not None:
                     out.append(Send(peer, Certified(known)))
+                elif vote is not None:
+                    out.append(Send(peer, vote))
             elif opened.own_vote is not None:
                 out.append(Send(peer, opened.own_vote))
         return out
 
+    def _vote_from_disk(self, height: int) -> StateVote | None:
+        """The own vote for a height that is not in memory."""
+        execution = self._reader.execution(height)
+        start = None if execution is None else self._reader.epoch(execution.statement.epoch)
+        if execution is None or start is None:
+            return None
+        return self._vote(execution.statement, start.members)
+
     def _check(self, opened: _Open) -> list[Effect]:
+        certificate = self._own_certificate(opened)
+        return [] if certificate is None else self._close(opened, certificate)
+
+    @staticmethod
+    def _own_certificate(opened: _Open) -> StateCertificate | None:
+        """What the votes that are here make, if they are a quorum."""
         name = opened.tally.decided()
         if name is None:
-            return []
+            return None
         statement = opened.statements[Digest(name)]
-        return self._close(opened, StateCertificate(statement, opened.tally.endorsements(name)))
+        return StateCertificate(statement, opened.tally.endorsements(name))
 
     def _close(self, opened: _Open, certificate: StateCertificate) -> list[Effect]:
         if certificate.statement != opened.own:
             return [Notify(Diverged(opened.own, certificate.statement))]
-        del self._open[opened.own.height]
+        out: list[Effect] = []
+        closing: StateCertificate | None = certificate
+        while closing is not None:
+            height = closing.statement.height
+            del self._open[height]
+            self._closed_now.add(height)
+            known_alone = self._advance()
+            writes = (state_certificate_write(closing), certified_height_write(self._certified))
+            out += [Persist(Store.CHAIN, writes, lazy=True), Notify(StateCertified(closing))]
+            closing = known_alone
+        return out
+
+    def _advance(self) -> StateCertificate | None:
+        """Move up to the lowest height without a certificate, and take back into memory what comes into the window.
+
+        Returns the certificate of a height that the own vote alone certifies; the caller closes that one and goes on.
+        """
         while self._certified < self._executed and self._certified + 1 not in self._open:
             self._certified += 1
-        writes = (state_certificate_write(certificate), certified_height_write(self._certified))
-        return [
-            Persist(Store.CHAIN, writes, lazy=True),
-            Notify(StateCertified(certificate)),
-        ]
+            height = self._certified + _KEPT_OPEN
+            if height > self._executed or height in self._open or height in self._closed_now:
+                continue
+            opened = self._reopen(height)
+            found = None if opened is None else self._own_certificate(opened)
+            if found is not None:
+                return found
+        return None
 
     def check_invariants(self) -> None:
         """What must hold after every event."""
         assert self._certified <= self._executed
         assert all(self._certified < height <= self._executed for height in self._open)
+        assert len(self._open) <= 2 * _KEPT_OPEN
+        assert self._certified == self._executed or self._certified + 1 in self._open

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from consensus.faults import KNOWN, forged
 from consensus.ledger import Ledger
 from consensus.mempool import Added, Dropped, Mempool, RefusalCode, Refused
 from consensus.messages import Transactions, batched
 from consensus.pool_log import PoolLog
 from consensus.transactions import Transaction, decode_transaction, id_of
 from gossip.codec import DecodeError
-from gossip.effects import Broadcast, Effect, Notify, Rejected
+from gossip.effects import Broadcast, Cause, Effect, Notify, Rejected
 from gossip.identity import NodeId, Verifier
 
 
@@ -62,6 +63,7 @@ class Intake:
     def take(self, peer: NodeId, message: Transactions) -> list[Effect]:
         """Take what a peer spreads, up to the first one that an honest peer would not have sent."""
         out: list[Effect] = []
+        is_news = False
         for raw in message.raw:
             name = id_of(raw)
             if self._mempool.contains(name):
@@ -69,14 +71,15 @@ class Intake:
             try:
                 transaction = decode_transaction(raw, name)
             except DecodeError as error:
-                return [*out, Rejected(peer, f"transaction: {error}")]
+                return [*out, Rejected(peer, f"transaction: {error}", Cause.MALFORMED)]
             if self._mempool.refusal(transaction, self._ledger) is not None:
                 continue
             if not transaction.is_signed(self._verifier):
-                return [*out, Rejected(peer, "a transaction whose signature does not hold")]
+                return [*out, forged("transaction").of(peer)]
+            is_news = True
             added = self._mempool.place(transaction, self._ledger)
             out += self._after(transaction, added)
-        return out
+        return out if is_news else [*out, KNOWN.of(peer)]
 
     def _add(self, transaction: Transaction) -> tuple[Added | Refused, list[Effect]]:
         """Offer a transaction whose signature holds to the mempool."""

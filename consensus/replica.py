@@ -2,8 +2,8 @@
 
 One height is decided at a time; the view lives on across heights. The replica is a pure object: its owner feeds it
 messages, timers and executed blocks and carries out the effects it returns. Reading order: `voting.py` for the normal
-case, the change of views here, `view_change.py` for what a new view is bound to, `replica_base.py` and `vote_log.py`
-for what survives a restart.
+case, `view_changing.py` for the change of views and `view_change.py` for what a new view is bound to, `replica_base.py`
+and `vote_log.py` for what survives a restart. Here are the doors to the outside.
 
 Differs from the paper: a leader votes PREPARE as well; a timeout sends SUSPECT and goes on voting, and only a weak
 quorum of suspicions starts a view change; lost messages are repaired by STATUS rather than by per-message timers.
@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from consensus.certificates import Phase
+from consensus.faults import Fault
 from consensus.messages import (
     Body,
     FetchBody,
@@ -25,35 +26,13 @@ from consensus.messages import (
     Suspect,
     ViewChange,
     Vote,
-    new_view_bytes,
-    suspect_bytes,
-    view_change_bytes,
 )
 from consensus.quorum import ValidatorSet
-from consensus.reports import (
-    Tip,
-    ViewEntered,
-)
-from consensus.view_change import (
-    EpochBase,
-    compute_binding,
-    new_view_fault,
-    view_change_fault,
-)
-from consensus.vote_log import (
-    ViewRecord,
-    view_write,
-)
-from consensus.voting import Voting
+from consensus.reports import Tip, ViewEntered
+from consensus.view_change import EpochBase
+from consensus.view_changing import ViewChanging
 from gossip.codec import Wire
-from gossip.effects import (
-    Effect,
-    Notify,
-    Persist,
-    Rejected,
-    Send,
-    Store,
-)
+from gossip.effects import Effect, Notify, Send
 from gossip.identity import NodeId
 
 ReplicaMessage = (
@@ -69,7 +48,7 @@ ReplicaMessage = (
 )
 
 
-class Replica(Voting):
+class Replica(ViewChanging):
     """The voting core of one node in one epoch at a time."""
 
     def status(self, certified: int) -> Status:
@@ -89,8 +68,8 @@ class Replica(Voting):
         """Take a message that came from `peer`; signatures inside say who made it."""
         self._now_ms = now_ms
         fault = self._dispatch(peer, message)
-        if fault:
-            self._out.append(Rejected(peer, fault))
+        if fault is not None:
+            self._out.append(fault.of(peer))
         return self._take()
 
     def on_status(self, now_ms: int, peer: NodeId, status: Status) -> list[Effect]:
@@ -123,16 +102,6 @@ class Replica(Voting):
             if was_asked and not self._requests.has_suspected(self._signer.public):
                 self._suspect_leader()
         return self._take()
-
-    def _suspect_leader(self) -> None:
-        if self.is_validator:
-            message = suspect_bytes(self._chain, self._members.epoch, self._view)
-            suspect = Suspect(
-                self._members.epoch, self._view, self._signer.public, self._signer.sign(message)
-            )
-            self._cast_to_all(suspect)
-            self._requests.suspect(self._signer.public, self._view)
-            self._check_suspects()
 
     def set_waiting(self, now_ms: int, waiting: bool) -> list[Effect]:  # noqa: FBT001 - a plain state
         """Say whether there are requests that the leader should have proposed."""
@@ -201,7 +170,9 @@ class Replica(Voting):
         self._now_ms = now_ms
         proposal = self._slot.proposal
         if proposal is not None:
-            self._accept(proposal, self._slot.bodies[proposal.digest])
+            block = self._slot.block
+            assert block is not None
+            self._accept(proposal, block)
         self._propose_again()
         self._check_suspects()
         self._check_changes()
@@ -219,7 +190,7 @@ class Replica(Voting):
 
     # Handing out and handing over
 
-    def _dispatch(self, peer: NodeId, message: ReplicaMessage) -> str | None:
+    def _dispatch(self, peer: NodeId, message: ReplicaMessage) -> Fault | None:
         match message:
             case Proposal():
                 return self._on_proposal(peer, message)
@@ -232,7 +203,8 @@ class Replica(Voting):
             case NewView():
                 return self._on_new_view(message)
             case FetchBody():
-                return self._on_fetch_body(peer, message)
+                self._on_fetch_body(peer, message)
+                return None
             case Body():
                 return self._on_body(message)
             case FetchTransactions():
@@ -241,14 +213,6 @@ class Replica(Voting):
                 return self._on_fetched(message)
             case _:
                 assert_never(message)
-
-    def _replay_ahead(self) -> None:
-        ahead, self._ahead = self._ahead, {}
-        for peer, messages in ahead.items():
-            for message in messages:
-                fault = self._dispatch(peer, message)
-                if fault:
-                    self._out.append(Rejected(peer, fault))
 
     def _missing_at(self, status: Status) -> list[Wire]:
         """What a peer at the same height lacks, from what it says of itself."""
@@ -270,128 +234,3 @@ class Replica(Voting):
         if slot.commit_cast is not None:
             missing.append(self._own_vote(Phase.COMMIT, slot.commit_cast))
         return missing
-
-    # Suspicion and view change
-
-    def _on_suspect(self, message: Suspect) -> str | None:
-        if message.epoch != self._members.epoch or message.view < self._view:
-            return None
-        if self._members.member(message.voter) is None:
-            return "suspicion by no validator of this epoch"
-        if not self._requests.is_news(message):
-            return None
-        signed = message.signing_bytes(self._chain)
-        if not self._verifier.verify(message.voter, signed, message.signature):
-            return "the signature of the suspicion does not hold"
-        self._requests.suspect(message.voter, message.view)
-        self._check_suspects()
-        return None
-
-    def _check_suspects(self) -> None:
-        wanted = self._requests.view_after_suspicions(self._view)
-        if wanted is not None and self.is_validator:
-            self._ask_for_view(wanted)
-
-    def _ask_for_view(self, view: int) -> None:
-        """Send VIEW-CHANGE: the promise is on disk before it leaves, and no lower view gets a vote any more."""
-        assert view > self._view or not self._entered
-        self._view, self._entered, self._new_view = view, False, None
-        self._failed_views += 1
-        self._reset_votes()
-        epoch, committed, prepared = (
-            self._members.epoch,
-            self._committed_proof(),
-            self._slot.prepared,
-        )
-        signed = view_change_bytes(self._chain, epoch, view, committed, prepared)
-        change = ViewChange(
-            epoch, view, committed, prepared, self._signer.public, self._signer.sign(signed)
-        )
-        self._own_change = change
-        self._out.append(Persist(Store.VOTES, (view_write(ViewRecord(epoch, view, None, change)),)))
-        self._cast_to_all(change)
-        self._requests.ask(change)
-        self._stop_timer()
-        self._check_changes()
-
-    def _on_view_change(self, peer: NodeId, message: ViewChange) -> str | None:
-        if message.epoch != self._members.epoch:
-            return None
-        if message.view < self._view or (message.view == self._view and self._entered):
-            if self._new_view is not None:
-                self._out.append(Send(peer, self._new_view))
-            return None
-        if not self._requests.is_news(message):
-            return None
-        fault = view_change_fault(message, self._rules())
-        if fault:
-            return fault
-        self._requests.ask(message)
-        self._learn_commit((message,))
-        self._check_changes()
-        return None
-
-    def _learn_commit(self, changes: tuple[ViewChange, ...]) -> None:
-        """Decide what a VIEW-CHANGE shows to be committed.
-
-        The new view may begin above it; whoever showed it need not hand the block over, but the signers of the
-        certificate have it.
-        """
-        for change in changes:
-            shown = change.committed
-            if shown is not None and shown.ballot.height == self._slot.height:
-                self._slot.shown_commit = shown
-                self._check_committed()
-                return
-
-    def _check_changes(self) -> None:
-        if not self.is_validator:
-            return
-        joined = self._requests.view_to_join(self._view)
-        if joined is not None:
-            self._ask_for_view(joined)
-            return
-        if self._entered:
-            return
-        self._refresh_timer()
-        asked = self._requests.quorum_for(self._view)
-        if asked is None:
-            return
-        binding = compute_binding(asked, self._rules())
-        leader = self._members.leader(self._view, binding.height + 1)
-        if leader.voting_key == self._signer.public:
-            self._open_view(asked)
-
-    def _open_view(self, asked: tuple[ViewChange, ...]) -> None:
-        epoch, view = self._members.epoch, self._view
-        signed = new_view_bytes(self._chain, epoch, view, asked)
-        message = NewView(epoch, view, asked, self._signer.public, self._signer.sign(signed))
-        self._enter(message)
-        self._cast_to_all(message)
-        self._propose_again()
-
-    def _on_new_view(self, message: NewView) -> str | None:
-        if message.epoch != self._members.epoch or message.view < self._view:
-            return None
-        if message.view == self._view and self._entered:
-            return None
-        fault = new_view_fault(message, self._rules())
-        if fault:
-            return fault
-        self._enter(message)
-        self._learn_commit(message.view_changes)
-        self._replay_ahead()
-        self._propose_again()
-        return None
-
-    def _enter(self, message: NewView) -> None:
-        if message.view > self._view:
-            self._view = message.view
-            self._reset_votes()
-        self._entered, self._new_view, self._own_change = True, message, None
-        self._binding = compute_binding(message.view_changes, self._rules())
-        self._requests.forget_up_to(self._view)
-        record = ViewRecord(self._members.epoch, self._view, message, None)
-        self._out.append(Persist(Store.VOTES, (view_write(record),)))
-        self._out.append(Notify(ViewEntered(self._members.epoch, self._view)))
-        self._refresh_timer(restart=True)

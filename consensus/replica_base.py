@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from consensus.blocks import Block
+from consensus.bodies import LoadBody
 from consensus.certificates import Ballot, Certificate, Phase, endorse
+from consensus.faults import FAR_AHEAD, OTHER_EPOCH, OVER, Fault
 from consensus.leader_watch import LeaderWatch
 from consensus.messages import (
     MAX_SHOWN_VOTES,
@@ -72,6 +75,7 @@ class ReplicaBase:
         timing: Timing,
         check_block: Callable[[Block], str | None],
         find: Callable[[bytes], Transaction | None],
+        load_body: LoadBody | None = None,
     ) -> None:
         self._chain = chain
         self._signer = signer
@@ -79,6 +83,7 @@ class ReplicaBase:
         self._timing = timing
         self._check_block = check_block
         self._find = find
+        self._load_body = load_body
         self._out: list[Effect] = []
         self._now_ms = 0
         self._waiting = False
@@ -208,6 +213,12 @@ class ReplicaBase:
         later_view = view > self._view or (view == self._view and not self._entered)
         return epoch == self._members.epoch and height == self._tip.height + 1 and later_view
 
+    def _out_of_place(self, epoch: int, height: int) -> Fault:
+        """Why nothing is done with what is neither about the height and view at hand nor just above."""
+        if epoch != self._members.epoch:
+            return OTHER_EPOCH
+        return FAR_AHEAD if height > self._tip.height + 1 else OVER
+
     def _committed_proof(self) -> Certificate | None:
         return self._tip.certificate if self._tip.height > self._base.height else None
 
@@ -216,12 +227,11 @@ class ReplicaBase:
 
     # Saying things
 
-    def _keep_ahead(self, peer: NodeId, message: Proposal | Vote) -> str | None:
+    def _keep_ahead(self, peer: NodeId, message: Proposal | Vote) -> None:
         """Keep the newest few messages of each peer; STATUS repairs what does not fit."""
         kept = self._ahead.setdefault(peer, [])
         kept.append(message)
         del kept[:-_AHEAD_KINDS]
-        return None
 
     def _own_vote(self, phase: Phase, digest: bytes) -> Vote:
         ballot = Ballot(phase, self._members.epoch, self._view, self._tip.height + 1, digest)
@@ -274,16 +284,16 @@ class ReplicaBase:
     def _held(self) -> tuple[Block, ...]:
         """The blocks that others may still need from here."""
         last = () if self._last_block is None else (self._last_block,)
-        return (*self._slot.bodies.values(), *last)
+        return (*self._slot.bodies.in_memory(), *last)
 
     def _next_slot(self) -> None:
-        self._slot = Slot(self._members, self._tip.height + 1)
+        self._slot = Slot(self._members, self._tip.height + 1, self._load_body)
         self._requests.forget_suspicions()
         self._restore_slot()
 
     def _reset_votes(self) -> None:
         """A new view is asked for: what bound the old one does not bind this one."""
-        self._slot.leave_view(self._view)
+        self._slot.leave_view(self._view, self._kept.keys())
         self._binding = None
 
     def _restore_view(self) -> None:
@@ -304,9 +314,11 @@ class ReplicaBase:
         epoch, height, slot, log = self._members.epoch, self._tip.height + 1, self._slot, self._log
         for body in log.bodies:
             if body.height == height and body.header.epoch == epoch:
-                slot.bodies[body.digest] = body
-        if log.prepared is not None and log.prepared.header.digest in slot.bodies:
+                slot.bodies.put(body)
+        if log.prepared is not None and slot.bodies.get(log.prepared.header.digest) is not None:
             slot.prepared = log.prepared
+        if all(body.height <= self._tip.height for body in log.bodies):
+            self._log = replace(log, bodies=())
         ballots = log.ballots
         if ballots is None or (ballots.epoch, ballots.height, ballots.view) != (
             epoch,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
+
 from consensus.blocks import Block
+from consensus.bodies import Bodies, LoadBody
 from consensus.certificates import Ballot, Certificate, Endorsement, Phase
 from consensus.gathering import Gathering
 from consensus.messages import PreparedProof, Proposal, Vote
@@ -24,6 +27,7 @@ class Slot:
         "decided",
         "gathering",
         "height",
+        "is_leader_exposed",
         "prepare_cast",
         "prepared",
         "proposal",
@@ -31,7 +35,9 @@ class Slot:
         "wanted",
     )
 
-    def __init__(self, members: ValidatorSet, height: int) -> None:
+    def __init__(
+        self, members: ValidatorSet, height: int, load_body: LoadBody | None = None
+    ) -> None:
         self._members = members
         self._tallies: dict[tuple[Phase, int], Tally] = {}
         self.height = height
@@ -39,7 +45,9 @@ class Slot:
         """A proposal of this view whose bodies are not all here."""
         self.proposal: Proposal | None = None
         """The proposal of this view, once its block is whole and found sound."""
-        self.bodies: dict[bytes, Block] = {}
+        self.is_leader_exposed = False
+        """Whether two proposals of this view's leader have been seen."""
+        self.bodies = Bodies(load_body)
         self.wanted: set[bytes] = set()
         self.prepared: PreparedProof | None = None
         self.prepare_cast: bytes | None = None
@@ -56,7 +64,7 @@ class Slot:
     @property
     def block(self) -> Block | None:
         """The block of the proposal."""
-        return None if self.proposal is None else self.bodies[self.proposal.digest]
+        return None if self.proposal is None else self.bodies.get(self.proposal.digest)
 
     @property
     def has_votes(self) -> bool:
@@ -103,9 +111,16 @@ class Slot:
         ballot = Ballot(phase, self._members.epoch, view, self.height, digest)
         return Certificate(ballot, self.tally(phase, view).endorsements(digest))
 
-    def leave_view(self, view: int) -> None:
-        """A higher view is asked for: proposal and casts of the old one are not this view's."""
+    def leave_view(self, view: int, written: AbstractSet[bytes]) -> None:
+        """A higher view is asked for: proposal and casts of the old one are not this view's.
+
+        `written` are the digests of blocks that are on disk.
+        """
         self.proposal = self.gathering = self.prepare_cast = self.commit_cast = None
+        self.is_leader_exposed = False
+        self.bodies.thin_out(
+            written, () if self.prepared is None else (self.prepared.header.digest,)
+        )
         oldest = view - VIEWS_BACK
         self._tallies = {key: one for key, one in self._tallies.items() if key[1] >= oldest}
 

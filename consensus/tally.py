@@ -10,17 +10,26 @@ from gossip.identity import Signature
 class Tally:
     """The votes on one question (a phase in a view, or the state at a height) by the digest they name."""
 
-    __slots__ = ("_by_digest", "_choice", "_members", "_power")
+    __slots__ = ("_by_digest", "_choice", "_exposed", "_members", "_power")
 
     def __init__(self, members: ValidatorSet) -> None:
         self._members = members
         self._choice: dict[bytes, bytes] = {}
         self._by_digest: dict[bytes, dict[bytes, Signature]] = {}
         self._power: dict[bytes, int] = {}
+        self._exposed: set[bytes] = set()
 
     def choice_of(self, voter: bytes) -> bytes | None:
         """The digest this voter's counted vote names."""
         return self._choice.get(voter)
+
+    def expose(self, voter: bytes) -> None:
+        """Note that this member has signed two answers."""
+        self._exposed.add(voter)
+
+    def is_exposed(self, voter: bytes) -> bool:
+        """Whether two answers of this member have been seen."""
+        return voter in self._exposed
 
     def add(self, voter: bytes, digest: bytes, signature: bytes) -> None:
         """Count a checked vote of a member that has not voted here before."""

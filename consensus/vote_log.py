@@ -75,6 +75,12 @@ def body_deletion(digest: bytes) -> Write:
     return BODY_PREFIX + digest, None
 
 
+def read_body(reader: KeyValueReader, digest: bytes) -> Block | None:
+    """A block that was voted for, if it is still kept."""
+    raw = reader.get(BODY_PREFIX + digest)
+    return None if raw is None else decode(raw, Block)
+
+
 def load_vote_log(reader: KeyValueReader) -> VoteLog:
     """Read all records back. Raises `DecodeError` if one is damaged: then the replica must not vote."""
     view, ballots = reader.get(VIEW_KEY), reader.get(BALLOTS_KEY)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from consensus.blocks import MAX_BLOCK_BYTES, Block, Header, make_block
 from consensus.certificates import Ballot, Phase, is_endorsed
+from consensus.faults import KNOWN, OVER, UNASKED, Fault, forged, seatless, unsound
 from consensus.gathering import FETCH_TIMER, FIRST_FETCH_MS, Gathering
 from consensus.messages import (
     Body,
@@ -36,9 +37,9 @@ from consensus.vote_log import (
 from gossip.codec import DecodeError, Digest
 from gossip.effects import (
     Broadcast,
+    Cause,
     Effect,
     Notify,
-    Rejected,
     Send,
     SetTimer,
     Write,
@@ -81,30 +82,34 @@ class Voting(ReplicaBase):
 
     # The three phases
 
-    def _on_proposal(self, peer: NodeId, message: Proposal) -> str | None:
+    def _on_proposal(self, peer: NodeId, message: Proposal) -> Fault | None:
         if self._is_ahead(message.epoch, message.view, message.height):
-            return self._keep_ahead(peer, message)
+            self._keep_ahead(peer, message)
+            return None
         if not self._is_here(message.epoch, message.view, message.height):
-            return None
+            return self._out_of_place(message.epoch, message.height)
         slot, known = self._slot, self._slot.heard
-        if known is not None and known.digest == message.digest:
-            if slot.gathering is not None:
+        if known is not None and (known.digest == message.digest or slot.is_leader_exposed):
+            if slot.gathering is not None and known.digest == message.digest:
                 slot.gathering.peer = peer
-            return None
+            return KNOWN
         leader = self._members.leader(message.view, message.height)
         signed = message.signing_bytes(self._chain)
         if not self._verifier.verify(leader.voting_key, signed, message.signature):
-            return "proposal not signed by the leader of its view"
+            return Fault(Cause.SIGNATURE, "proposal not signed by the leader of its view")
         if known is not None:
+            slot.is_leader_exposed = True
             self._out.append(Notify(Equivocation(leader.voting_key, known, message)))
-            return "second proposal by the leader of one view"
+            return Fault(Cause.CONTRADICTION, "second proposal by the leader of one view")
+        if message.header.chain != self._chain:
+            return Fault(Cause.WRONG_CHAIN, "proposal: block of another chain")
         fault = self._header_fault(message.header, leader) or message.malformed()
         if fault:
-            return f"proposal: {fault}"
+            return unsound(f"proposal: {fault}")
         slot.gathering = Gathering(message, peer)
         return self._gather()
 
-    def _gather(self) -> str | None:
+    def _gather(self) -> Fault | None:
         """Go on with the proposal if all its transactions are here; otherwise wait for them."""
         slot, gathering = self._slot, self._slot.gathering
         assert gathering is not None
@@ -120,7 +125,7 @@ class Voting(ReplicaBase):
         slot.gathering = None
         fault = None if self._forced() == digest else self._body_fault(block)
         if fault:
-            return f"proposal: {fault}"
+            return unsound(f"proposal: {fault}")
         self._accept(gathering.proposal, block)
         return None
 
@@ -130,8 +135,8 @@ class Voting(ReplicaBase):
         return self._check_block(block)
 
     def _header_fault(self, header: Header, leader: Validator) -> str | None:
-        if header.chain != self._chain or header.epoch != self._members.epoch:
-            return "block of another chain or epoch"
+        if header.epoch != self._members.epoch:
+            return "block of another epoch"
         if header.prev_hash != self._tip.digest:
             return "block does not follow the last committed one"
         forced = self._forced()
@@ -151,7 +156,7 @@ class Voting(ReplicaBase):
     def _accept(self, proposal: Proposal, block: Block) -> None:
         slot, digest = self._slot, block.digest
         slot.proposal = proposal
-        slot.bodies[digest] = block
+        slot.bodies.put(block)
         self._refresh_timer()
         if self._may_vote() and slot.prepare_cast in (None, digest):
             self._cast(Phase.PREPARE, block)
@@ -181,23 +186,24 @@ class Voting(ReplicaBase):
         elif self._binding is not None:
             self._fetch_body(Digest(bound), self._binding.signers)
 
-    def _on_vote(self, peer: NodeId, message: Vote) -> str | None:
+    def _on_vote(self, peer: NodeId, message: Vote) -> Fault | None:
         ballot, voter = message.ballot, message.endorsement.voter
         if self._is_ahead(ballot.epoch, ballot.view, ballot.height):
-            return self._keep_ahead(peer, message)
-        if ballot.epoch != self._members.epoch or ballot.height != self._tip.height + 1:
+            self._keep_ahead(peer, message)
             return None
+        if ballot.epoch != self._members.epoch or ballot.height != self._tip.height + 1:
+            return self._out_of_place(ballot.epoch, ballot.height)
         oldest = self._view if ballot.phase is Phase.PREPARE else self._view - VIEWS_BACK
         if not oldest <= ballot.view <= self._view:
-            return None
+            return OVER
         if self._members.member(voter) is None:
-            return "vote by no validator of this epoch"
+            return seatless("vote")
         tally = self._slot.tally(ballot.phase, ballot.view)
         counted = tally.choice_of(voter)
-        if counted == ballot.digest or tally.has_quorum(ballot.digest):
-            return None
+        if counted == ballot.digest or tally.has_quorum(ballot.digest) or tally.is_exposed(voter):
+            return KNOWN
         if not is_endorsed(message.endorsement, ballot, self._chain, self._verifier):
-            return "the signature of the vote does not hold"
+            return forged("vote")
         if counted is not None:
             return self._report_double_vote(tally, counted, message)
         tally.add(voter, ballot.digest, message.endorsement.signature)
@@ -206,12 +212,14 @@ class Voting(ReplicaBase):
         self._check_committed()
         return None
 
-    def _report_double_vote(self, tally: Tally, counted: bytes, message: Vote) -> str:
+    def _report_double_vote(self, tally: Tally, counted: bytes, message: Vote) -> Fault:
+        """Once for each voter and question: whoever sends more of them has them looked at no more."""
+        tally.expose(message.endorsement.voter)
         voter, ballot = message.endorsement.voter, message.ballot
         first = next(one for one in tally.endorsements(counted) if one.voter == voter)
         other = Ballot(ballot.phase, ballot.epoch, ballot.view, ballot.height, counted)
         self._out.append(Notify(Equivocation(voter, Vote(other, first), message)))
-        return "second vote by one validator in one view and phase"
+        return Fault(Cause.CONTRADICTION, "second vote by one validator in one view and phase")
 
     def _check_prepared(self) -> None:
         slot = self._slot
@@ -256,6 +264,19 @@ class Voting(ReplicaBase):
         if phase is Phase.COMMIT:
             self._check_committed()
 
+    def _replay_ahead(self) -> None:
+        """What came too early may be in place now."""
+        ahead, self._ahead = self._ahead, {}
+        for peer, messages in ahead.items():
+            for message in messages:
+                fault = (
+                    self._on_vote(peer, message)
+                    if isinstance(message, Vote)
+                    else self._on_proposal(peer, message)
+                )
+                if fault is not None:
+                    self._out.append(fault.of(peer))
+
     # Bodies that are not here
 
     def look(self, now_ms: int) -> list[Effect]:
@@ -269,24 +290,26 @@ class Voting(ReplicaBase):
         assert gathering is not None
         fault = self._gather()
         if fault:
-            self._out.append(Rejected(gathering.peer, fault))
+            self._out.append(fault.of(gathering.peer))
 
-    def _on_fetched(self, message: Fetched) -> str | None:
+    def _on_fetched(self, message: Fetched) -> Fault | None:
         """Bodies that were asked for; whatever else comes is not kept."""
         gathering = self._slot.gathering
         if gathering is None:
-            return None
+            return UNASKED
         try:
             gathering.take(map(decode_transaction, message.raw))
         except DecodeError as error:
-            return f"a fetched transaction does not decode: {error}"
+            return Fault(Cause.MALFORMED, f"a fetched transaction does not decode: {error}")
         self._go_on_gathering()
         return None
 
-    def _on_fetch_transactions(self, peer: NodeId, message: FetchTransactions) -> str | None:
+    def _on_fetch_transactions(self, peer: NodeId, message: FetchTransactions) -> Fault | None:
         """Hand over what is in the block under way, or waits for one."""
         if peer not in self._members.nodes:
-            return "only validators are handed the transactions of proposals"
+            return Fault(
+                Cause.NOT_ENTITLED, "only validators are handed the transactions of proposals"
+            )
         here = {one.id: one for block in self._held() for one in block.transactions}
         found = (here.get(Digest(name)) or self._find(name) for name in message.transactions)
         raw = (one.raw for one in found if one is not None)
@@ -306,20 +329,20 @@ class Voting(ReplicaBase):
         self._out.append(Broadcast(tuple(sorted(asked)), FetchTransactions(gathering.lacking)))
         self._out.append(SetTimer(FETCH_TIMER, self._timing.fetch_ms))
 
-    def _on_fetch_body(self, peer: NodeId, message: FetchBody) -> str | None:
-        for block in self._held():
-            if block.digest == message.digest:
-                self._out.append(Send(peer, Body(block)))
-                break
-        return None
+    def _on_fetch_body(self, peer: NodeId, message: FetchBody) -> None:
+        last = self._last_block
+        is_last = last is not None and last.digest == message.digest
+        block = last if is_last else self._slot.bodies.get(message.digest)
+        if block is not None:
+            self._out.append(Send(peer, Body(block)))
 
-    def _on_body(self, message: Body) -> str | None:
+    def _on_body(self, message: Body) -> Fault | None:
         block, slot = message.block, self._slot
         if block.height != slot.height or block.digest not in slot.wanted:
-            return None
+            return UNASKED
         if block.malformed():
-            return "the body does not match its header"
-        slot.bodies[block.digest] = block
+            return Fault(Cause.MALFORMED, "the body does not match its header")
+        slot.bodies.put(block)
         slot.wanted.discard(block.digest)
         if slot.gathering is not None:
             self._go_on_gathering()

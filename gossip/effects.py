@@ -12,7 +12,7 @@ the order of the list, and these are its duties:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Protocol
 
 from gossip.codec import Wire
@@ -88,12 +88,41 @@ class Notify:
     what: object
 
 
+class Cause(StrEnum):
+    """Why a peer's input was refused, in the few words that are counted.
+
+    What names another chain has a signature over other bytes, so most of it counts as `SIGNATURE`.
+    """
+
+    STALE = "stale"
+    KNOWN = "known"
+    EARLY = "early"
+    UNASKED = "unasked"
+    MALFORMED = "malformed"
+    WRONG_CHAIN = "wrong_chain"
+    WRONG_EPOCH = "wrong_epoch"
+    SIGNATURE = "signature"
+    NOT_ENTITLED = "not_entitled"
+    CONTRADICTION = "contradiction"
+    UNSOUND = "unsound"
+    TOO_OFTEN = "too_often"
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether honest peers send such things too, because messages cross or come late."""
+        return self in _USUAL
+
+
+_USUAL = frozenset((Cause.STALE, Cause.KNOWN, Cause.EARLY, Cause.UNASKED, Cause.WRONG_EPOCH))
+
+
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """A peer's input was refused. Counted and logged by the shell; costs nobody else anything."""
 
     peer: NodeId
     reason: str
+    cause: Cause = Cause.UNSOUND
 
 
 Effect = Persist | Send | Broadcast | SetTimer | CancelTimer | Notify | Rejected

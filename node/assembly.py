@@ -251,10 +251,12 @@ def _connect(parts: Parts, node: _Node, nursery: trio.Nursery) -> None:
     """Let the parts hear of each other."""
     news = News(parts, node.engine, node.peers, node.account, nursery)
     node.chain.listen(news.on_report)
+    node.chain.charge_to(node.peers.charge)
     node.peers.connect(
         on_notice=news.on_notice,
         on_consensus=lambda peer, message: node.chain.post(Received(peer, message)),
         on_broadcast=node.topics.on_message,
+        room=node.chain.room,
         on_reachable=lambda peer, here: node.chain.post(
             PeerConnected(peer) if here else PeerDisconnected(peer)
         ),

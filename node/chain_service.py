@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,17 +23,31 @@ from consensus.engine import (
 from consensus.finality import Diverged, StateCertified
 from consensus.intake import Submitted
 from consensus.mempool import Added, Dropped, Refused
-from consensus.messages import Proposal, StateVote, Vote
+from consensus.messages import (
+    AskVotes,
+    FetchBlocks,
+    FetchBody,
+    FetchTransactions,
+    NewestVotes,
+    NewView,
+    Proposal,
+    StateVote,
+    Status,
+    Suspect,
+    ViewChange,
+    Vote,
+)
 from consensus.outcomes import Outcome
 from consensus.own_votes import VotesElsewhere
 from consensus.parameters import PROTOCOL_VERSION
 from consensus.reports import Equivocation, Prepared, ViewEntered
 from consensus.transactions import Transaction
 from gossip.codec import Digest, Wire, encode
-from gossip.effects import Broadcast, Notify, Rejected, Send, Store
+from gossip.effects import Broadcast, Effect, Notify, Persist, Rejected, Send, Store
 from gossip.identity import NodeId
 from node.driver import CoreDriver
 from node.errors import NodeError
+from node.refusals import Refusals
 from node.sealed_store import SealedStore, note_write
 from node.store import StagedStore
 
@@ -42,7 +57,15 @@ MAX_WAITING = 20_000
 """Events that wait for the engine; beyond it peers' messages are dropped, and their senders resend."""
 
 _DROPPED_KEPT = 10_000
+_READ_AHEAD = 512
+_EXCUSED = 4
+"""Messages of one peer for each block that may come too late to matter: its votes, when others were quicker."""
 _URGENT = (Proposal, Vote, StateVote)
+_QUESTIONS = (
+    *(Status, FetchBlocks, FetchBody, FetchTransactions, AskVotes, NewestVotes),
+    *(Suspect, ViewChange, NewView),
+)
+"""Answering one costs more than asking, or it is taken at any rate: the sender pays for them."""
 
 
 class StateDivergedError(NodeError):
@@ -83,7 +106,7 @@ class ChainService:
         self.engine = engine
         ordered = {store: stores[store.value] for store in (Store.POOL, Store.CHAIN, Store.VOTES)}
         self._driver: CoreDriver[EngineEvent] = CoreDriver(
-            engine.handle, TimerFired, self._carry_out, ordered
+            self._handle, TimerFired, self._carry_out, ordered
         )
         self._send = send
         self._chain = stores["chain"]
@@ -98,6 +121,9 @@ class ChainService:
         self._grown = trio.Event()
         self._certified = trio.Event()
         self.counters: Counter[str] = Counter()
+        self.refusals = Refusals()
+        self._charge: Callable[[NodeId, float], None] = _ignore
+        self._excused: Counter[NodeId] = Counter()
 
     def note_votes(self, votes: SealedStore) -> None:
         """Note in the chain's database how far the votes' seals have come, so that lost ones are missed."""
@@ -114,6 +140,28 @@ class ChainService:
             self.counters["messages_dropped"] += 1
         else:
             self._driver.post(event)
+
+    async def room(self) -> None:
+        """Return when little enough waits for the engine that more may be read."""
+        await self._driver.room(_READ_AHEAD)
+
+    def charge_to(self, charge: Callable[[NodeId, float], None]) -> None:
+        """Say whom to tell that a peer's message was of no use or a question, and what it cost in CPU seconds."""
+        self._charge = charge
+
+    def _handle(self, now: int, event: EngineEvent) -> list[Effect]:
+        if not isinstance(event, Received):
+            return self.engine.handle(now, event)
+        began_s = time.thread_time()
+        effects = self.engine.handle(now, event)
+        refused = _refusal(event.peer, effects)
+        if refused is not None and refused.cause.is_usual:
+            self._excused[event.peer] += 1
+            if self._excused[event.peer] <= _EXCUSED:
+                return effects
+        if refused is not None or isinstance(event.message, _QUESTIONS):
+            self._charge(event.peer, time.thread_time() - began_s)
+        return effects
 
     def listen(self, listener: Callable[[object], None]) -> None:
         """Call `listener` with every report of the engine, after it is on disk."""
@@ -171,8 +219,9 @@ class ChainService:
             case Broadcast():
                 self._send_to(effect.to, effect.message)
             case Rejected():
-                self.counters["rejected"] += 1
-                log.warning("message refused", peer=effect.peer.hex(), reason=effect.reason)
+                self.refusals.count(effect)
+                if not effect.cause.is_usual:
+                    log.warning("message refused", peer=effect.peer.hex(), reason=effect.reason)
             case Notify():
                 self._on_report(effect.what)
             case _:
@@ -195,6 +244,7 @@ class ChainService:
                 self.prepared = frozenset(one.id for one in what.block.transactions)
             case BlockExecuted():
                 self.prepared = frozenset()
+                self._excused.clear()
                 self._note()
                 self.durable_height = what.block.height
                 self._grown.set()
@@ -255,6 +305,21 @@ class ChainService:
         for watch in self._watched.pop(transaction, []):
             watch.fate = fate
             watch.done.set()
+
+
+def _refusal(peer: NodeId, effects: list[Effect]) -> Rejected | None:
+    """The refusal of a peer's message, if nothing else came of it."""
+    refused: Rejected | None = None
+    for effect in effects:
+        if isinstance(effect, Persist):
+            return None
+        if isinstance(effect, Rejected) and effect.peer == peer:
+            refused = effect
+    return refused
+
+
+def _ignore(_: NodeId, __: float) -> None:
+    pass
 
 
 def _joined(before: EngineEvent, event: EngineEvent) -> EngineEvent | None:

@@ -46,6 +46,7 @@ class CoreDriver(Generic[Event]):
         self._stores = stores
         self._queue: deque[Event | trio.Event] = deque()
         self._wake = trio.Event()
+        self._eased = trio.Event()
         self._deadlines: dict[str, float] = {}
         self._write_s = 0.0
         """How long a batch takes, a moving average."""
@@ -70,6 +71,11 @@ class CoreDriver(Generic[Event]):
         else:
             self._queue[-1] = joined
 
+    async def room(self, most: int) -> None:
+        """Return when no more than so many events wait: for whoever would rather hold its peers back."""
+        while len(self._queue) > most:
+            await self._eased.wait()
+
     async def caught_up(self) -> None:
         """Return when all that was posted before is handled, on disk, and carried out."""
         caught_up = trio.Event()
@@ -89,6 +95,8 @@ class CoreDriver(Generic[Event]):
                     continue
                 for effect in self._handle(now_ms(), event):
                     self._take_in(effect, touched, to_tell)
+            self._eased.set()
+            self._eased = trio.Event()
             await self._write(touched)
             for one in to_tell:
                 if isinstance(one, trio.Event):

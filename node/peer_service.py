@@ -7,7 +7,7 @@ and nothing else. A peer that sends what does not decode is disconnected.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,13 @@ from consensus.messages import ConsensusMessage
 from gossip import transport
 from gossip.broadcast.messages import BroadcastMessage
 from gossip.codec import DecodeError, Wire, decode, encode
-from gossip.effects import Broadcast, Notify, Rejected, Send, Store
+from gossip.effects import Broadcast, Cause, Notify, Rejected, Send, Store
 from gossip.identity import NodeId
 from gossip.membership import Membership, events
 from gossip.membership.messages import MembershipMessage
 from gossip.transport import MEMBER_LIMITS, STRANGER_LIMITS, PeerLimits, Transport
 from node.driver import CoreDriver
+from node.refusals import FRAME_S, Refusals, WasteBudget
 from node.store import StagedStore
 
 log = structlog.get_logger(__name__)
@@ -59,6 +60,9 @@ class PeerService:
         self._on_broadcast: Callable[[NodeId, Any], None] = _ignore_message
         self._on_reachable: Callable[[NodeId, bool], None] = _ignore_reachable
         self._reachable: set[NodeId] = set()
+        self._room: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+        self._waste = WasteBudget()
+        self.refusals = Refusals()
         self.counters: Counter[str] = Counter()
 
     def connect(
@@ -68,8 +72,14 @@ class PeerService:
         on_consensus: Callable[[NodeId, ConsensusMessage], None] | None = None,
         on_broadcast: Callable[[NodeId, BroadcastMessage], None] | None = None,
         on_reachable: Callable[[NodeId, bool], None] | None = None,
+        room: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Say who hears the news, what members send, and who can be reached."""
+        """Say who hears the news, what members send, and who can be reached.
+
+        No consensus message is read before `room` returns.
+        """
+        if room is not None:
+            self._room = room
         self._on_notice = on_notice
         if on_consensus is not None:
             self._on_consensus = on_consensus
@@ -127,20 +137,31 @@ class PeerService:
                 while self._driver.waiting > _MAX_WAITING:
                     await trio.lowlevel.checkpoint()
                 self._driver.post(events.Received(frame.peer, message))
+                self.charge(frame.peer, 0.0)
             elif frame.channel not in (CONSENSUS_CHANNEL, TOPIC_CHANNEL):
                 await self._drop(frame.peer, f"it used the unknown channel {frame.channel}")
             elif not self.membership.is_member(frame.peer):
                 self.counters["strangers_messages"] += 1
             elif frame.channel == CONSENSUS_CHANNEL:
                 self._set_reachable(frame.peer, reachable=True)
+                await self._room()
                 message = decode(frame.payload, ConsensusMessage)  # type: ignore[arg-type]
                 self._on_consensus(frame.peer, message)
             else:
                 message = decode(frame.payload, BroadcastMessage)  # type: ignore[arg-type]
                 self._on_broadcast(frame.peer, message)
+                self.charge(frame.peer, 0.0)
         except DecodeError as error:
             self.counters["undecodable"] += 1
+            self.refusals.count(Rejected(frame.peer, str(error), Cause.MALFORMED))
             await self._drop(frame.peer, f"it sent a message that does not decode: {error}")
+
+    def charge(self, peer: NodeId, spent_s: float) -> None:
+        """A message of this peer was of no use, or a question: it cost so much CPU beside its carriage."""
+        hold_s = self._waste.charge(trio.current_time(), peer, spent_s + FRAME_S)
+        if hold_s:
+            self.counters["held_back"] += 1
+            self.link.events.hold(peer, hold_s)
 
     async def _drop(self, peer: NodeId, reason: str) -> None:
         log.warning("peer disconnected", peer=peer.hex(), reason=reason)
@@ -176,7 +197,7 @@ class PeerService:
             case events.Disconnect():
                 self._nursery.start_soon(self.link.disconnect, effect.peer, effect.reason)
             case Rejected():
-                self.counters["rejected"] += 1
+                self.refusals.count(effect)
                 log.info("message refused", peer=effect.peer.hex(), reason=effect.reason)
             case Notify():
                 self._on_notice(effect.what)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
@@ -25,6 +26,7 @@ from consensus.transactions import (
 )
 from consensus.validator_operations import register_validator
 from gossip.codec import Digest
+from gossip.effects import Cause
 from gossip.identity import NodeId, Signer
 from gossip.json_form import to_json
 from gossip.membership.invites import issue_invite
@@ -44,6 +46,7 @@ from node.gateway.views import (
     InviteView,
     JsonObject,
     PeerView,
+    RefusedView,
     RegistrationView,
     StatusView,
     TasksView,
@@ -147,6 +150,17 @@ class NodeService:
             pending_transactions=engine.mempool.size,
             version=VERSION,
             voting=self._votes_now(),
+            refused=self._refused(),
+        )
+
+    def _refused(self) -> tuple[RefusedView, ...]:
+        """What consensus, membership and topics have refused."""
+        sums: Counter[tuple[NodeId, str]] = Counter()
+        for peer, cause, count in (*self._chain.refusals.rows(), *self._peers.refusals.rows()):
+            sums[peer, cause] += count
+        return tuple(
+            RefusedView(node_id=peer.hex(), reason=cause, count=count, usual=Cause(cause).is_usual)
+            for (peer, cause), count in sorted(sums.items())
         )
 
     def _votes_now(self) -> str:

@@ -131,7 +131,7 @@ class TopicService:
             case Broadcast():
                 self._send(effect.to, effect.message)
             case Rejected():
-                self.counters["rejected"] += 1
+                self._peers.refusals.count(effect)
                 log.info("message refused", peer=effect.peer.hex(), reason=effect.reason)
             case Notify(what=Heard(publication=publication)):
                 self._tell(publication)

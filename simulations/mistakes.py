@@ -12,10 +12,10 @@ import msgspec
 import consensus.engine
 import consensus.finality
 import consensus.quorum
-import consensus.replica
 import consensus.replica_base
 import consensus.sync
 import consensus.view_change
+import consensus.view_changing
 import consensus.voting
 from consensus.certificates import Phase, certificate_fault
 from consensus.engine import Engine
@@ -95,7 +95,7 @@ def unsigned_votes() -> list[Patch]:
 def second_proposal() -> list[Patch]:
     sound = Voting._on_proposal
 
-    def on_proposal(self: Voting, peer: Any, message: Any) -> str | None:
+    def on_proposal(self: Voting, peer: Any, message: Any) -> Any:
         slot, known = self._slot, self._slot.heard
         here = self._is_here(message.epoch, message.view, message.height)
         if here and known is not None and known.digest != message.digest:
@@ -106,7 +106,7 @@ def second_proposal() -> list[Patch]:
 
 
 def _with_binding(change: Callable[..., Binding]) -> list[Patch]:
-    modules = (consensus.view_change, consensus.replica, consensus.replica_base)
+    modules = (consensus.view_change, consensus.view_changing, consensus.replica_base)
     return [(module, "compute_binding", change) for module in modules]
 
 

@@ -307,8 +307,8 @@ class World(Hooks):
                     if process.is_honest:
                         self._once_synced(process, self.on_notify, process, effect.what)
                 case Rejected():
-                    self.marks["rejected"] += 1
-                    if self.trace.is_read:
+                    self.marks["passed over" if effect.cause.is_usual else "rejected"] += 1
+                    if self.trace.is_read and not effect.cause.is_usual:
                         self.line(process.name, "rejected", effect.reason)
                 case _:
                     self._carry_twisted(process, effect)

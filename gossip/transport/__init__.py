@@ -236,7 +236,7 @@ It is cancelled when the peer goes.
 
 
 class Events(Protocol):
-    """The arriving end of a transport: a bounded queue with any number of readers.
+    """The arriving end of a transport: bounded queues of the peers, served in turn, with any number of readers.
 
     Who does not read it holds the peers back. It ends (`async for` stops, `receive` raises
     `trio.EndOfChannel`) when the transport has stopped.
@@ -249,6 +249,9 @@ class Events(Protocol):
 
         To drain a batch: `receive` once, then this until it raises.
         """
+
+    def hold(self, peer: NodeId, seconds: float) -> None:
+        """Give out no frame of this peer for so long; what it sends meanwhile waits, and then it does."""
 
     def __aiter__(self) -> Self: ...
 

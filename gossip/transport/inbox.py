@@ -1,12 +1,13 @@
-"""The bounded queue between a transport's peers and whoever reads its events.
+"""The bounded queues between a transport's peers and whoever reads its events.
 
 A memory channel bounds how many events wait, but not how large they are, and lets one peer fill it
-for all. This queue bounds both, for each peer and for all together. A peer's reader that finds its
-share used up waits, its window fills, and its sender stops.
+for all. These queues bound both, for each peer and for all together, and are served in turn. A peer's
+reader that finds its share used up waits, its window fills, and its sender stops.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Self
@@ -28,7 +29,10 @@ class Inbox:
     """See `gossip.transport.Events` for its reading end."""
 
     def __init__(self, *, max_bytes: int = 32 * 2**20, max_peer_bytes: int = 8 * 2**20) -> None:
-        self._events: deque[TransportEvent] = deque()
+        self._queues: dict[NodeId, deque[TransportEvent]] = {}
+        self._turns: deque[NodeId] = deque()
+        """Those of whom something waits and who are not held, in the order in which they are served."""
+        self._held: dict[NodeId, float] = {}
         self._max_bytes = max_bytes
         self._max_peer_bytes = max_peer_bytes
         self._used_bytes = 0
@@ -44,8 +48,37 @@ class Inbox:
         return self._used_bytes
 
     def put_now(self, event: PeerUp | PeerDown) -> None:
-        """Queue without waiting. Bounded by its callers: a peer up waits for `room` before."""
+        """Queue without waiting. Bounded by its callers: a peer up waits for `room` before.
+
+        What waits of a peer that was held and is gone now is thrown away: nobody waits for its end.
+        """
+        if event.peer in self._held:
+            if isinstance(event, PeerDown):
+                self._forget_frames(event.peer)
+            self._release(event.peer)
         self._append(event)
+
+    def hold(self, peer: NodeId, seconds: float) -> None:
+        """See `Events.hold`."""
+        self._held[peer] = trio.current_time() + seconds
+        if peer in self._turns:
+            self._turns.remove(peer)
+
+    def _release(self, peer: NodeId) -> None:
+        del self._held[peer]
+        if peer in self._queues:
+            self._turns.append(peer)
+
+    def _forget_frames(self, peer: NodeId) -> None:
+        queue = self._queues.get(peer, ())
+        frames = [one for one in queue if isinstance(one, Frame)]
+        for one in frames:
+            self._account(peer, -_cost_bytes(one))
+        rest: deque[TransportEvent] = deque(one for one in queue if not isinstance(one, Frame))
+        if rest:
+            self._queues[peer] = rest
+        else:
+            self._queues.pop(peer, None)
 
     async def room(self, peer: NodeId) -> None:
         """Wait until this peer's share and the whole have room."""
@@ -75,27 +108,44 @@ class Inbox:
     def _append(self, event: TransportEvent) -> None:
         if self._closed:
             return
-        cost_bytes = _cost_bytes(event)
-        self._used_bytes += cost_bytes
-        self._used_by[event.peer] += cost_bytes
-        self._events.append(event)
+        peer = event.peer
+        self._account(peer, _cost_bytes(event))
+        queue = self._queues.get(peer)
+        if queue is None:
+            queue = self._queues[peer] = deque()
+            if peer not in self._held:
+                self._turns.append(peer)
+        queue.append(event)
         self._readers.unpark()
+
+    def _account(self, peer: NodeId, cost_bytes: int) -> None:
+        self._used_bytes += cost_bytes
+        left_bytes = self._used_by[peer] + cost_bytes
+        if left_bytes:
+            self._used_by[peer] = left_bytes
+        else:
+            del self._used_by[peer]
+        if cost_bytes < 0:
+            self._wake_writers(peer, left_bytes)
 
     def receive_nowait(self) -> TransportEvent:
         """See `Events.receive_nowait`."""
-        if not self._events:
+        if self._held:
+            now_s = trio.current_time()
+            for peer in [one for one, until_s in self._held.items() if until_s <= now_s]:
+                self._release(peer)
+        if not self._turns:
             if self._closed:
                 raise trio.EndOfChannel
             raise trio.WouldBlock
-        event = self._events.popleft()
-        cost_bytes = _cost_bytes(event)
-        self._used_bytes -= cost_bytes
-        left_bytes = self._used_by[event.peer] - cost_bytes
-        if left_bytes:
-            self._used_by[event.peer] = left_bytes
+        peer = self._turns.popleft()
+        queue = self._queues[peer]
+        event = queue.popleft()
+        if queue:
+            self._turns.append(peer)
         else:
-            del self._used_by[event.peer]
-        self._wake_writers(event.peer, left_bytes)
+            del self._queues[peer]
+        self._account(peer, -_cost_bytes(event))
         return event
 
     def _wake_writers(self, peer: NodeId, used_by_peer_bytes: int) -> None:
@@ -114,7 +164,8 @@ class Inbox:
             try:
                 event = self.receive_nowait()
             except trio.WouldBlock:
-                await self._readers.park()
+                with trio.move_on_at(min(self._held.values(), default=math.inf)):
+                    await self._readers.park()
             else:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 return event

@@ -35,10 +35,21 @@ def _status_text(view: StatusView) -> str:
             ("votes", view.voting or "-"),
             ("peers", f"{view.peers} connected"),
             ("waiting", plural(view.pending_transactions, "transaction")),
+            ("refused", _refused_text(view)),
             ("state root", view.state_root or "-"),
             ("version", view.version),
         ]
     )
+
+
+def _refused_text(view: StatusView) -> str:
+    """Messages that no honest peer sends; `--json` has all, by peer and reason."""
+    bad = [one for one in view.refused if not one.usual]
+    peers = {one.node_id for one in bad}
+    if not bad:
+        return "nothing that an honest peer would not send"
+    reasons = ", ".join(sorted({one.reason for one in bad}))
+    return f"{plural(sum(one.count for one in bad), 'message')} of {plural(len(peers), 'peer')}: {reasons}"
 
 
 def tolerance(faults: int) -> str:

@@ -30,6 +30,18 @@ class ReadinessView(View, frozen=True):
     reason: str | None = None
 
 
+class RefusedView(View, frozen=True):
+    """How many messages of a peer were refused for one reason since the node started.
+
+    `usual` are reasons for which honest peers are refused as well, where messages cross or come late.
+    """
+
+    node_id: str
+    reason: str
+    count: int
+    usual: bool
+
+
 class StatusView(View, frozen=True):
     """A node at a glance. `peers` counts those that are connected; `primary` is a node id.
 
@@ -53,6 +65,7 @@ class StatusView(View, frozen=True):
     version: str
     voting: str = ""
     """"yes", or why a validator does not vote; "no" for the others."""
+    refused: tuple[RefusedView, ...] = ()
 
 
 class TrafficView(View, frozen=True):

@@ -270,7 +270,8 @@ class Story:
             case Notify():
                 self.tell(actor, effect.what)
             case Rejected():
-                self.say(actor, f"refuses from {self.names[effect.peer]}: {effect.reason}")
+                if not effect.cause.is_usual:
+                    self.say(actor, f"refuses from {self.names[effect.peer]}: {effect.reason}")
 
     def post(self, actor: Actor, to: tuple[NodeId, ...], message: object) -> None:
         if isinstance(message, ViewChange):

@@ -8,7 +8,7 @@ from consensus.engine import Received
 from consensus.gathering import FETCH_TIMER
 from consensus.merkle import merkle_root
 from consensus.messages import Fetched, FetchTransactions, Proposal, proposal_bytes
-from gossip.effects import Broadcast, Effect, Rejected, Send, SetTimer
+from gossip.effects import Broadcast, Cause, Effect, Rejected, Send, SetTimer
 from tests.consensus.story import Actor, Story
 
 
@@ -120,7 +120,9 @@ def test_bodies_that_nobody_asked_for_are_not_kept() -> None:
     engine = story.actors[0].engine
     assert engine is not None
     (sound,) = engine.mempool.waiting(1)
-    assert heard(story, 0, 1, Fetched((sound.raw,))) == []
+    (refused,) = heard(story, 0, 1, Fetched((sound.raw,)))
+    assert isinstance(refused, Rejected)
+    assert refused.cause is Cause.UNASKED
     other = story.actors[1].engine
     assert other is not None
     assert other.mempool.size == 0

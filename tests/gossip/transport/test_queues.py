@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from gossip.identity import NodeId
 from gossip.transport import Frame, PeerDown, PeerUp
@@ -117,3 +117,44 @@ async def test_a_full_queue_refuses_and_counts_and_leaves_urgent_frames_their_ro
     assert outbox.dropped_frames == 3
     await outbox.take()
     assert outbox.put(1, b"12345", urgent=False)
+
+
+async def test_peers_are_served_in_turn() -> None:
+    inbox = Inbox()
+    await inbox.put_frames([frame(ALICE, number) for number in range(3)])
+    await inbox.put_frames([frame(BOB, number) for number in range(2)])
+    received = [inbox.receive_nowait() for _ in range(5)]
+    assert received == [
+        frame(ALICE, 0),
+        frame(BOB, 0),
+        frame(ALICE, 1),
+        frame(BOB, 1),
+        frame(ALICE, 2),
+    ]
+
+
+async def test_a_peer_that_is_held_waits_and_loses_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    assert autojump_clock is not None
+    inbox = Inbox()
+    await inbox.put_frames([frame(ALICE, 0), frame(ALICE, 1)])
+    inbox.hold(ALICE, 5)
+    await inbox.put_frames([frame(BOB, 0), frame(ALICE, 2)])
+    began_s = trio.current_time()
+    assert await inbox.receive() == frame(BOB, 0)
+    assert trio.current_time() == began_s
+    assert [await inbox.receive() for _ in range(3)] == [frame(ALICE, n) for n in range(3)]
+    assert trio.current_time() == pytest.approx(began_s + 5)
+    assert inbox.used_bytes == 0
+
+
+async def test_what_waits_of_a_held_peer_is_forgotten_when_it_goes() -> None:
+    inbox = Inbox()
+    inbox.put_now(PeerUp(ALICE, "somewhere", outbound=True))
+    await inbox.put_frames([frame(ALICE, 0)])
+    inbox.hold(ALICE, 5)
+    inbox.put_now(PeerDown(ALICE, "gone"))
+    assert isinstance(inbox.receive_nowait(), PeerUp)
+    assert inbox.receive_nowait() == PeerDown(ALICE, "gone")
+    assert inbox.used_bytes == 0

@@ -1,0 +1,164 @@
+"""Replacing a leader: suspicion, VIEW-CHANGE, NEW-VIEW (Castro and Liskov 1999, section 4.4).
+
+Differs from the paper: a timeout sends SUSPECT and goes on voting; only a weak quorum of suspicions, so at least one
+honest replica that waits in vain, makes it send VIEW-CHANGE. What the new view is bound to is in `view_change.py`.
+"""
+
+from __future__ import annotations
+
+from consensus.faults import KNOWN, OTHER_EPOCH, OVER, Fault, forged, seatless, unsound
+from consensus.messages import (
+    NewView,
+    Suspect,
+    ViewChange,
+    new_view_bytes,
+    suspect_bytes,
+    view_change_bytes,
+)
+from consensus.reports import ViewEntered
+from consensus.view_change import compute_binding, new_view_fault, view_change_fault
+from consensus.vote_log import ViewRecord, view_write
+from consensus.voting import Voting
+from gossip.effects import Notify, Persist, Send, Store
+from gossip.identity import NodeId
+
+
+class ViewChanging(Voting):
+    """From the first suspicion to the next view."""
+
+    def _suspect_leader(self) -> None:
+        if self.is_validator:
+            message = suspect_bytes(self._chain, self._members.epoch, self._view)
+            suspect = Suspect(
+                self._members.epoch, self._view, self._signer.public, self._signer.sign(message)
+            )
+            self._cast_to_all(suspect)
+            self._requests.suspect(self._signer.public, self._view)
+            self._check_suspects()
+
+    def _on_suspect(self, message: Suspect) -> Fault | None:
+        if message.epoch != self._members.epoch:
+            return OTHER_EPOCH
+        if message.view < self._view:
+            return OVER
+        if self._members.member(message.voter) is None:
+            return seatless("suspicion")
+        if not self._requests.is_news(message):
+            return KNOWN
+        signed = message.signing_bytes(self._chain)
+        if not self._verifier.verify(message.voter, signed, message.signature):
+            return forged("suspicion")
+        self._requests.suspect(message.voter, message.view)
+        self._check_suspects()
+        return None
+
+    def _check_suspects(self) -> None:
+        wanted = self._requests.view_after_suspicions(self._view)
+        if wanted is not None and self.is_validator:
+            self._ask_for_view(wanted)
+
+    def _ask_for_view(self, view: int) -> None:
+        """Send VIEW-CHANGE: the promise is on disk before it leaves, and no lower view gets a vote any more."""
+        assert view > self._view or not self._entered
+        self._view, self._entered, self._new_view = view, False, None
+        self._failed_views += 1
+        self._reset_votes()
+        epoch, committed, prepared = (
+            self._members.epoch,
+            self._committed_proof(),
+            self._slot.prepared,
+        )
+        signed = view_change_bytes(self._chain, epoch, view, committed, prepared)
+        change = ViewChange(
+            epoch, view, committed, prepared, self._signer.public, self._signer.sign(signed)
+        )
+        self._own_change = change
+        self._out.append(Persist(Store.VOTES, (view_write(ViewRecord(epoch, view, None, change)),)))
+        self._cast_to_all(change)
+        self._requests.ask(change)
+        self._stop_timer()
+        self._check_changes()
+
+    def _on_view_change(self, peer: NodeId, message: ViewChange) -> Fault | None:
+        if message.epoch != self._members.epoch:
+            return OTHER_EPOCH
+        if message.view < self._view or (message.view == self._view and self._entered):
+            if self._new_view is not None:
+                self._out.append(Send(peer, self._new_view))
+            return OVER
+        if not self._requests.is_news(message):
+            return KNOWN
+        fault = view_change_fault(message, self._rules())
+        if fault:
+            return unsound(fault)
+        self._requests.ask(message)
+        self._learn_commit((message,))
+        self._check_changes()
+        return None
+
+    def _learn_commit(self, changes: tuple[ViewChange, ...]) -> None:
+        """Decide what a VIEW-CHANGE shows to be committed.
+
+        The new view may begin above it; whoever showed it need not hand the block over, but the signers of the
+        certificate have it.
+        """
+        for change in changes:
+            shown = change.committed
+            if shown is not None and shown.ballot.height == self._slot.height:
+                self._slot.shown_commit = shown
+                self._check_committed()
+                return
+
+    def _check_changes(self) -> None:
+        if not self.is_validator:
+            return
+        joined = self._requests.view_to_join(self._view)
+        if joined is not None:
+            self._ask_for_view(joined)
+            return
+        if self._entered:
+            return
+        self._refresh_timer()
+        asked = self._requests.quorum_for(self._view)
+        if asked is None:
+            return
+        binding = compute_binding(asked, self._rules())
+        leader = self._members.leader(self._view, binding.height + 1)
+        if leader.voting_key == self._signer.public:
+            self._open_view(asked)
+
+    def _open_view(self, asked: tuple[ViewChange, ...]) -> None:
+        epoch, view = self._members.epoch, self._view
+        signed = new_view_bytes(self._chain, epoch, view, asked)
+        message = NewView(epoch, view, asked, self._signer.public, self._signer.sign(signed))
+        self._enter(message)
+        self._cast_to_all(message)
+        self._propose_again()
+
+    def _on_new_view(self, message: NewView) -> Fault | None:
+        if message.epoch != self._members.epoch:
+            return OTHER_EPOCH
+        if message.view < self._view:
+            return OVER
+        if message.view == self._view and self._entered:
+            return KNOWN
+        fault = new_view_fault(message, self._rules())
+        if fault:
+            return unsound(fault)
+        self._enter(message)
+        self._learn_commit(message.view_changes)
+        self._replay_ahead()
+        self._propose_again()
+        return None
+
+    def _enter(self, message: NewView) -> None:
+        if message.view > self._view:
+            self._view = message.view
+            self._reset_votes()
+        self._entered, self._new_view, self._own_change = True, message, None
+        self._binding = compute_binding(message.view_changes, self._rules())
+        self._requests.forget_up_to(self._view)
+        record = ViewRecord(self._members.epoch, self._view, message, None)
+        self._out.append(Persist(Store.VOTES, (view_write(record),)))
+        self._out.append(Notify(ViewEntered(self._members.epoch, self._view)))
+        self._refresh_timer(restart=True)

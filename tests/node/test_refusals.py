@@ -1,0 +1,38 @@
+"""Counts of what was refused, and the CPU that one peer may waste."""
+
+from __future__ import annotations
+
+import pytest
+
+from gossip.effects import Cause, Rejected
+from gossip.identity import NodeId
+from node.refusals import BURST_S, SHARE, Refusals, WasteBudget
+
+ALICE, BOB = NodeId(b"a" * 32), NodeId(b"b" * 32)
+
+
+def test_refusals_are_counted_by_peer_and_cause() -> None:
+    refusals = Refusals()
+    for peer, cause in ((BOB, Cause.STALE), (ALICE, Cause.STALE), (BOB, Cause.STALE)):
+        refusals.count(Rejected(peer, "a sentence", cause))
+    refusals.count(Rejected(BOB, "another", Cause.SIGNATURE))
+    assert refusals.rows() == [(ALICE, "stale", 1), (BOB, "signature", 1), (BOB, "stale", 2)]
+
+
+def test_whoever_wastes_more_than_its_share_is_held_until_it_has_grown_back() -> None:
+    budget = WasteBudget()
+    assert budget.charge(0.0, ALICE, BURST_S) == 0.0
+    hold_s = budget.charge(0.0, ALICE, 0.3)
+    assert hold_s == pytest.approx(0.3 / SHARE)
+    assert budget.charge(0.0, BOB, 0.01) == 0.0
+    assert budget.charge(hold_s, ALICE, 0.0) == pytest.approx(0.0)
+    assert budget.charge(hold_s, ALICE, SHARE) == pytest.approx(1.0)
+
+
+def test_over_a_long_time_a_peer_wastes_no_more_than_its_share() -> None:
+    budget = WasteBudget()
+    now_s = wasted_s = 0.0
+    while now_s < 1000:
+        now_s += budget.charge(now_s, ALICE, 0.002)
+        wasted_s += 0.002
+    assert wasted_s <= BURST_S + SHARE * now_s + 0.002
