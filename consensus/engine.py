@@ -71,6 +71,7 @@ from gossip.identity import NodeId, Signer, Verifier
 
 BEAT_TIMER = "beat"
 _IDLE_BEATS = 4
+_FEW_PEERS = 8
 _RESENT_TRANSACTIONS = 500
 _ENDORSEMENT_BYTES = 101
 
@@ -508,7 +509,7 @@ class Engine:
             or self.certified < self.height
             or self.mempool.has_ready()
         )
-        if not busy and self._beats % _IDLE_BEATS:
+        if not busy and self._beats % self._idle_beats():
             return []
         out = self.replica.resend(self._now_ms)
         out += self._own_votes.ask_again(self.validators)
@@ -517,6 +518,10 @@ class Engine:
         if hearers:
             out.append(Broadcast(hearers, self._status()))
         return out
+
+    def _idle_beats(self) -> int:
+        """Among many peers an idle node speaks more rarely: they all speak to each other."""
+        return _IDLE_BEATS * max(1, len(self._peers) // _FEW_PEERS)
 
     # Beginnings
 

@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 DRIFT_MS = 5_000
 """Blocks that are further ahead of a validator's clock are refused."""
 REMEDY = "set the clock, by NTP best: a validator with a wrong clock holds the others up"
-_LOOK_S = 1.0
+_LOOK_S = 5.0
 _MAJORITY = 2
 
 
@@ -39,7 +39,7 @@ class ClockWatch:
         self._wrong: set[NodeId] = set()
 
     async def run(self) -> None:
-        """Look every second until cancelled."""
+        """Look now and then until cancelled."""
         while True:
             await trio.sleep(_LOOK_S)
             for sentence in self.look():

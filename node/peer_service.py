@@ -63,6 +63,8 @@ class PeerService:
         self._room: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         self._waste = WasteBudget()
         self.refusals = Refusals()
+        self.changes = 0
+        """Grows whenever the table or who can be reached may have changed."""
         self.counters: Counter[str] = Counter()
 
     def connect(
@@ -184,14 +186,19 @@ class PeerService:
             self._reachable.add(peer)
         else:
             self._reachable.discard(peer)
+        self.changes += 1
         self._on_reachable(peer, reachable)
 
     def _carry_out(self, effect: object) -> None:
         match effect:
             case Send():
                 self._send((effect.to,), effect.message)
+                if effect.to in self._reachable:
+                    return
             case Broadcast():
                 self._send(effect.to, effect.message)
+                if self._reachable.issuperset(effect.to):
+                    return
             case events.Dial():
                 self._nursery.start_soon(self._dial, effect.address)
             case events.Disconnect():
@@ -200,6 +207,7 @@ class PeerService:
                 self.refusals.count(effect)
                 log.info("message refused", peer=effect.peer.hex(), reason=effect.reason)
             case Notify():
+                self.changes += 1
                 self._on_notice(effect.what)
             case _:
                 raise AssertionError(f"the membership core never asks for {effect!r}")

@@ -77,8 +77,11 @@ class TopicService:
         """Serve until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._driver.run)
+            seen = -1
             while True:
-                self.look()
+                if seen != self._peers.changes:
+                    seen = self._peers.changes
+                    self.look()
                 await trio.sleep(_LOOK_S)
 
     def publish(self, topic: str, payload: bytes) -> None:

@@ -3,7 +3,8 @@
 Two kinds of targets: members that we know, and addresses that we were told to join by. Of two
 members the one with the smaller id dials at once and the other only after two seconds, so that they
 don't end up with two connections. A target's addresses are tried in turn; after each round in vain
-the pause doubles, from 1 s to 30 s.
+the pause doubles, from 1 s to 30 s. A member that was here within the last ten minutes is asked for
+every second, so that a network that was cut is whole again as soon as it is mended.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ _FLIGHT_MS = 60_000
 _LEAD_MS = 2_000
 _FIRST_PAUSE_MS = 1_000
 _LONGEST_PAUSE_MS = 30_000
+_RECENT_MS = 600_000
+_RECENT_PAUSE_MS = 1_000
 _DOUBLINGS = 5
 
 
@@ -27,13 +30,14 @@ _DOUBLINGS = 5
 class _Target:
     """`failures` counts addresses tried in vain since the last good one; `choices` what there was.
 
-    `peer` is who was found at a bootstrap address.
+    `peer` is who was found at a bootstrap address; `lost_ms` is when a connection with the target ended last.
     """
 
     due_ms: int
     failures: int = 0
     choices: int = 1
     peer: NodeId | None = None
+    lost_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +128,11 @@ class Dialer:
 
     def on_down(self, now_ms: int, peer: NodeId) -> None:
         """The connection with `peer` is gone."""
-        target = self._members.get(peer)
-        if target is not None:
-            target.due_ms = max(target.due_ms, now_ms + self._lead_ms(peer))
+        for target in self._targets_of(peer):
+            target.lost_ms = now_ms
+        member = self._members.get(peer)
+        if member is not None:
+            member.due_ms = max(member.due_ms, now_ms + self._lead_ms(peer))
 
     def check_invariants(self) -> None:
         """Bounds hold."""
@@ -141,13 +147,19 @@ class Dialer:
     def _launch(self, now_ms: int, address: str, target: _Target, chosen: list[str]) -> None:
         if address not in self._flights:
             self._flights[address] = _Flight(target, now_ms)
-            target.due_ms = now_ms + self._pause_ms(1)
+            target.due_ms = now_ms + self._pause_ms(_FIRST_PAUSE_MS)
             chosen.append(address)
 
     def _failed(self, now_ms: int, target: _Target) -> None:
         target.failures += 1
         rounds, more = divmod(target.failures, target.choices)
-        target.due_ms = now_ms if more else now_ms + self._pause_ms(rounds)
+        if more:
+            target.due_ms = now_ms
+            return
+        is_recent = target.lost_ms is not None and now_ms - target.lost_ms < _RECENT_MS
+        longest_ms = _RECENT_PAUSE_MS if is_recent else _LONGEST_PAUSE_MS
+        pause_ms = min(longest_ms, _FIRST_PAUSE_MS << min(rounds - 1, _DOUBLINGS))
+        target.due_ms = now_ms + self._pause_ms(pause_ms)
 
     def _expire(self, now_ms: int) -> None:
         """A dial that nobody answered for must not block its target for ever."""
@@ -162,6 +174,5 @@ class Dialer:
     def _lead_ms(self, node: NodeId) -> int:
         return 0 if self._own < node else _LEAD_MS
 
-    def _pause_ms(self, rounds: int) -> int:
-        pause = min(_LONGEST_PAUSE_MS, _FIRST_PAUSE_MS << min(rounds - 1, _DOUBLINGS))
-        return pause - int(self._jitter() * pause / 4)
+    def _pause_ms(self, pause_ms: int) -> int:
+        return pause_ms - int(self._jitter() * pause_ms / 4)

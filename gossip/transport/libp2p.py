@@ -209,7 +209,13 @@ class Libp2pTransport:
         if self._nursery is None:
             raise DialError(DialFailure.REFUSED, "this node isn't running")
         try:
-            wire = await trio.open_tcp_stream(place.host, place.port)
+            with trio.fail_after(self._patience.connect_s):
+                wire = await trio.open_tcp_stream(place.host, place.port)
+        except trio.TooSlowError:
+            raise DialError(
+                DialFailure.TIMEOUT,
+                f"{place}: the host didn't answer in {self._patience.connect_s:g} s",
+            ) from None
         except OSError as error:
             raise DialError(DialFailure.REFUSED, f"nobody listens at {place}: {error}") from error
         try:
@@ -290,6 +296,7 @@ class Libp2pTransport:
             Session(dialer=outbound, max_inbound_streams=max_inbound_streams),
             outbound=outbound,
             patience=self._patience,
+            crowd=self._connections.__len__,
             on_close=self._on_close,
         )
         self._connections[connection] = None

@@ -29,13 +29,24 @@ _MEASURED_EVERY = 8
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a silent or slow peer is borne. A freeze is noticed after `ping_misses` pings."""
+    """How long a silent or slow peer is borne. A freeze is noticed after `ping_misses` pings.
+
+    A node with more than `few_connections` asks each of them more rarely, so that all together cost no more.
+    `connect_s`
+    is for the first answer of the other host: a packet lost on a cut network is not sent again soon enough.
+    """
 
     ping_every_s: float = 2.0
     ping_misses: int = 3
+    few_connections: int = 8
     write_s: float = 10.0
     negotiate_s: float = 5.0
+    connect_s: float = 3.0
     dial_s: float = 10.0
+
+    def pace_s(self, connections: int) -> float:
+        """The time between two pings of one of so many connections."""
+        return self.ping_every_s * max(1.0, connections / self.few_connections)
 
 
 class MuxStream:
@@ -119,8 +130,10 @@ class Connection:
         *,
         outbound: bool,
         patience: Patience,
+        crowd: Callable[[], int],
         on_close: Callable[[Connection], None],
     ) -> None:
+        """`crowd` tells how many connections this node has."""
         name = socket.socket.getpeername()
         self.address = Address.of_socket(name[:2]).with_peer(peer)
         self.peer = peer
@@ -131,6 +144,7 @@ class Connection:
         self._socket = socket
         self._channel = channel
         self._patience = patience
+        self._crowd = crowd
         self._on_close = on_close
         self._streams: dict[int, MuxStream] = {}
         self._outgoing = trio.lowlevel.ParkingLot()
@@ -311,19 +325,21 @@ class Connection:
 
     async def _watch(self) -> None:
         """Ask whether the peer is there when it was silent, and now and then to know the way's length."""
-        misses, was_heard = 0, False
+        misses, was_heard, silent_s = 0, False, 0.0
         for tick in itertools.count():
             asks = not was_heard or tick % _MEASURED_EVERY == 0
             self._heard = False
             if asks:
                 self._send_ping()
-            await trio.sleep(self._patience.ping_every_s)
+            pace_s = self._patience.pace_s(self._crowd())
+            await trio.sleep(pace_s)
             # Ticks are counted, not seconds: after a pause of our own process one tick has passed.
             was_heard = self._heard
             misses = 0 if was_heard else misses + asks
+            silent_s = 0.0 if was_heard else silent_s + pace_s
             if misses >= self._patience.ping_misses:
                 break
-        self.close(f"it was silent for {misses * self._patience.ping_every_s:g} s")
+        self.close(f"it was silent for {silent_s:g} s")
 
     def _send_ping(self) -> None:
         self._pings = (self._pings + 1) % 2**32

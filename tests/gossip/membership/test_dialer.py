@@ -74,6 +74,34 @@ def test_after_a_lost_connection_the_pause_starts_anew() -> None:
     assert due(one, 50_000, LARGE) == ["/here/9"]
 
 
+def test_a_member_that_was_here_lately_is_asked_for_every_second() -> None:
+    one = dialer()
+    due(one, 0, LARGE)
+    one.on_down(0, LARGE)
+    assert pauses(one, 0, rounds=6) == [1_000] * 6
+
+
+def test_one_that_is_gone_for_long_is_asked_for_rarely() -> None:
+    one = dialer()
+    due(one, 0, LARGE)
+    one.on_down(0, LARGE)
+    assert pauses(one, 600_000, rounds=7)[-2:] == [30_000, 30_000]
+
+
+def pauses(one: Dialer, now_ms: int, *, rounds: int) -> list[int]:
+    """How long it waits after each round in vain through both addresses."""
+    one.on_failed(now_ms, "/here/9")
+    waited: list[int] = []
+    for _ in range(rounds):
+        one.on_failed(now_ms, due(one, now_ms, LARGE)[0])
+        began_ms = now_ms
+        while not (chosen := due(one, now_ms, LARGE)):
+            now_ms += 100
+        waited.append(now_ms - began_ms)
+        one.on_failed(now_ms, chosen[0])
+    return waited
+
+
 def test_a_peer_that_hangs_up_at_once_is_not_dialed_in_a_loop() -> None:
     one = dialer()
     dials = 0

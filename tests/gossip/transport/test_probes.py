@@ -78,6 +78,7 @@ async def guest(transport: Transport, name: str = "guest") -> AsyncIterator[Conn
         session,
         outbound=True,
         patience=PATIENCE,
+        crowd=lambda: 1,
         on_close=lambda _connection: None,
     )
     async with trio.open_nursery() as nursery:
