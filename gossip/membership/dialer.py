@@ -30,13 +30,15 @@ _DOUBLINGS = 5
 class _Target:
     """`failures` counts addresses tried in vain since the last good one; `choices` what there was.
 
-    `peer` is who was found at a bootstrap address; `lost_ms` is when a connection with the target ended last.
+    `peer` is who was found at a bootstrap address; `is_good` says whether it was of use when
+    it was connected last, and `lost_ms` when that ended.
     """
 
     due_ms: int
     failures: int = 0
     choices: int = 1
     peer: NodeId | None = None
+    is_good: bool = False
     lost_ms: int | None = None
 
 
@@ -120,16 +122,19 @@ class Dialer:
         """`peer` has turned out to be of our federation."""
         for target in self._targets_of(peer):
             target.failures = 0
+            target.is_good = True
 
     def on_bad(self, now_ms: int, peer: NodeId) -> None:
         """`peer` is connected and no use to us."""
         for target in self._targets_of(peer):
+            target.is_good, target.lost_ms = False, None
             self._failed(now_ms, target)
 
     def on_down(self, now_ms: int, peer: NodeId) -> None:
         """The connection with `peer` is gone."""
         for target in self._targets_of(peer):
-            target.lost_ms = now_ms
+            if target.is_good:
+                target.lost_ms = now_ms
         member = self._members.get(peer)
         if member is not None:
             member.due_ms = max(member.due_ms, now_ms + self._lead_ms(peer))

@@ -77,6 +77,7 @@ def test_after_a_lost_connection_the_pause_starts_anew() -> None:
 def test_a_member_that_was_here_lately_is_asked_for_every_second() -> None:
     one = dialer()
     due(one, 0, LARGE)
+    one.on_good(LARGE)
     one.on_down(0, LARGE)
     assert pauses(one, 0, rounds=6) == [1_000] * 6
 
@@ -84,6 +85,7 @@ def test_a_member_that_was_here_lately_is_asked_for_every_second() -> None:
 def test_one_that_is_gone_for_long_is_asked_for_rarely() -> None:
     one = dialer()
     due(one, 0, LARGE)
+    one.on_good(LARGE)
     one.on_down(0, LARGE)
     assert pauses(one, 600_000, rounds=7)[-2:] == [30_000, 30_000]
 
