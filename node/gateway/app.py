@@ -111,23 +111,10 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
                 "/api/v2/transactions/stream", _bulk(facade, doors.feed, doors).submissions
             )
         )
-    if doors.contents is not None:
-        routes += ContentDoor(facade, doors.contents, owner).routes()
-    if doors.backroom is not None:
-        routes += Backroom(facade, doors.backroom, owner).routes()
-    if doors.backends is not None:
-        routes += BackendsDoor(doors.backends, owner).routes()
-    if doors.snapshots is not None:
-        routes += SnapshotDoor(doors.snapshots, owner).routes()
-    if doors.stop is not None:
-        routes += LeavingDoor(doors.stop, owner).routes()
-    if doors.topics is not None:
-        routes += TopicDoor(facade, doors.topics, owner).routes()
     if doors.models is not None:
         queue = None if doors.backroom is None else doors.backroom.foreman
         openai = OpenAiDoor(doors.models, chat_peers=doors.chat_peers, queue=queue)
-        caches = CachesDoor(doors.models.cache, owner)
-        routes += [*openai.routes(), *OllamaDoor(doors.models).routes(), *caches.routes()]
+        routes += [*openai.routes(), *OllamaDoor(doors.models).routes()]
     app = Starlette(
         routes=routes,
         exception_handlers={
@@ -158,6 +145,7 @@ def _endpoints(facade: Facade, owner: OwnerCheck, doors: Doors) -> list[Endpoint
         endpoints += RegistryDoor(doors.registry, facade, owner).endpoints()
     if doors.tokens is not None:
         endpoints += TokensDoor(doors.tokens, facade, owner, _now_ms).endpoints()
+    endpoints += _endpoints_beside(facade, owner, doors)
     endpoints += core_endpoints(Reads(facade, Unchanging(cache, _now_ms)), Writes(facade, owner))
     if doors.keys is None:
         return [replace(one, idempotent=False) for one in endpoints]
@@ -165,6 +153,26 @@ def _endpoints(facade: Facade, owner: OwnerCheck, doors: Doors) -> list[Endpoint
     return [
         replace(one, handler=once.over(one.handler)) if one.idempotent else one for one in endpoints
     ]
+
+
+def _endpoints_beside(facade: Facade, owner: OwnerCheck, doors: Doors) -> list[Endpoint]:
+    """What is no part of the ledger."""
+    endpoints: list[Endpoint] = []
+    if doors.contents is not None:
+        endpoints += ContentDoor(facade, doors.contents, owner).endpoints()
+    if doors.backroom is not None:
+        endpoints += Backroom(facade, doors.backroom, owner).endpoints()
+    if doors.backends is not None:
+        endpoints += BackendsDoor(doors.backends, owner).endpoints()
+    if doors.snapshots is not None:
+        endpoints += SnapshotDoor(doors.snapshots, owner).endpoints()
+    if doors.stop is not None:
+        endpoints += LeavingDoor(doors.stop, owner).endpoints()
+    if doors.topics is not None:
+        endpoints += TopicDoor(facade, doors.topics, owner).endpoints()
+    if doors.models is not None:
+        endpoints += CachesDoor(doors.models.cache, owner).endpoints()
+    return endpoints
 
 
 def _bulk(facade: Facade, feed: BlockFeed, doors: Doors) -> Bulk:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from node.backends import Backends
+from node.gateway.endpoint import Endpoint, Param
 from node.gateway.facade import Problem
 from node.gateway.fields import MAX_BODY_BYTES, read_body
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
-from node.gateway.views import JsonObject
+from node.gateway.requests import BackendRequest
+from node.gateway.views import BackendsView, BackendView, JsonObject
 
 
 class BackendsDoor:
@@ -21,12 +22,36 @@ class BackendsDoor:
     def __init__(self, backends: Backends, owner: OwnerCheck) -> None:
         self._backends, self._owner = backends, owner
 
-    def routes(self) -> list[Route]:
+    def endpoints(self) -> list[Endpoint]:
         """All that is served here."""
+        path = "/api/v2/backends"
         return [
-            Route("/api/v2/backends", self._list),
-            Route("/api/v2/backends", self._add, methods=["POST"]),
-            Route("/api/v2/backends/{name}", self._remove, methods=["DELETE"]),
+            Endpoint(
+                "GET", path, self._list, "The model servers, and how they stand.", BackendsView
+            ),
+            Endpoint(
+                "POST",
+                path,
+                self._add,
+                "Ask one more server.",
+                BackendView,
+                201,
+                (BackendRequest,),
+                problems=((409, "name_taken"), (409, "too_many"), (422, "bad_field")),
+                owner=True,
+                example={"name": "gpu", "url": "http://127.0.0.1:8000/v1", "kind": "openai"},
+            ),
+            Endpoint(
+                "DELETE",
+                f"{path}/{{name}}",
+                self._remove,
+                "Ask it no more.",
+                None,
+                204,
+                params=(Param("name", "The server's name.", {"type": "string"}, "gpu"),),
+                problems=((404, "unknown_backend"),),
+                owner=True,
+            ),
         ]
 
     async def _list(self, _request: Request) -> Response:

@@ -9,7 +9,6 @@ from typing import Protocol
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from gossip.codec import Digest
 from gossip.identity import NodeId
@@ -20,10 +19,19 @@ from inference.spread import Part, Spread, SpreadState
 from inference.trust import Record
 from inference.waiting import ENDED, Queued
 from node.foreman import ForemanService
+from node.gateway.endpoint import ID, Endpoint
 from node.gateway.facade import MAX_DEADLINE_S, MIN_DEADLINE_S, Facade, Named, Problem
-from node.gateway.fields import MAX_BODY_BYTES, MAX_TASK_BODY_BYTES, Fields, path_id, read_body
+from node.gateway.fields import (
+    MAX_BODY_BYTES,
+    MAX_TASK_BODY_BYTES,
+    Fields,
+    path_id,
+    pick,
+    read_body,
+)
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
+from node.gateway.requests import CheckRequest, SpreadRequest
 from node.gateway.views import (
     PartView,
     QueuedView,
@@ -32,6 +40,7 @@ from node.gateway.views import (
     SpreadView,
     TrustBookView,
     TrustView,
+    VerdictView,
 )
 from node.outputs import output_json
 from node.spreads import SpreadRefusedError, SpreadService
@@ -65,19 +74,113 @@ class Backroom:
         self._facade, self._foreman, self._owner = facade, parts.foreman, owner
         self._spreads, self._check = parts.spreads, parts.check
 
-    def routes(self) -> list[Route]:
-        """What is served under /api/v2/queue and /api/v2/trust."""
+    def endpoints(self) -> list[Endpoint]:
+        """What is served under /api/v2/queue, /api/v2/spreads and /api/v2/trust."""
+        return [*self._of_the_queue(), *self._of_spreads(), *self._of_trust()]
+
+    def _of_the_queue(self) -> list[Endpoint]:
+        path = "/api/v2/queue"
+        problems = (
+            (404, "unknown_request"),
+            (401, "token_missing"),
+            (401, "token_wrong"),
+            (403, "token_scope"),
+        )
         return [
-            Route("/api/v2/queue", self.queue),
-            Route("/api/v2/queue/{id}", self.entry),
-            Route("/api/v2/queue/{id}", self.withdraw, methods=["DELETE"]),
-            Route("/api/v2/spreads", self.spreads),
-            Route("/api/v2/spreads", self.spread, methods=["POST"]),
-            Route("/api/v2/spreads/{id}", self.one_spread),
-            Route("/api/v2/spreads/{id}", self.drop, methods=["DELETE"]),
-            Route("/api/v2/trust", self.trust),
-            Route("/api/v2/trust/{id}", self.forgive, methods=["DELETE"]),
-            Route("/api/v2/trust/{id}/check", self.check, methods=["POST"]),
+            Endpoint("GET", path, self.queue, "What waits for a model.", QueueView, owner=True),
+            Endpoint(
+                "GET",
+                f"{path}/{{id}}",
+                self.entry,
+                "One request, with its answer; a cut id needs the owner's token.",
+                QueuedView,
+                params=(ID,),
+                problems=problems,
+            ),
+            Endpoint(
+                "DELETE",
+                f"{path}/{{id}}",
+                self.withdraw,
+                "Take a request out of the queue; a cut id needs the owner's token.",
+                QueuedView,
+                202,
+                params=(ID,),
+                problems=(*problems, (409, "too_late")),
+            ),
+        ]
+
+    def _of_spreads(self) -> list[Endpoint]:
+        path, unknown = "/api/v2/spreads", (404, "unknown_spread")
+        return [
+            Endpoint("GET", path, self.spreads, "The newest first.", SpreadsView, owner=True),
+            Endpoint(
+                "POST",
+                path,
+                self.spread,
+                "Give an input to many peers in parts.",
+                SpreadView,
+                202,
+                (SpreadRequest,),
+                problems=(
+                    (422, "unknown_kind"),
+                    (422, "bad_input"),
+                    (503, "too_many_spreads"),
+                ),
+                owner=True,
+                example={"kind": "embed", "input": {"texts": ["one", "two"]}},
+            ),
+            Endpoint(
+                "GET",
+                f"{path}/{{id}}",
+                self.one_spread,
+                "Its parts, and the merged output.",
+                SpreadView,
+                params=(ID,),
+                problems=(unknown,),
+                owner=True,
+            ),
+            Endpoint(
+                "DELETE",
+                f"{path}/{{id}}",
+                self.drop,
+                "Cancel it.",
+                SpreadView,
+                202,
+                params=(ID,),
+                problems=(unknown, (409, "too_late")),
+                owner=True,
+            ),
+        ]
+
+    def _of_trust(self) -> list[Endpoint]:
+        path, unknown = "/api/v2/trust", (404, "unknown_node")
+        return [
+            Endpoint(
+                "GET", path, self.trust, "Verdicts on peers' answers.", TrustBookView, owner=True
+            ),
+            Endpoint(
+                "DELETE",
+                f"{path}/{{id}}",
+                self.forgive,
+                "Begin anew with a peer.",
+                TrustView,
+                params=(ID,),
+                problems=(unknown,),
+                owner=True,
+            ),
+            Endpoint(
+                "POST",
+                f"{path}/{{id}}/check",
+                self.check,
+                "Ask a peer something of which this node can check the answer.",
+                VerdictView,
+                bodies=(CheckRequest,),
+                params=(ID,),
+                problems=(unknown,),
+                owner=True,
+                example={"model": "qwen3:0.6b"},
+                timeout_s=None,
+            ),
         ]
 
     async def queue(self, request: Request) -> Response:
@@ -103,12 +206,8 @@ class Backroom:
         return json_response(self._view(self._found(request), with_answer=False), 202)
 
     def _found(self, request: Request) -> Queued:
-        text = request.path_params["id"].lower()
-        matching = [one for one in self._foreman.core.room.all() if one.id.hex().startswith(text)]
-        if len(matching) != 1 or not text:
-            many = "more than one request" if matching else "no request"
-            raise Problem(404, "unknown_request", f"{many} in the queue has the id {text[:64]!r}")
-        return matching[0]
+        known = {one.id.hex(): one for one in self._foreman.core.room.all()}
+        return known[pick(request.path_params["id"], "request", known).hex()]
 
     def _view(self, one: Queued, *, with_answer: bool) -> QueuedView:
         name = Digest(one.id)
@@ -134,13 +233,17 @@ class Backroom:
         fields = Fields(await read_body(request, MAX_TASK_BODY_BYTES), self._facade)
         try:
             given = parse_input(fields.text("kind"), fields.object("input"))
-        except (UnknownKind, BadInput) as error:
+        except UnknownKind as error:
+            raise Problem(422, "unknown_kind", str(error)) from None
+        except BadInput as error:
             raise Problem(422, "bad_input", str(error)) from None
         deadline_s = fields.natural("deadline_s") if fields.has("deadline_s") else None
         fields.done()
         if deadline_s is not None and not MIN_DEADLINE_S <= deadline_s <= MAX_DEADLINE_S:
             raise Problem(
-                400, "bad_field", f"deadline_s: must be from {MIN_DEADLINE_S} to {MAX_DEADLINE_S}"
+                400,
+                "out_of_range",
+                f"deadline_s: must be from {MIN_DEADLINE_S} to {MAX_DEADLINE_S}",
             )
         try:
             begun = await self._spreads.ask(given, deadline_s)
@@ -170,14 +273,8 @@ class Backroom:
         return json_response(self._spread_view(self._found_spread(request), with_output=False), 202)
 
     def _found_spread(self, request: Request) -> Spread:
-        text = request.path_params["id"].lower()
-        matching = [
-            one for one in self._foreman.core.spreads.all() if one.id.hex().startswith(text)
-        ]
-        if len(matching) != 1 or not text:
-            many = "more than one spread has" if matching else "there is no spread with"
-            raise Problem(404, "unknown_spread", f"{many} the id {text[:64]!r}")
-        return matching[0]
+        known = {one.id.hex(): one for one in self._foreman.core.spreads.all()}
+        return known[pick(request.path_params["id"], "spread", known).hex()]
 
     def _spread_view(self, one: Spread, *, with_output: bool) -> SpreadView:
         output = self._foreman.core.spreads.output(Digest(one.id)) if with_output else None
@@ -212,11 +309,11 @@ class Backroom:
         fields.done()
         judgement = await self._check(peer, model)
         return json_response(
-            {
-                "finding": judgement.finding.value,
-                "reason": judgement.reason,
-                "tokens": judgement.tokens,
-            }
+            VerdictView(
+                finding=judgement.finding.value,
+                reason=judgement.reason,
+                tokens=judgement.tokens,
+            )
         )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from inference.answer_cache import AnswerCache
+from node.gateway.endpoint import Endpoint
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
 from node.gateway.views import CachesView, CacheView
@@ -18,11 +18,12 @@ class CachesDoor:
     def __init__(self, cache: AnswerCache, owner: OwnerCheck) -> None:
         self._cache, self._owner = cache, owner
 
-    def routes(self) -> list[Route]:
+    def endpoints(self) -> list[Endpoint]:
         """All that is served here."""
+        path = "/api/v2/caches"
         return [
-            Route("/api/v2/caches", self._show),
-            Route("/api/v2/caches", self._clear, methods=["DELETE"]),
+            Endpoint("GET", path, self._show, "How full the caches of answers are.", CachesView),
+            Endpoint("DELETE", path, self._clear, "Forget all of them.", CachesView, owner=True),
         ]
 
     async def _show(self, _request: Request) -> Response:

@@ -11,20 +11,20 @@ import msgspec
 import trio
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
 from gossip.codec import Digest
 from gossip.identity import NodeId
 from gossip.transfer.service import ContentService, Progress
 from gossip.transfer.store import ContentError, Held, StoreFullError
+from node.gateway.endpoint import ID, Endpoint
 from node.gateway.facade import Facade, Named, Problem
-from node.gateway.fields import MAX_BODY_BYTES, MIN_PREFIX, Fields, read_body
+from node.gateway.fields import MAX_BODY_BYTES, WHOLE_ID, Fields, pick, read_body
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
+from node.gateway.requests import FetchRequest
 from node.gateway.views import ContentsView, ContentView, FetchView
 
 _TELL_S = 0.5
-_ID_DIGITS = 64
 
 
 class ContentDoor:
@@ -33,14 +33,59 @@ class ContentDoor:
     def __init__(self, facade: Facade, contents: ContentService, owner: OwnerCheck) -> None:
         self._facade, self._contents, self._owner = facade, contents, owner
 
-    def routes(self) -> list[Route]:
+    def endpoints(self) -> list[Endpoint]:
         """What is served under /api/v2/contents."""
+        path, unknown = "/api/v2/contents", (404, "unknown_content")
         return [
-            Route("/api/v2/contents", self.listed),
-            Route("/api/v2/contents", self.add, methods=["POST"]),
-            Route("/api/v2/contents/{id}", self.read),
-            Route("/api/v2/contents/{id}", self.remove, methods=["DELETE"]),
-            Route("/api/v2/contents/{id}/fetch", self.fetch, methods=["POST"]),
+            Endpoint("GET", path, self.listed, "What is in the store.", ContentsView, owner=True),
+            Endpoint(
+                "POST",
+                path,
+                self.add,
+                "Take the body in, of any size.",
+                ContentView,
+                201,
+                problems=((507, "store_full"), (500, "store_failed")),
+                owner=True,
+                media_in="application/octet-stream",
+                needs_body=False,
+                timeout_s=None,
+            ),
+            Endpoint(
+                "GET",
+                f"{path}/{{id}}",
+                self.read,
+                "The bytes of a content that is here.",
+                None,
+                params=(ID,),
+                problems=(unknown, (409, "incomplete")),
+                owner=True,
+                media="application/octet-stream",
+            ),
+            Endpoint(
+                "DELETE",
+                f"{path}/{{id}}",
+                self.remove,
+                "Forget it here.",
+                ContentView,
+                params=(ID,),
+                problems=(unknown,),
+                owner=True,
+            ),
+            Endpoint(
+                "POST",
+                f"{path}/{{id}}/fetch",
+                self.fetch,
+                "Bring it here from members; a line of JSON now and then.",
+                None,
+                bodies=(FetchRequest,),
+                params=(ID,),
+                problems=(unknown, (404, "unknown_node")),
+                owner=True,
+                media="application/x-ndjson",
+                needs_body=False,
+                example={"keep": True},
+            ),
         ]
 
     async def listed(self, request: Request) -> Response:
@@ -110,6 +155,7 @@ class ContentDoor:
         fields = Fields(await read_body(request, MAX_BODY_BYTES) or b"{}", self._facade)
         peers = [NodeId(fields.id("from", Named.NODE))] if fields.has("from") else None
         keep = fields.flag("keep")
+        fields.drop("from", "keep")
         fields.done()
         name = self._full_name(request)
         lines = self._fetching(name, peers, keep=keep)
@@ -143,22 +189,14 @@ class ContentDoor:
 
     def _named(self, request: Request) -> Held:
         """The content in the path; its name may be cut to its first digits."""
-        digits = request.path_params["id"].lower()
-        found = [one for one in self._contents.store.listed() if one.name.hex().startswith(digits)]
-        if len(digits) < MIN_PREFIX or not found:
-            raise Problem(404, "unknown_content", f"no content here begins with {digits[:80]!r}")
-        if len(found) > 1:
-            raise Problem(400, "ambiguous_id", f"several contents begin with {digits}")
-        return found[0]
+        known = {one.name.hex(): one for one in self._contents.store.listed()}
+        return known[pick(request.path_params["id"], "content", known).hex()]
 
     def _full_name(self, request: Request) -> Digest:
+        """The same, or a whole name that is not here yet."""
         digits = request.path_params["id"].lower()
-        try:
-            name = bytes.fromhex(digits)
-        except ValueError:
-            name = b""
-        if len(digits) == _ID_DIGITS and 2 * len(name) == _ID_DIGITS:
-            return Digest(name)
+        if WHOLE_ID.fullmatch(digits):
+            return Digest(bytes.fromhex(digits))
         return self._named(request).name
 
 

@@ -35,6 +35,14 @@ class Param:
     example: str | int | None = None
 
 
+ID = Param(
+    "id",
+    "An id, or its first digits (four at least).",
+    {"type": "string", "pattern": "^[0-9a-f]{4,64}$"},
+    "29" * 32,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """An operation. `problems` are the codes that are its own, with their statuses."""
@@ -55,6 +63,8 @@ class Endpoint:
     idempotent: bool = False
     media: str = "application/json"
     media_in: str | None = None
+    needs_body: bool = True
+    """Whether a request without a body is wrong, where there may be one."""
     example: Any = None
     cached: bool = False
     timeout_s: float | None = TIMEOUT_S

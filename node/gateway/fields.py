@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from typing import TypeVar
 
 import msgspec
@@ -30,6 +31,7 @@ _PATIENCE_BYTES = 8 * 1024 * 1024
 _ID_DIGITS = 64
 _MAX_NATURAL = 2**63 - 1
 _ID = re.compile(rf"[0-9a-f]{{{MIN_PREFIX},{_ID_DIGITS}}}")
+WHOLE_ID = re.compile(rf"[0-9a-f]{{{_ID_DIGITS}}}")
 _NEGATIVE = re.compile(r"-[0-9]+(?:\.[0-9]*)?")
 _DECIMAL = re.compile(r"[1-9][0-9]{0,18}")
 
@@ -205,17 +207,16 @@ def name_fault(text: str, most: int) -> str | None:
 def resolve(facade: Facade, text: str, *among: Named) -> bytes:
     """An id from its hex digits, or from the first few if one known id alone begins with them."""
     kind = among[0].value
-    digits = text.lower()
-    if not _ID.fullmatch(digits):
-        raise Problem(
-            400,
-            "bad_id",
-            f"{text[:80]!r} is no {kind} id: expected {_ID_DIGITS} hex digits, "
-            f"or at least the first {MIN_PREFIX}",
-        )
+    digits = _digits(text, kind)
     if len(digits) == _ID_DIGITS:
         return bytes.fromhex(digits)
-    found = sorted({name for what in among for name in facade.find(what, digits)})
+    return pick(text, kind, (name for what in among for name in facade.find(what, digits)))
+
+
+def pick(text: str, kind: str, known: Iterable[str]) -> bytes:
+    """The one of these ids that has or begins with these digits."""
+    digits = _digits(text, kind)
+    found = sorted({name for name in known if name.startswith(digits)})
     if not found:
         raise Problem(404, f"unknown_{kind}", f"no known {kind} id begins with {digits}")
     if len(found) > 1:
@@ -224,6 +225,18 @@ def resolve(facade: Facade, text: str, *among: Named) -> bytes:
             400, "ambiguous_id", f"several ids begin with {digits} ({shown}..): give more digits"
         )
     return bytes.fromhex(found[0])
+
+
+def _digits(text: str, kind: str) -> str:
+    digits = text.lower()
+    if not _ID.fullmatch(digits):
+        raise Problem(
+            400,
+            "bad_id",
+            f"{text[:80]!r} is no {kind} id: expected {_ID_DIGITS} hex digits, "
+            f"or at least the first {MIN_PREFIX}",
+        )
+    return digits
 
 
 def path_id(request: Request, facade: Facade, what: Named) -> Digest:

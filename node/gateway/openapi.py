@@ -130,10 +130,13 @@ def _operation(endpoint: Endpoint, schemas: dict[str, Any]) -> JsonObject:
         content: JsonObject = {"schema": forms[0] if len(forms) == 1 else {"anyOf": forms}}
         if endpoint.example is not None:
             content["example"] = endpoint.example
-        operation["requestBody"] = {"required": True, "content": {"application/json": content}}
+        operation["requestBody"] = {
+            "required": endpoint.needs_body,
+            "content": {"application/json": content},
+        }
     elif endpoint.method == "POST" and endpoint.media_in is not None:
         operation["requestBody"] = {
-            "required": True,
+            "required": endpoint.needs_body,
             "content": {endpoint.media_in: {"schema": {"type": "string", "format": "binary"}}},
         }
     return operation

@@ -95,3 +95,42 @@ class RegistrationRequest(Request, frozen=True):
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_LABEL, examples=["ada"])]
     stake: Amount
+
+
+class SpreadRequest(Request, frozen=True):
+    """An input for many peers."""
+
+    kind: Annotated[str, msgspec.Meta(examples=["embed"])]
+    input: dict[str, Any]
+    deadline_s: Annotated[int, msgspec.Meta(ge=MIN_DEADLINE_S, le=MAX_DEADLINE_S)] | None = None
+
+
+class CheckRequest(Request, frozen=True):
+    """Which model to ask a peer for."""
+
+    model: str
+
+
+class FetchRequest(Request, frozen=True):
+    """From whom, if not from all members; and whether to keep the content for good."""
+
+    from_: AnyId | None = msgspec.field(name="from", default=None)
+    keep: bool | None = None
+
+
+class PublishRequest(Request, frozen=True):
+    """What to tell on which topic."""
+
+    topic: Annotated[str, msgspec.Meta(examples=["weather/berlin"])]
+    payload: dict[str, Any]
+
+
+class BackendRequest(Request, frozen=True):
+    """A model server, as a table `[[backend]]` of config.toml names it."""
+
+    name: str
+    url: str
+    kind: Annotated[str, msgspec.Meta(examples=["openai"])] = "openai"
+    api_key: str | None = None
+    models: tuple[str, ...] | None = None
+    timeout_s: int | None = None

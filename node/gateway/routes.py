@@ -7,7 +7,7 @@ from typing import Any
 from consensus.outcomes import Code
 from consensus.records import TaskState
 from node.gateway.bulk import Bulk
-from node.gateway.endpoint import Endpoint, Param
+from node.gateway.endpoint import ID, Endpoint, Param
 from node.gateway.events import EventDoor
 from node.gateway.list_views import (
     AccountsView,
@@ -52,8 +52,6 @@ from node.gateway.views import (
 )
 from node.gateway.writes import Writes
 
-_ID_SCHEMA = {"type": "string", "pattern": "^[0-9a-f]{4,64}$"}
-ID = Param("id", "An id, or its first digits (four at least).", _ID_SCHEMA, "29" * 32)
 _CURSOR_SCHEMA = {"type": "string", "pattern": "^([0-9a-f]{2}){1,128}$"}
 _AFTER = Param("after", "What the page before gave as `next`.", _CURSOR_SCHEMA)
 _EVENT_CURSOR = {"type": "string", "pattern": "^[0-9]{1,9}(\\.[0-9]{1,9})?$"}
@@ -372,7 +370,7 @@ def list_endpoints(lists: Lists) -> list[Endpoint]:
     """Read models."""
     page = (_LIMIT, _AFTER)
     cursor = ((400, "bad_cursor"),)
-    node = Param("id", "A node's id, or its first digits.", _ID_SCHEMA, "29" * 32)
+    node = Param("id", "A node's id, or its first digits.", ID.schema, "29" * 32)
 
     def listed(path: str, handler: Any, about: str, answer: Any, *more: Param) -> Endpoint:  # noqa: ANN401 - methods and types
         return Endpoint(
@@ -430,8 +428,8 @@ def list_endpoints(lists: Lists) -> list[Endpoint]:
             params=(
                 *page,
                 Param("state", "Only these.", {"enum": [one.value for one in TaskState]}),
-                Param("owner", "Only what this account asked for.", _ID_SCHEMA),
-                Param("executor", "Only what this node works or worked on.", _ID_SCHEMA),
+                Param("owner", "Only what this account asked for.", ID.schema),
+                Param("executor", "Only what this node works or worked on.", ID.schema),
             ),
             problems=(
                 *cursor,
@@ -509,9 +507,9 @@ def event_endpoints(door: EventDoor) -> list[Endpoint]:
             "What happens, as server-sent events; a WebSocket at the same path says the same.",
             None,
             params=(
-                Param("transaction", "Only this one.", _ID_SCHEMA),
-                Param("account", "Only what names this account.", _ID_SCHEMA),
-                Param("task", "Only this one.", _ID_SCHEMA),
+                Param("transaction", "Only this one.", ID.schema),
+                Param("account", "Only what names this account.", ID.schema),
+                Param("task", "Only this one.", ID.schema),
                 Param("after", "Go on behind this cursor.", _EVENT_CURSOR),
             ),
             problems=(

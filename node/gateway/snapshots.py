@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Iterator
 import trio
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
 from gossip.transfer.store import ContentError
+from node.gateway.endpoint import Endpoint, Param
 from node.gateway.facade import Problem
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
-from node.gateway.views import SnapshotsView, SnapshotView
+from node.gateway.views import HeightView, SnapshotsView, SnapshotView
 from node.snapshots import Made, NoSnapshotError, Snapshots
 
 
@@ -23,13 +23,46 @@ class SnapshotDoor:
     def __init__(self, snapshots: Snapshots, owner: OwnerCheck) -> None:
         self._snapshots, self._owner = snapshots, owner
 
-    def routes(self) -> list[Route]:
+    def endpoints(self) -> list[Endpoint]:
         """What is served under /api/v2/snapshots."""
+        path, none = "/api/v2/snapshots", (409, "no_snapshot")
         return [
-            Route("/api/v2/snapshots", self.listed),
-            Route("/api/v2/snapshots", self.make, methods=["POST"]),
-            Route("/api/v2/snapshots/take", self.take, methods=["POST"]),
-            Route("/api/v2/snapshots/{height:int}", self.read),
+            Endpoint(
+                "GET", path, self.listed, "What was made and is here.", SnapshotsView, owner=True
+            ),
+            Endpoint(
+                "POST",
+                path,
+                self.make,
+                "Make one of the newest block.",
+                SnapshotView,
+                201,
+                problems=(none,),
+                owner=True,
+                timeout_s=None,
+            ),
+            Endpoint(
+                "POST",
+                f"{path}/take",
+                self.take,
+                "Fetch the newest that members offer; the node then begins anew with it.",
+                HeightView,
+                202,
+                problems=(none,),
+                owner=True,
+                timeout_s=None,
+            ),
+            Endpoint(
+                "GET",
+                f"{path}/{{height}}",
+                self.read,
+                "A snapshot as one file, proof first.",
+                None,
+                params=(Param("height", "Of which block.", {"type": "integer"}, 1000),),
+                problems=(none, (404, "unknown_snapshot")),
+                owner=True,
+                media="application/octet-stream",
+            ),
         ]
 
     async def listed(self, request: Request) -> Response:
@@ -54,15 +87,17 @@ class SnapshotDoor:
             height = await self._snapshots.take(self._snapshots.own_height + 1)
         except NoSnapshotError as error:
             raise Problem(409, "no_snapshot", str(error)) from None
-        return json_response({"height": height}, 202)
+        return json_response(HeightView(height=height), 202)
 
     async def read(self, request: Request) -> Response:
         """A snapshot as one file, proof first."""
         self._owner.require(request)
         height = request.path_params["height"]
-        found = [one for one in self._snapshots.listed() if one.height == height]
+        found = [one for one in self._snapshots.listed() if str(one.height) == height]
         if not found:
-            raise Problem(404, "unknown_snapshot", f"there is no snapshot of height {height} here")
+            raise Problem(
+                404, "unknown_snapshot", f"there is no snapshot of height {height[:20]} here"
+            )
         pieces = self._snapshots.file(found[0])
         try:
             head = await trio.to_thread.run_sync(next, pieces)

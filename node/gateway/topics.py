@@ -10,15 +10,16 @@ import msgspec
 import trio
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
 from gossip.broadcast.messages import Publication
 from gossip.broadcast.topics import Pattern, TopicError
+from node.gateway.endpoint import Endpoint, Param
 from node.gateway.facade import Facade, Problem
 from node.gateway.fields import MAX_BODY_BYTES, Fields, read_body
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
-from node.gateway.views import EventLine
+from node.gateway.requests import PublishRequest
+from node.gateway.views import EventLine, TopicView
 from node.topic_service import TopicService
 
 _ALIVE_S = 15.0
@@ -30,11 +31,33 @@ class TopicDoor:
     def __init__(self, facade: Facade, topics: TopicService, owner: OwnerCheck) -> None:
         self._facade, self._topics, self._owner = facade, topics, owner
 
-    def routes(self) -> list[Route]:
+    def endpoints(self) -> list[Endpoint]:
         """What is served under /api/v2/topics."""
         return [
-            Route("/api/v2/topics", self.publish, methods=["POST"]),
-            Route("/api/v2/topics/watch", self.watch),
+            Endpoint(
+                "POST",
+                "/api/v2/topics",
+                self.publish,
+                "Tell all members something.",
+                TopicView,
+                202,
+                (PublishRequest,),
+                problems=((422, "bad_topic"),),
+                owner=True,
+                example={"topic": "weather/berlin", "payload": {"rain": True}},
+            ),
+            Endpoint(
+                "GET",
+                "/api/v2/topics/watch",
+                self.watch,
+                "What is published on topics that fit, a line of JSON each, as it comes.",
+                None,
+                params=(Param("pattern", "Which topics.", {"type": "string"}, "weather/**"),),
+                problems=((400, "bad_pattern"),),
+                owner=True,
+                media="application/x-ndjson",
+                timeout_s=None,
+            ),
         ]
 
     async def publish(self, request: Request) -> Response:
@@ -47,7 +70,7 @@ class TopicDoor:
             self._topics.publish(topic, msgspec.json.encode(payload))
         except TopicError as error:
             raise Problem(422, "bad_topic", str(error)) from None
-        return json_response({"topic": topic}, 202)
+        return json_response(TopicView(topic=topic), 202)
 
     async def watch(self, request: Request) -> Response:
         """What is published on topics that fit `pattern` (all, if there is none), a line of JSON each.

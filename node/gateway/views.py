@@ -363,6 +363,32 @@ class SnapshotsView(View, frozen=True):
     snapshots: tuple[SnapshotView, ...]
 
 
+class HeightView(View, frozen=True):
+    """A height."""
+
+    height: int
+
+
+class LeavingView(View, frozen=True):
+    """The daemon ends."""
+
+    leaving: bool
+
+
+class TopicView(View, frozen=True):
+    """Where something was told."""
+
+    topic: str
+
+
+class VerdictView(View, frozen=True):
+    """What a question of which the answer was known brought to light. `finding` is match, mismatch or inconclusive."""
+
+    finding: str
+    reason: str
+    tokens: int
+
+
 class CacheView(View, frozen=True):
     """A cache. `level` is L1 (memory), L2 (disk) or L3 (federation); `hit_rate` is null before it was asked."""
 
