@@ -11,7 +11,9 @@ validator sets. The blocks below are not there; others have them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from consensus.certificates import certificate_fault
@@ -38,7 +40,7 @@ from consensus.sync import certified_block_fault
 from consensus.verify import voters_after
 from gossip.codec import Bytes32, DecodeError, Digest, Wire, decode_canonical, encode
 from gossip.effects import KeyValueReader, Write
-from gossip.identity import Verifier
+from gossip.identity import NodeId, Verifier
 
 _PAGE_BYTES: Final = 128 * 1024
 _LENGTH_BYTES: Final = 4
@@ -206,6 +208,25 @@ def _base_fault(
 
 
 # Taking it
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A proven snapshot, and who has it."""
+
+    proof: SnapshotProof
+    peers: tuple[NodeId, ...]
+
+
+def ranked(proofs: Mapping[NodeId, SnapshotProof]) -> list[Offer]:
+    """Checked proofs as offers, highest first; of one height, the content that most peers name first."""
+    named = Counter((proof.height, proof.state) for proof in proofs.values())
+    order = sorted(named, key=lambda one: (one[0], named[one], one[1]), reverse=True)
+    offers: list[Offer] = []
+    for place in order:
+        peers = [peer for peer, one in sorted(proofs.items()) if (one.height, one.state) == place]
+        offers.append(Offer(proofs[peers[0]], tuple(peers)))
+    return offers
 
 
 def restored(

@@ -7,7 +7,6 @@ before anything is fetched. A node that takes one writes it as one batch into it
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -20,10 +19,12 @@ from consensus.engine import BlockExecuted, BoundSync
 from consensus.genesis import Genesis
 from consensus.ledger import HEIGHT_KEY
 from consensus.snapshot import (
+    Offer,
     SnapshotError,
     SnapshotProof,
     proof_fault,
     prove,
+    ranked,
     read_state,
     restored,
     state_pages,
@@ -72,12 +73,6 @@ class Taken:
 
     height: int
     writes: list[Write]
-
-
-@dataclass(frozen=True, slots=True)
-class _Offer:
-    proof: SnapshotProof
-    peers: tuple[NodeId, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +241,7 @@ class Snapshots:
             "make one there with: bizra-node snapshot create"
         )
 
-    async def _fetch(self, offer: _Offer) -> Taken:
+    async def _fetch(self, offer: Offer) -> Taken:
         proof = offer.proof
         name = Digest(proof.state)
         await self._contents.fetch(name, offer.peers, priority=Priority.STATE)
@@ -266,8 +261,8 @@ class Snapshots:
             raise
         return Taken(proof.height, writes)
 
-    async def _offers(self, least_height: int) -> list[_Offer]:
-        """Proven offers, highest first; of one height, the content that most peers name first."""
+    async def _offers(self, least_height: int) -> list[Offer]:
+        """Proven offers, the best first."""
         proofs: dict[NodeId, SnapshotProof] = {}
 
         async def ask(peer: NodeId) -> None:
@@ -287,19 +282,7 @@ class Snapshots:
         async with trio.open_nursery() as nursery:
             for peer in members[:_ASKED]:
                 nursery.start_soon(ask, peer)
-        named = Counter((proof.height, proof.state) for proof in proofs.values())
-        ranked = sorted(named, key=lambda one: (one[0], named[one], one[1]), reverse=True)
-        return [
-            _Offer(
-                next(one for one in proofs.values() if (one.height, one.state) == (height, state)),
-                tuple(
-                    peer
-                    for peer, one in sorted(proofs.items())
-                    if (one.height, one.state) == (height, state)
-                ),
-            )
-            for height, state in ranked
-        ]
+        return ranked(proofs)
 
     async def _ask(self, peer: NodeId) -> SnapshotProof | None:
         try:

@@ -48,6 +48,7 @@ from simulations.schemes import (
     Usurper,
     Weaver,
 )
+from simulations.snapshot_lies import SnapshotLiar
 
 
 class Forger(Liar):
@@ -171,4 +172,5 @@ KINDS: dict[ActorKind, type[Liar]] = {
     "alarmist": Alarmist,
     "two_faced": TwoFaced,
     "twin": Liar,
+    "snapshot_liar": SnapshotLiar,
 }

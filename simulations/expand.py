@@ -20,6 +20,8 @@ _SHAPES: tuple[Literal["uniform", "exponential", "pareto"], ...] = (
     "pareto",
 )
 _LEAST_TOLERANT = 4
+_LIARS = tuple(kind for kind in get_args(ActorKind) if kind != "snapshot_liar")
+"""Those that lie in any federation. A seed's scenario is the same for ever, so these stay."""
 
 
 def expand(seed: int) -> Scenario:
@@ -151,7 +153,7 @@ def _network(draws: Draws) -> Network:
 
 def _actors(draws: Draws, weights: tuple[int, ...], joiners: tuple[int, ...]) -> tuple[Actor, ...]:
     """Liars up to just below a third of the power, in every epoch there will be."""
-    size, kinds = len(weights), get_args(ActorKind)
+    size, kinds = len(weights), _LIARS
     if size >= _LEAST_TOLERANT and not joiners and draws.below(6, "needed") == 0:
         last = min(range(size), key=lambda node: (weights[node], -node))
         return (Actor(node=last, kind="silent"),) if 3 * weights[last] < sum(weights) else ()

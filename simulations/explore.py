@@ -13,6 +13,7 @@ from functools import partial
 from threading import Event
 from time import perf_counter
 
+from simulations.families import Family
 from simulations.recording import commit
 from simulations.running import run_any, setting_of_seed
 from simulations.world import Result
@@ -71,9 +72,9 @@ class Summary:
         }
 
 
-def run_seed(seed: int, core: str | None = None) -> Run:
+def run_seed(seed: int, core: str | None = None, family: Family = "federations") -> Run:
     """One seed; the unit of work of a process."""
-    result: Result = run_any(setting_of_seed(seed, core))
+    result: Result = run_any(setting_of_seed(seed, core, family))
     return Run(
         seed,
         result.violation,
@@ -90,6 +91,7 @@ def explore(
     tell: Callable[[Run, Summary], None] | None = None,
     *,
     core: str | None = None,
+    family: Family = "federations",
 ) -> Summary:
     """Run all seeds; `tell` hears of each as it comes in, in no particular order.
 
@@ -98,7 +100,7 @@ def explore(
     summary = Summary(commit=commit())
     begin = perf_counter()
     with _interrupts() as interrupted:
-        for one in _runs(seeds, jobs, core, interrupted):
+        for one in _runs(partial(run_seed, core=core, family=family), seeds, jobs, interrupted):
             summary.add(one)
             if one.violation is not None:
                 summary.violations.append({"seed": one.seed, "violation": one.violation})
@@ -121,9 +123,10 @@ def _interrupts() -> Iterator[Event]:
         signal.signal(signal.SIGINT, former)
 
 
-def _runs(seeds: Iterable[int], jobs: int, core: str | None, interrupted: Event) -> Iterator[Run]:
+def _runs(
+    one: Callable[[int], Run], seeds: Iterable[int], jobs: int, interrupted: Event
+) -> Iterator[Run]:
     """The runs as they end, until there are no more or an interrupt came."""
-    one = partial(run_seed, core=core)
     if jobs <= 1:
         for seed in seeds:
             if interrupted.is_set():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 from consensus.blocks import Block
@@ -23,6 +24,7 @@ from consensus.messages import Blocks, ConsensusMessage, Proposal, ViewChange, V
 from consensus.own_votes import VotesAgain, VotesElsewhere
 from consensus.parameters import Parameters
 from consensus.reports import Equivocation, Prepared, Timing, ViewEntered
+from consensus.transactions import Transaction
 from gossip.codec import decode
 from gossip.effects import Broadcast, Store
 from gossip.identity import NodeId, Signer
@@ -35,6 +37,7 @@ from simulations.oracles import Oracles
 from simulations.process import Core, Process
 from simulations.scenario import Scenario
 from simulations.signatures import Keyring
+from simulations.snapshot_node import FederationMessage, SnapshotNode, SnapshotTaken
 from simulations.trace import Trace
 from simulations.world import TICK_US, Result, Vocabulary, World
 
@@ -53,6 +56,7 @@ class Federation(World):
     def __init__(self, scenario: Scenario, trace: Trace | None = None) -> None:
         super().__init__(scenario, trace)
         self.scenario = scenario
+        self._language: Any = ConsensusMessage if scenario.snapshots is None else FederationMessage
         self._proposed_in: dict[bytes, int] = {}
         keys = Keyring(self.draws, real=scenario.signatures == "ed25519")
         users = [keys.signer(b"identity", node) for node in range(scenario.nodes)]
@@ -135,8 +139,9 @@ class Federation(World):
         self.at(TICK_US, self.tick)
 
     def boot(self, process: Process) -> Core:
-        delays = self.scenario.delays
-        return Engine(
+        delays, habits = self.scenario.delays, self.scenario.snapshots
+        engine = Engine if habits is None else partial(SnapshotNode, habits=habits)
+        return engine(
             genesis=self._genesis,
             voting_key=self._voters[process.node],
             verifier=self._verifier,
@@ -153,7 +158,7 @@ class Federation(World):
         )
 
     def decode(self, data: bytes) -> object:
-        return decode(data, ConsensusMessage)  # type: ignore[arg-type]
+        return decode(data, self._language)
 
     def wipe_votes(self, process: Process) -> None:
         process.stores[Store.VOTES].wipe()
@@ -170,7 +175,7 @@ class Federation(World):
             client, engine = self.clients[one.node], one.core
             if engine is None:
                 continue
-            for name in [id_ for id_ in client.pending if engine.chain.place_of(id_) is not None]:
+            for name in [id_ for id_, asked in client.pending.items() if _is_done(engine, asked)]:
                 del client.pending[name]
             if client.pending and now_ms % 1000 == 0:
                 self.turn(one, one.life, Submit(tuple(client.pending.values())))
@@ -260,6 +265,9 @@ class Federation(World):
         if not engine.replica.entered:
             self.marks["restart while asking for a view"] += 1
         if process.is_honest:
+            first = engine.chain.first_height()
+            if first > max(1, self.oracles.told(process.number)):  # died before it could tell
+                self.oracles.took_snapshot(process.number, process.stores[Store.CHAIN], first)
             self.oracles.restarted(process.number, engine)
 
     def on_turn(self, process: Process) -> None:
@@ -316,6 +324,11 @@ class Federation(World):
                 self.marks["equivocation seen"] += 1
                 self.oracles.accused(number, what.voter)
                 self.line(process.name, "evidence", f"against {what.voter.hex()[:8]}")
+            case SnapshotTaken():
+                self.marks["snapshot taken"] += 1
+                self.line(process.name, "snapshot", f"taken, height={what.height}")
+                self.oracles.took_snapshot(number, process.stores[Store.CHAIN], what.height)
+                self.die(process, 1)
             case VotesElsewhere():
                 self.marks["own vote from elsewhere"] += 1
                 if process.is_honest:
@@ -342,6 +355,15 @@ class Federation(World):
         for transaction in block.transactions:
             if transaction.id in pending:
                 self._history.answered(process.number, transaction.id, block.height)
+
+
+def _is_done(engine: Engine, transaction: Transaction) -> bool:
+    """Whether it is in a block here, or in one below the snapshot that the chain here begins with."""
+    if engine.chain.place_of(transaction.id) is not None:
+        return True
+    account = engine.ledger.account(transaction.body.sender)
+    is_used = account is not None and transaction.body.nonce < account.nonce
+    return engine.chain.first_height() > 1 and is_used
 
 
 def run(scenario: Scenario, trace: Trace | None = None) -> Result:

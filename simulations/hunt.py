@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from simulations.campaigns import tier_of
-from simulations.expand import expand
+from simulations.families import FAMILIES, Family
 from simulations.federation import run
 from simulations.mutants import BY_NAME, Mutant, switched_on
 from simulations.scenario import Scenario
@@ -55,7 +55,7 @@ def hunt(mutant: Mutant, scenarios: Iterable[Scenario], *, stop_at_first: bool =
 
 def hunt_seeds(mutant: Mutant, seeds: Iterable[int], *, stop_at_first: bool = False) -> Found:
     """Run the scenarios of seeds against a broken core."""
-    return hunt(mutant, map(expand, seeds), stop_at_first=stop_at_first)
+    return hunt(mutant, map(FAMILIES[mutant.family], seeds), stop_at_first=stop_at_first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,7 @@ class _Job:
     first: int
     seeds: int
     stop_at_first: bool = True
+    family: Family = "federations"
 
 
 def _work(job: _Job) -> tuple[_Job, Found | list[dict[str, object]]]:
@@ -117,9 +118,9 @@ def _work(job: _Job) -> tuple[_Job, Found | list[dict[str, object]]]:
         return job, hunt_seeds(BY_NAME[job.mutant], seeds, stop_at_first=job.stop_at_first)
     alarms: list[dict[str, object]] = []
     for seed in seeds:
-        violation = run(expand(seed)).violation
+        violation = run(FAMILIES[job.family](seed)).violation
         if violation is not None:
-            alarms.append({"seed": seed, "violation": violation})
+            alarms.append({"family": job.family, "seed": seed, "violation": violation})
     return job, alarms
 
 
@@ -137,7 +138,7 @@ def scoreboard(
     The sound protocol runs every seed that a hunt walked over.
     """
     hunts: dict[str, list[Found]] = {mutant.name: [] for mutant in mutants}
-    walked: dict[int, int] = {}
+    walked: dict[tuple[Family, int], int] = {}
     firsts = [start * STRIDE for start in range(starts)]
     work = [
         _Job(mutant.name, first, seeds, stop_at_first) for mutant in mutants for first in firsts
@@ -145,12 +146,13 @@ def scoreboard(
     for job, found in _results(work, jobs):
         assert isinstance(found, Found)
         hunts[found.name].append(found)
-        walked[job.first] = max(walked.get(job.first, 0), found.tried)
+        place = BY_NAME[found.name].family, job.first
+        walked[place] = max(walked.get(place, 0), found.tried)
         if tell is not None:
             tell(found)
     pieces = [
-        _Job(None, first + begin, min(_PIECE, count - begin))
-        for first, count in sorted(walked.items())
+        _Job(None, first + begin, min(_PIECE, count - begin), family=family)
+        for (family, first), count in sorted(walked.items())
         for begin in range(0, count, _PIECE)
     ]
     alarms: list[dict[str, object]] = []

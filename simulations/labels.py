@@ -20,7 +20,13 @@ from consensus.messages import (
     ViewChange,
     Vote,
 )
+from simulations.snapshot_node import AskContent, AskSnapshot, ContentIs, SnapshotIs
 
+_CONTENTS: dict[type, str] = {
+    AskSnapshot: "ASK-SNAPSHOT",
+    AskContent: "ASK-CONTENT",
+    ContentIs: "CONTENT",
+}
 _PHASES = {Phase.PREPARE: "PREPARE", Phase.COMMIT: "COMMIT"}
 
 
@@ -67,5 +73,9 @@ def _of_contents(message: object) -> str:
             return f"FETCH-TRANSACTIONS {len(message.transactions)}"
         case Transactions() | Fetched():
             return f"{type(message).__name__.upper()} {len(message.raw)}"
+        case SnapshotIs():
+            return "SNAPSHOT" if message.proof else "NO-SNAPSHOT"
+        case AskSnapshot() | AskContent() | ContentIs():
+            return _CONTENTS[type(message)]
         case _:
             return type(message).__name__

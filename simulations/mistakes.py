@@ -13,10 +13,12 @@ import consensus.engine
 import consensus.finality
 import consensus.quorum
 import consensus.replica_base
+import consensus.snapshot
 import consensus.sync
 import consensus.view_change
 import consensus.view_changing
 import consensus.voting
+import simulations.snapshot_node
 from consensus.certificates import Phase, certificate_fault
 from consensus.engine import Engine
 from consensus.finality import Finality
@@ -24,13 +26,14 @@ from consensus.ledger import Ledger
 from consensus.records import Account
 from consensus.replica import Replica
 from consensus.slot import Slot
+from consensus.state_tree import StateTree
 from consensus.tables import ACCOUNTS
 from consensus.tally import Tally
 from consensus.view_change import Binding
 from consensus.view_requests import ViewRequests
 from consensus.vote_log import VoteLog, load_vote_log
 from consensus.voting import Voting
-from gossip.codec import digest, encode
+from gossip.codec import decode, digest, encode
 from gossip.effects import Persist, Store
 from gossip.identity import Signature
 
@@ -334,3 +337,50 @@ def unbounded_future() -> list[Patch]:
         self._ahead.setdefault(peer, []).append(message)
 
     return [(base, "_keep_ahead", keep)]
+
+
+def snapshot_unproven() -> list[Patch]:
+    return [(simulations.snapshot_node, "proof_fault", lambda *_: None)]
+
+
+def snapshot_unsigned() -> list[Patch]:
+    return [(consensus.snapshot, "certificate_fault", lambda *_: None)]
+
+
+def snapshot_other_outcomes() -> list[Patch]:
+    sound = consensus.snapshot.proof_fault
+
+    def fault(proof: Any, genesis: Any, verifier: Any) -> str | None:
+        found = sound(proof, genesis, verifier)
+        return None if found == "its outcomes are not those that were certified" else found
+
+    return [(simulations.snapshot_node, "proof_fault", fault)]
+
+
+def snapshot_other_state() -> list[Patch]:
+    sound = consensus.snapshot.restored
+
+    def restored(proof: Any, pairs: Any, present: Any) -> Any:
+        """The root is taken as it comes."""
+        kept = dict(pairs)
+        root = StateTree().update(kept).root
+        statement = msgspec.structs.replace(proof.execution.statement, state_root=root)
+        execution = msgspec.structs.replace(proof.execution, statement=statement)
+        return sound(msgspec.structs.replace(proof, execution=execution), kept.items(), present)
+
+    return [(simulations.snapshot_node, "restored", restored)]
+
+
+def snapshot_without_nonces() -> list[Patch]:
+    """The client table is missing: whoever makes a snapshot leaves it out, whoever takes one doesn't notice."""
+    sound = consensus.snapshot.state_pages
+
+    def pages(pairs: Any) -> Any:
+        return sound(
+            (key, encode(Account(decode(value, Account).balance, 0)))
+            if key.startswith(ACCOUNTS.prefix)
+            else (key, value)
+            for key, value in pairs
+        )
+
+    return [(simulations.snapshot_node, "state_pages", pages), *snapshot_other_state()]

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from simulations import mistakes
+from simulations.families import Family
 from simulations.mistakes import Patch
 
 
@@ -23,6 +24,8 @@ class Mutant:
     patches: Callable[[], list[Patch]]
     number: int | None = None
     """Its place in the list of 22."""
+    family: Family = "federations"
+    """The scenarios in which it can do harm at all."""
 
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -139,6 +142,36 @@ MUTANTS: tuple[Mutant, ...] = (
         "silent_after_restart", "lost STATE votes are not repeated", mistakes.silent_after_restart
     ),
     Mutant("short_certificates", "a commit certificate loses a signature", mistakes.tip_of_another),
+    Mutant(
+        "snapshot_unproven",
+        "a snapshot's proof is not checked",
+        mistakes.snapshot_unproven,
+        family="latecomers",
+    ),
+    Mutant(
+        "snapshot_unsigned",
+        "certificates in a snapshot's proof are not checked",
+        mistakes.snapshot_unsigned,
+        family="latecomers",
+    ),
+    Mutant(
+        "snapshot_other_outcomes",
+        "a snapshot may come with other outcomes than certified",
+        mistakes.snapshot_other_outcomes,
+        family="latecomers",
+    ),
+    Mutant(
+        "snapshot_other_state",
+        "a snapshot's state need not have the certified root",
+        mistakes.snapshot_other_state,
+        family="latecomers",
+    ),
+    Mutant(
+        "snapshot_without_nonces",
+        "snapshots lack the accounts' nonces",
+        mistakes.snapshot_without_nonces,
+        family="latecomers",
+    ),
 )
 
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}

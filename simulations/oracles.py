@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from consensus.blocks import Block
 from consensus.certificates import Certificate, Phase, StateCertificate, certificate_fault
+from consensus.chain import ChainReader
 from consensus.engine import Engine
 from consensus.ledger import BlockResult
 from consensus.messages import ViewChange, Vote
 from consensus.outcomes import Code, Outcome
 from consensus.quorum import ValidatorSet
+from consensus.state import STATE_PREFIX
+from consensus.state_tree import StateTree
 from consensus.vote_log import BALLOTS_KEY, BODY_PREFIX, VIEW_KEY, BallotRecord, ViewRecord
 from gossip.codec import Digest, decode
 from gossip.effects import KeyValueReader
@@ -29,6 +32,8 @@ class Oracles:
         self._must_succeed: set[bytes] = set()
         self._told: dict[int, int] = {}
         self._told_transactions: dict[int, list[bytes]] = {}
+        self._skipped: dict[int, set[int]] = {}
+        """The heights that each node has instead of a block the state of a snapshot above it."""
 
     @property
     def height(self) -> int:
@@ -129,6 +134,36 @@ class Oracles:
             return f"power {power} is no quorum"
         return certificate_fault(certificate, members, self._chain, self._verifier)
 
+    def took_snapshot(self, process: int, chain: KeyValueReader, height: int) -> None:
+        """An honest node has put a snapshot's state on its disk: the one that is certified at that height."""
+        cut = len(STATE_PREFIX)
+        pairs = {key[cut:]: value for key, value in chain.scan(STATE_PREFIX)}
+        root, reader = StateTree().update(pairs).root, ChainReader(chain)
+        if root != self._roots.get(height):
+            raise ViolationError(
+                "snapshot", f"n{process} begins at height {height} with a state that is not there"
+            )
+        certificate, execution = reader.state_certificate(height), reader.execution(height)
+        if certificate is None or execution is None or execution.statement != certificate.statement:
+            raise ViolationError(
+                "snapshot", f"n{process} begins at height {height} without a certificate"
+            )
+        start = reader.epoch(certificate.statement.epoch)
+        fault = "unknown epoch" if start is None else self._fault(certificate, start.members)
+        if fault or certificate.statement.state_root != root:
+            raise ViolationError(
+                "snapshot", f"n{process} begins at height {height} with a bad certificate: {fault}"
+            )
+        block, outcomes = reader.block(height), execution.results.outcomes
+        if block is None or execution.results.root != certificate.statement.results_root:
+            raise ViolationError(
+                "snapshot", f"n{process} begins at height {height} with other outcomes"
+            )
+        self._agreed(process, block, root, outcomes)
+        told = self._told.get(process, 0)
+        self._skipped.setdefault(process, set()).update(range(told + 1, height))
+        self._told[process] = max(told, height)
+
     def sent(self, name: str, votes: KeyValueReader, message: Vote | ViewChange) -> None:
         """An honest node sends a vote or a promise: it must be on its disk, and so must the block voted for."""
         if isinstance(message, ViewChange):
@@ -177,6 +212,8 @@ class Oracles:
                 "durability", f"n{process} told of height {told} and came back at {engine.height}"
             )
         for height in range(max(1, told - 20), engine.height + 1):
+            if height in self._skipped.get(process, ()):
+                continue
             block, execution = engine.chain.block(height), engine.chain.execution(height)
             if block is None or execution is None:
                 raise ViolationError("durability", f"n{process} lost block {height}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from simulations.expand import expand
+from simulations.families import FAMILIES, Family
 from simulations.federation import Federation
 from simulations.guest_world import GuestScenario, GuestWorld, guest_seed
 from simulations.scenario import Scenario
@@ -40,9 +40,9 @@ def run_any(
     return world.run()
 
 
-def setting_of_seed(seed: int, core: str | None = None) -> Setting:
+def setting_of_seed(seed: int, core: str | None = None, family: Family = "federations") -> Setting:
     """The scenario that a seed expands to, for Bizra's own cores or for a guest's."""
-    return expand(seed) if core is None else guest_seed(core, seed)
+    return FAMILIES[family](seed) if core is None else guest_seed(core, seed)
 
 
 def invariant_of(violation: Any) -> str:  # noqa: ANN401 - text, or None

@@ -33,6 +33,7 @@ ActorKind = Literal[
     "alarmist",
     "two_faced",
     "twin",
+    "snapshot_liar",
 ]
 
 
@@ -63,6 +64,15 @@ class Clients(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """If not empty, only the users of these founders ask for anything."""
 
 
+class Snapshots(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What nodes do about snapshots of the ledger's state."""
+
+    every: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 4
+    """After so many blocks each makes one."""
+    behind: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 8
+    """Who is so many blocks behind takes one."""
+
+
 class Scenario(Setting, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """See the module."""
 
@@ -75,6 +85,8 @@ class Scenario(Setting, frozen=True, kw_only=True, forbid_unknown_fields=True):
     clients: Clients = Clients()
     delays: Delays = Delays()
     actors: tuple[Actor, ...] = ()
+    snapshots: Snapshots | None = None
+    """None: nobody makes any, and whoever is behind fetches every block."""
 
     @property
     def founders(self) -> int:
@@ -113,6 +125,8 @@ def fault_of(scenario: Scenario) -> str | None:
             return (
                 f"actors[{place}]: node {actor.node} is no founder (0 to {scenario.founders - 1})"
             )
+    if scenario.snapshots is None and any(one.kind == "snapshot_liar" for one in scenario.actors):
+        return "actors: a snapshot_liar has nothing to lie about; say snapshots = { every = 4, behind = 8 }"
     if len({actor.node for actor in scenario.actors}) < len(scenario.actors):
         return "actors: a node stands twice"
     if any(weight < 1 for weight in scenario.weights):

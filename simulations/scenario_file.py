@@ -12,7 +12,15 @@ import msgspec
 
 from simulations.faults import KINDS, Value
 from simulations.guest_world import GuestScenario, guest_fault
-from simulations.scenario import Actor, ActorKind, Clients, Delays, Scenario, fault_of
+from simulations.scenario import (
+    Actor,
+    ActorKind,
+    Clients,
+    Delays,
+    Scenario,
+    Snapshots,
+    fault_of,
+)
 from simulations.setting import Disk, Network, Setting
 from simulations.toml_lines import line_near, lines_of
 
@@ -22,6 +30,7 @@ _TABLES: dict[str, type[Value]] = {
     "clients": Clients,
     "delays": Delays,
     "actors": Actor,
+    "snapshots": Snapshots,
 }
 _ALWAYS = frozenset(("seed", "weights", "heal_ms", "core", "nodes"))
 _LONG = 100

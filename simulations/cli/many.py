@@ -7,10 +7,12 @@ import sys
 
 import click
 
-from simulations.cli.parts import SEED, core_option, from_seed
+from simulations.cli.parts import SEED, core_option, family_option, from_seed
 from simulations.cli.small import write_small
 from simulations.explore import Run, Summary, explore
+from simulations.families import Family
 from simulations.recording import FOLDER, record, save
+from simulations.setting import Setting
 from simulations.shrink import shrink
 
 _SHRINK_RUNS = 200
@@ -24,6 +26,7 @@ _INTERRUPTED = 130
 @click.option("--seeds", type=click.IntRange(1), default=200, show_default=True, help="How many.")
 @click.option("--first", type=SEED, default=0, show_default=True, help="The first seed.")
 @core_option
+@family_option
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
 @click.option(
     "--shrink/--no-shrink",
@@ -33,7 +36,14 @@ _INTERRUPTED = 130
 )
 @click.option("--json", "wants_json", is_flag=True, help="One JSON object instead of text.")
 def explore_command(
-    seeds: int, first: int, core: str | None, jobs: int, *, shrinks: bool, wants_json: bool
+    seeds: int,
+    first: int,
+    core: str | None,
+    family: Family,
+    jobs: int,
+    *,
+    shrinks: bool,
+    wants_json: bool,
 ) -> None:
     """Run many seeds; save, shrink and name each one that breaks an invariant."""
     from_seed(first, core)  # a wrong --core is told at once
@@ -41,9 +51,8 @@ def explore_command(
 
     def tell(one: Run, summary: Summary) -> None:
         if one.violation is not None:
-            saved = _saved(
-                one.seed, core, small=shrinks and len(summary.violations) <= _MOST_SHRUNK
-            )
+            small = shrinks and len(summary.violations) <= _MOST_SHRUNK
+            saved = _saved(from_seed(one.seed, core, family), small=small)
             summary.violations[-1] |= saved
             if not wants_json:
                 clear = "\r\x1b[K" if shows else ""
@@ -51,7 +60,7 @@ def explore_command(
         if shows:
             click.echo(f"\r\x1b[K{_bar(summary, seeds)}", nl=False, err=True)
 
-    summary = explore(range(first, first + seeds), jobs, tell, core=core)
+    summary = explore(range(first, first + seeds), jobs, tell, core=core, family=family)
     if shows:
         click.echo("", err=True)
     told = summary.as_json()
@@ -72,9 +81,8 @@ def explore_command(
         sys.exit(1)
 
 
-def _saved(seed: int, core: str | None, *, small: bool) -> dict[str, object]:
-    """Keep the scenario of a seed that breaks something, as small as can be, and say where."""
-    setting = from_seed(seed, core)
+def _saved(setting: Setting, *, small: bool) -> dict[str, object]:
+    """Keep a scenario that breaks something, as small as can be, and say where."""
     path = save(setting, record(setting)[1])
     if small:
         path = FOLDER / f"{path.stem}-small.toml"

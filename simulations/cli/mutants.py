@@ -48,8 +48,7 @@ def mutants_command(
     ]
 
     def tell(found: Found) -> None:
-        if not as_json:
-            click.echo(f"  {found.name}: {found.first or 'missed'} {found.how[:80]}", err=True)
+        click.echo(f"  {found.name}: {found.first or 'missed'} {found.how[:80]}", err=True)
 
     scores, alarms = scoreboard(
         chosen, seeds=seeds, starts=starts, jobs=jobs, stop_at_first=not all_seeds, tell=tell
@@ -75,4 +74,4 @@ def _print(scores: list[Score], alarms: list[dict[str, object]]) -> None:
         )
     click.echo(f"the sound protocol: {len(alarms)} alarms over the same seeds")
     for alarm in alarms:
-        click.echo(f"  seed {alarm['seed']}: {alarm['violation']}")
+        click.echo(f"  {alarm['family']}, seed {alarm['seed']}: {alarm['violation']}")

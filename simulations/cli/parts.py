@@ -13,6 +13,7 @@ from typing import IO, Any, TypeVar
 import click
 import msgspec
 
+from simulations.families import FAMILIES, Family
 from simulations.guest_world import GuestError
 from simulations.library import UnknownScenarioError, named
 from simulations.mutants import switched_on_by_name
@@ -49,10 +50,21 @@ def import_from_here() -> None:
         sys.path.insert(0, str(Path.cwd()))
 
 
-def from_seed(seed: int, core: str | None) -> Setting:
+def family_option(command: Command) -> Command:
+    """`--family`: which scenarios seeds expand to."""
+    return click.option(
+        "--family",
+        type=click.Choice(list(FAMILIES)),
+        default="federations",
+        show_default=True,
+        help="What seeds stand for; latecomers take snapshots from helpers that lie.",
+    )(command)
+
+
+def from_seed(seed: int, core: str | None, family: Family = "federations") -> Setting:
     """The scenario of a seed."""
     try:
-        return setting_of_seed(seed, core)
+        return setting_of_seed(seed, core, family)
     except GuestError as error:
         raise click.UsageError(str(error)) from None
 

@@ -1,0 +1,17 @@
+"""The families of scenarios that seeds expand to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from simulations.expand import expand
+from simulations.latecomers import latecomer
+from simulations.scenario import Scenario
+
+Family = Literal["federations", "latecomers"]
+
+FAMILIES: dict[Family, Callable[[int], Scenario]] = {
+    "federations": expand,
+    "latecomers": latecomer,
+}
