@@ -132,6 +132,8 @@ class StreamCheck:
     def __init__(self, call: Call) -> None:
         self._call = call
         self._id: str | None = None
+        self._said: object = None
+        """The name of the model in the last chunk, which is not looked at again and again."""
         self._open: dict[int, bool] = {}
         """By choice: whether it still waits for its finish_reason."""
 
@@ -141,7 +143,9 @@ class StreamCheck:
         Raises `Garbled`, `WrongModel`, `Overloaded`.
         """
         _raise_error(chunk)
-        check_model(self._call.model, chunk)
+        if (said := chunk.get("model")) != self._said:
+            check_model(self._call.model, chunk)
+            self._said = said
         if self._id is None:
             self._id = str(chunk.get("id") or "")
         chunk["id"] = self._id

@@ -21,6 +21,11 @@ class Lines:
         self._rest = bytearray()
 
     @property
+    def is_empty(self) -> bool:
+        """Whether the last line was whole."""
+        return not self._rest
+
+    @property
     def rest(self) -> bytes:
         """What came after the last line's end."""
         return bytes(self._rest)

@@ -13,6 +13,7 @@ from inference.lines import MAX_LINE_BYTES, Lines, LineTooLong
 
 DONE = b"[DONE]"
 """The data of the last event."""
+_DATA = b"data: "
 
 
 class SseParser:
@@ -26,6 +27,9 @@ class SseParser:
 
     def feed(self, received: bytes) -> Iterator[bytes]:
         """The events that end in these bytes; each must be taken. Raises `LineTooLong`."""
+        if self._is_one_event(received):
+            yield received[len(_DATA) : -2]
+            return
         for line in self._lines.feed(received):
             if not line:
                 if self._data:
@@ -38,6 +42,17 @@ class SseParser:
                 self._size_bytes += len(value) + 1
                 if self._size_bytes > self._max_bytes:
                     raise LineTooLong(f"an event of more than {self._max_bytes:,} bytes")
+
+    def _is_one_event(self, received: bytes) -> bool:
+        """Whether these bytes are one whole event of one line: what servers send nearly always."""
+        return (
+            received.startswith(_DATA)
+            and received.find(b"\n") == len(received) - 2
+            and received.endswith(b"\n\n")
+            and len(received) <= self._max_bytes
+            and not self._data
+            and self._lines.is_empty
+        )
 
 
 def event(data: bytes) -> bytes:

@@ -80,7 +80,7 @@ class Connection:
     async def _more(self) -> None:
         try:
             received = await self._plain.receive_some()
-        except trio.BrokenResourceError as error:
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise Ended("the server broke the connection") from error
         if not received:
             self._on_end()

@@ -139,8 +139,12 @@ class RoutedStream:
         """The next chunk; None after a proper end. Raises `Failure`: the answer is broken."""
         if self._held:
             return self._held.pop(0)
-        with self._ticket.watching():
+        # Not `watching`: this is called for every chunk of every stream.
+        try:
             chunk = await self._stream.receive()
+        except BaseException as error:
+            self._ticket.fail(error)
+            raise
         if chunk is None:
             self._ticket.end()
         return chunk

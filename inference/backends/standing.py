@@ -164,9 +164,13 @@ class Ticket:
         """Settle the ticket if what is done inside does not end well."""
         try:
             yield
-        except Failure as failure:
-            self.end(failure)
+        except BaseException as error:
+            self.fail(error)
             raise
-        except BaseException:
+
+    def fail(self, error: BaseException) -> None:
+        """It ended by this error; any other than a `Failure` means that it was given up."""
+        if isinstance(error, Failure):
+            self.end(error)
+        else:
             self.abandon()
-            raise

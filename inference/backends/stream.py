@@ -8,9 +8,10 @@ from typing import Final, Protocol
 
 import trio
 
+from inference.backends.silence import watch
 from inference.backends.wire import Reply
 from inference.chat import Call, JsonObject, StreamCheck
-from inference.failures import Garbled, Silent
+from inference.failures import Broken, Garbled, Silent
 from inference.lines import LineTooLong
 
 _AFTER_END_S: Final = 0.2
@@ -32,7 +33,8 @@ class ChunkStream:
     """A `TokenStream`. `silence_s` is the longest pause between two chunks."""
 
     def __init__(self, reply: Reply, reader: ChunkReader, call: Call, silence_s: float) -> None:
-        self._reply, self._reader, self._silence_s = reply, reader, silence_s
+        self._reply, self._reader = reply, reader
+        self._patience = watch(silence_s, reply.cut)
         self._check = StreamCheck(call)
         self._ready: deque[JsonObject] = deque()
         """The chunks of one piece of received bytes: never more than fit into it."""
@@ -40,10 +42,7 @@ class ChunkStream:
     async def receive(self) -> JsonObject | None:
         """The next chunk; None after a proper end."""
         if not self._ready and not self._reader.is_done:
-            with trio.move_on_after(self._silence_s) as scope:
-                await self._fill()
-            if scope.cancelled_caught:
-                raise Silent(f"it fell silent for {self._silence_s:g} s in the middle of an answer")
+            await self._fill()
         if self._ready:
             return self._ready.popleft()
         self._check.end()
@@ -53,15 +52,26 @@ class ChunkStream:
 
     async def _fill(self) -> None:
         """Receive until there is a chunk, or the end."""
+        patience = self._patience
         while not self._ready and not self._reader.is_done:
-            received = await self._reply.receive()
-            if received is None:
-                return
+            patience.begins()
             try:
+                received = await self._reply.receive()
+                patience.pauses()
+                if received is None:
+                    return
                 for chunk in self._reader.feed(received):
                     self._ready.append(self._check.take(chunk))
             except LineTooLong as error:
                 raise Garbled(f"its stream holds {error}") from error
+            except Broken as error:
+                if not patience.is_over:
+                    raise
+                silent_s = patience.limit_s
+                raise Silent(
+                    f"it fell silent for {silent_s:g} s in the middle of an answer"
+                ) from error
 
     async def aclose(self) -> None:
+        self._patience.ends()
         self._reply.close()

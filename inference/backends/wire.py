@@ -15,7 +15,14 @@ import trio
 
 from inference.backends.connections import Connection, Ended, NotHttp, Pool
 from inference.chat import JsonObject, decode_object, error_text
-from inference.failures import Broken, Garbled, Silent, Unreachable, failure_of_status
+from inference.failures import (
+    Broken,
+    Failure,
+    Garbled,
+    Silent,
+    Unreachable,
+    failure_of_status,
+)
 from inference.retry import parse_retry_after_ms
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
@@ -125,8 +132,11 @@ class Reply:
 
     async def receive(self) -> bytes | None:
         """The next bytes; None at the end. Raises `Broken`, `Garbled`."""
-        with _telling(self._url):
+        # Not `_telling`: a context manager for every piece of every stream costs as much as the rest.
+        try:
             part = await self._connection.receive()
+        except _TROUBLE as error:
+            raise _told(self._url, error) from error
         if part is not None:
             self._read_bytes += len(part)
             if self._read_bytes > MAX_ANSWER_BYTES:
@@ -139,6 +149,10 @@ class Reply:
         while len(parts) < most_bytes and (part := await self.receive()) is not None:
             parts += part
         return bytes(parts)
+
+    def cut(self) -> None:
+        """Break the connection under whoever waits for it, who is told so by `Broken`."""
+        self._connection.close()
 
     def close(self) -> None:
         """Close it; the connection is kept only after a proper end."""
@@ -179,11 +193,18 @@ def _telling(url: str) -> Iterator[None]:
     """What goes wrong below as a `Failure`."""
     try:
         yield
-    except OSError as error:
-        raise Unreachable(
-            f"nothing answers at {url} ({str(error) or type(error).__name__})"
-        ) from error
-    except NotHttp as error:
-        raise Garbled(f"its answer broke the rules of HTTP: {error}") from error
-    except Ended as error:
-        raise Broken(f"the connection to {url} broke: {error}") from error
+    except _TROUBLE as error:
+        raise _told(url, error) from error
+
+
+_TROUBLE: Final = (OSError, NotHttp, Ended)
+
+
+def _told(url: str, error: Exception) -> Failure:
+    match error:
+        case NotHttp():
+            return Garbled(f"its answer broke the rules of HTTP: {error}")
+        case Ended():
+            return Broken(f"the connection to {url} broke: {error}")
+        case _:
+            return Unreachable(f"nothing answers at {url} ({str(error) or type(error).__name__})")

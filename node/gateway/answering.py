@@ -14,10 +14,13 @@ from node.gateway.problems import node_error_response
 
 
 class Listener:
-    """The caller, to whom a stream can be sent."""
+    """The caller, to whom a stream can be sent.
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    Once the head is out, nothing between here and the connection changes the rest, so it goes there directly.
+    """
+
+    def __init__(self, send: Send, exchange: Exchange | None = None) -> None:
+        self._send, self._exchange = send, exchange
         self.has_begun = False
 
     async def begin(self, media_type: str, headers: Mapping[str, str]) -> None:
@@ -26,6 +29,8 @@ class Listener:
         self.has_begun = True
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in told.items()]
         await self._send({"type": "http.response.start", "status": 200, "headers": raw})
+        if self._exchange is not None:
+            self._send = self._exchange.send
 
     async def write(self, data: bytes) -> None:
         """A piece of a stream; waits until the caller has room for it."""
@@ -54,7 +59,7 @@ class Answering(Response):
             with trio.CancelScope() as stopped:
                 exchange.stop_when_gone(stopped)
                 try:
-                    await self._respond(scope, receive, send)
+                    await self._respond(scope, receive, send, exchange)
                 finally:
                     exchange.go_on_when_gone()
             return
@@ -63,8 +68,10 @@ class Answering(Response):
             await self._respond(scope, receive, send)
             nursery.cancel_scope.cancel()
 
-    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
-        listener = Listener(send)
+    async def _respond(
+        self, scope: Scope, receive: Receive, send: Send, exchange: Exchange | None = None
+    ) -> None:
+        listener = Listener(send, exchange)
         try:
             response = await self._work(listener)
         except NodeError as error:

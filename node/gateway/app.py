@@ -30,7 +30,7 @@ from node.gateway.cache import Cache
 from node.gateway.caches import CachesDoor
 from node.gateway.caching import Unchanging
 from node.gateway.contents import ContentDoor
-from node.gateway.endpoint import Endpoint, Exact, resources_of
+from node.gateway.endpoint import Direct, Endpoint, Exact, resources_of
 from node.gateway.events import EventDoor
 from node.gateway.facade import Facade
 from node.gateway.groups import GroupDoor
@@ -102,6 +102,7 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
     endpoints = _endpoints(facade, owner, doors)
     resources = resources_of(endpoints)
     routes: list[BaseRoute] = [Route(path, one) for path, one in resources.items()]
+    asked: list[Route] = []
     routes.append(_description(endpoints))
     if doors.hub is not None:
         routes.append(WebSocketRoute("/api/v2/events", EventDoor(facade, doors.hub).socket))
@@ -114,7 +115,8 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
     if doors.models is not None:
         queue = None if doors.backroom is None else doors.backroom.foreman
         openai = OpenAiDoor(doors.models, chat_peers=doors.chat_peers, queue=queue)
-        routes += [*openai.routes(), *OllamaDoor(doors.models).routes()]
+        asked = [*openai.routes(), *OllamaDoor(doors.models).routes()]
+        routes += asked
     app = Starlette(
         routes=routes,
         exception_handlers={
@@ -124,7 +126,10 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
         },
     )
     app.router.redirect_slashes = False
-    metered = Metered(Exact(resources, app), Quotas(doors.quota_per_s), owner, time.monotonic)
+    direct = {one.path: Direct(one, app) for one in asked}
+    metered = Metered(
+        Exact({**resources, **direct}, app), Quotas(doors.quota_per_s), owner, time.monotonic
+    )
     return Guard(metered, host)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import trio
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from node.errors import NodeError
@@ -96,6 +97,22 @@ class Exact:
         await (found or self._others)(scope, receive, send)
 
 
+class Direct:
+    """A route of the router's that needs no pattern; what it does not take goes to the router."""
+
+    def __init__(self, route: Route, others: ASGIApp) -> None:
+        self._endpoint: Handler = route.endpoint
+        self._methods = frozenset(route.methods or ())
+        self._others = others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request of ASGI."""
+        if scope["method"] in self._methods:
+            await _answer(self._endpoint, scope, receive, send)
+        else:
+            await self._others(scope, receive, send)
+
+
 class _Resource:
     """All methods of one path; no other path is tried for a method that it doesn't have.
 
@@ -113,15 +130,19 @@ class _Resource:
         handler = self._handlers.get(scope["method"])
         if handler is None:
             await unknown_method(scope, self._allowed)(scope, receive, send)
-            return
-        try:
-            response = await handler(Request(scope, receive, send))
-        except NodeError as error:
-            response = node_error_response(error)
-        except Exception:
-            await bug_response()(scope, receive, send)
-            raise
-        await response(scope, receive, send)
+        else:
+            await _answer(handler, scope, receive, send)
+
+
+async def _answer(handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
+    try:
+        response = await handler(Request(scope, receive, send))
+    except NodeError as error:
+        response = node_error_response(error)
+    except Exception:
+        await bug_response()(scope, receive, send)
+        raise
+    await response(scope, receive, send)
 
 
 def _guarded(endpoint: Endpoint) -> Handler:

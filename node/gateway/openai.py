@@ -159,8 +159,9 @@ class OpenAiDoor:
         extra = {"bizra": explanation(routed.decision)} if explain else {}
         try:
             while (chunk := await routed.answer.receive()) is not None:
-                await listener.write(event(msgspec.json.encode({**chunk, **extra})))
-                extra = {}
+                if extra:
+                    chunk, extra = {**chunk, **extra}, {}
+                await listener.write(event(msgspec.json.encode(chunk)))
         except Failure as failure:
             told = OpenAiError(502, failure.code, f"{routed.server}: {failure}; the answer is cut")
             await listener.write(event(msgspec.json.encode(told.body())))
