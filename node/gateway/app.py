@@ -115,7 +115,8 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
     if doors.models is not None:
         queue = None if doors.backroom is None else doors.backroom.foreman
         openai = OpenAiDoor(doors.models, chat_peers=doors.chat_peers, queue=queue)
-        asked = [*openai.routes(), *OllamaDoor(doors.models).routes()]
+        ollama = OllamaDoor(doors.models, chat_peers=doors.chat_peers, queue=queue)
+        asked = [*openai.routes(), *ollama.routes()]
         routes += asked
     app = Starlette(
         routes=routes,

@@ -1,12 +1,11 @@
 """The door for Ollama's clients: `/api/chat`, `/api/generate`, `/api/embed`, `/api/tags`.
 
-The same models and the same rules as under `/v1`; only the form differs: lines of JSON, and errors
-as `{"error": "..."}`.
+The same models, headers and rules as under `/v1`, peers and the queue with them; only the form differs: lines of JSON,
+and errors as `{"error": "..."}`. What waited in the queue is kept in OpenAI's form.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 
 import msgspec
@@ -14,24 +13,28 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from inference.backend import BackendError
 from inference.chat import Call, JsonObject
 from inference.engine import AnswerEngine
 from inference.failures import Failure
 from node.gateway.answering import Answering, Listener
+from node.gateway.backroom import Queueing
 from node.gateway.facade import Problem
 from node.gateway.fields import MAX_TASK_BODY_BYTES, read_body
 from node.gateway.ollama_form import OllamaForm, read_chat, read_embed, read_generate
 from node.gateway.openai import Endpoint, listed
-from node.gateway.openai_form import Manner, OpenAiError, error_of, manner_of, origin_of
+from node.gateway.openai_form import Manner, OpenAiError, manner_of, origin_of, with_wishes
+from node.gateway.or_wait import OrWait
 from node.gateway.reads import json_response
 
 
 class OllamaDoor:
     """One method for each of Ollama's."""
 
-    def __init__(self, engine: AnswerEngine) -> None:
-        self._engine = engine
+    def __init__(
+        self, engine: AnswerEngine, *, chat_peers: bool = False, queue: Queueing | None = None
+    ) -> None:
+        self._engine, self._chat_peers = engine, chat_peers
+        self._or_wait = OrWait(queue, _response)
 
     def routes(self) -> list[Route]:
         """What is served under /api, beside /api/v2."""
@@ -51,8 +54,10 @@ class OllamaDoor:
         return self._answering(call, OllamaForm(is_chat=False), request)
 
     def _answering(self, call: Call, form: OllamaForm, request: Request) -> Response:
+        call = with_wishes(call, request.headers, peers=self._chat_peers)
         work = self._stream if call.body["stream"] else self._whole
-        return Answering(_telling(partial(work, call, form, manner_of(request.headers))))
+        done = partial(work, call, form, manner_of(request.headers))
+        return Answering(self._or_wait(call, request.headers, done))
 
     async def _whole(
         self, call: Call, form: OllamaForm, manner: Manner, _listener: Listener
@@ -82,7 +87,8 @@ class OllamaDoor:
 
     async def _embed(self, request: Request) -> Response:
         call = read_embed(await read_body(request, MAX_TASK_BODY_BYTES))
-        return Answering(_telling(partial(self._vectors, call, manner_of(request.headers))))
+        work = partial(self._vectors, call, manner_of(request.headers))
+        return Answering(self._or_wait(call, request.headers, work))
 
     async def _vectors(self, call: Call, manner: Manner, _listener: Listener) -> Response:
         routed = await self._engine.embed(call, manner.asker)
@@ -123,17 +129,3 @@ def _told(endpoint: Endpoint) -> Endpoint:
             return _response(OpenAiError(problem.status, problem.code, problem.detail))
 
     return told
-
-
-def _telling(
-    work: Callable[[Listener], Awaitable[Response | None]],
-) -> Callable[[Listener], Awaitable[Response | None]]:
-    """The work with the failures of model servers in Ollama's form."""
-
-    async def telling(listener: Listener) -> Response | None:
-        try:
-            return await work(listener)
-        except BackendError as error:
-            return _response(error_of(error))
-
-    return telling

@@ -36,6 +36,7 @@ class _Common(msgspec.Struct, kw_only=True):
     stream: bool | None = None
     format: str | dict[str, Any] | None = None
     options: dict[str, Any] | None = None
+    queue: bool | None = None
 
 
 class _Chat(_Common, kw_only=True):
@@ -111,6 +112,8 @@ def _call(given: _Common, asked: JsonObject) -> Call:
         raise OpenAiError(400, "invalid_value", 'format: must be "json" or a schema')
     # Ollama streams unless it is told not to.
     asked["stream"] = given.stream is not False
+    if given.queue:
+        asked["queue"] = True
     if asked["stream"]:
         asked["stream_options"] = {"include_usage": True}
     return Call(CallKind.CHAT, given.model, {"model": given.model, **asked}, options)

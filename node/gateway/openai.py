@@ -24,7 +24,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from inference.backend import BackendError
 from inference.backends.router import ListedModel, Routed, RoutedStream
 from inference.chat import AUTO, Call, CallKind, JsonObject
 from inference.continuing import ContinuedStream
@@ -32,23 +31,20 @@ from inference.engine import AnswerEngine, FormedStream
 from inference.failures import Failure
 from inference.sse import DONE, event
 from node.driver import now_ms
-from node.foreman import QueueFullError, may_wait
-from node.gateway.answering import Answering, Listener, Work
+from node.gateway.answering import Answering, Listener
 from node.gateway.backroom import Queueing
 from node.gateway.facade import Problem
 from node.gateway.fields import MAX_TASK_BODY_BYTES, read_body
 from node.gateway.openai_form import (
     Manner,
     OpenAiError,
-    QueueWish,
-    error_of,
     explanation,
     manner_of,
     origin_of,
-    queue_wish,
     read_call,
     with_wishes,
 )
+from node.gateway.or_wait import OrWait, telling
 from node.gateway.reads import json_response
 from node.gateway.responses import Responses
 from node.gateway.responses_form import read_response_call
@@ -64,7 +60,8 @@ class OpenAiDoor:
     def __init__(
         self, engine: AnswerEngine, *, chat_peers: bool = False, queue: Queueing | None = None
     ) -> None:
-        self._engine, self._chat_peers, self._queue = engine, chat_peers, queue
+        self._engine, self._chat_peers = engine, chat_peers
+        self._or_wait = OrWait(queue, lambda error: error.response())
         self._responses = Responses(engine, lambda: now_ms() // 1000)
 
     def routes(self) -> list[Route]:
@@ -87,52 +84,15 @@ class OpenAiDoor:
         call = with_wishes(call, request.headers, peers=self._chat_peers)
         work = self._stream if call.body.get("stream") else self._whole
         return Answering(
-            self._waiting(call, request, partial(work, call, manner_of(request.headers)))
+            self._or_wait(call, request.headers, partial(work, call, manner_of(request.headers)))
         )
-
-    def _waiting(self, call: Call, request: Request, work: Work) -> Work:
-        """The work, or where its caller would rather wait and nothing can serve it now, a place in the queue."""
-        wish = None if self._queue is None else queue_wish(call, request.headers)
-        call.body.pop("queue", None)
-        if wish is None:
-            return _telling(work)
-
-        async def waiting(listener: Listener) -> Response | None:
-            try:
-                return await work(listener)
-            except BackendError as error:
-                if not may_wait(error):
-                    return error_of(error).response()
-                return await self._enqueue(call, wish)
-
-        return waiting
-
-    async def _enqueue(self, call: Call, wish: QueueWish) -> Response:
-        assert self._queue is not None
-        try:
-            entry = await self._queue.enqueue(
-                call, priority=wish.priority, deadline_s=wish.deadline_s
-            )
-        except QueueFullError as error:
-            told = OpenAiError(503, "queue_full", str(error), headers={"retry-after": "30"})
-            return told.response()
-        name = entry.id.hex()
-        place = f"/api/v2/queue/{name}"
-        told_place: JsonObject = {
-            "id": name,
-            "object": "queue.request",
-            "model": entry.model,
-            "url": place,
-        }
-        told_place |= {"position": self._queue.position(entry), "deadline_ms": entry.deadline_ms}
-        headers = {"location": place, "preference-applied": "respond-async"}
-        return json_response(told_place, 202, headers)
 
     async def _respond(self, request: Request) -> Response:
         call, asked = read_response_call(await read_body(request, MAX_TASK_BODY_BYTES))
         call = with_wishes(call, request.headers, peers=self._chat_peers)
         work = self._responses.stream if asked.get("stream") else self._responses.whole
-        return Answering(_telling(partial(work, call, asked, manner_of(request.headers))))
+        work = partial(work, call, asked, manner_of(request.headers))
+        return Answering(telling(work, lambda error: error.response()))
 
     async def _whole(self, call: Call, manner: Manner, _listener: Listener) -> Response:
         routed = await self._engine.complete(call, manner.asker)
@@ -172,7 +132,7 @@ class OpenAiDoor:
     async def _embed(self, request: Request) -> Response:
         call = read_call(CallKind.EMBED, await read_body(request, MAX_TASK_BODY_BYTES))
         work = partial(self._vectors, call, manner_of(request.headers))
-        return Answering(self._waiting(call, request, work))
+        return Answering(self._or_wait(call, request.headers, work))
 
     async def _vectors(self, call: Call, manner: Manner, _listener: Listener) -> Response:
         routed = await self._engine.embed(call, manner.asker)
@@ -234,17 +194,3 @@ def _told(endpoint: Endpoint) -> Endpoint:
             return OpenAiError(problem.status, problem.code, problem.detail).response()
 
     return told
-
-
-def _telling(
-    work: Callable[[Listener], Awaitable[Response | None]],
-) -> Callable[[Listener], Awaitable[Response | None]]:
-    """The work with the failures of model servers in OpenAI's form."""
-
-    async def telling(listener: Listener) -> Response | None:
-        try:
-            return await work(listener)
-        except BackendError as error:
-            return error_of(error).response()
-
-    return telling

@@ -136,10 +136,12 @@ class Town:
         return view
 
 
-def post(node: Daemon, body: JsonObject, **headers: str) -> httpx2.Response:
+def post(
+    node: Daemon, body: JsonObject, path: str = "/v1/chat/completions", **headers: str
+) -> httpx2.Response:
     with httpx2.Client(base_url=node.client.url, trust_env=False, timeout=60) as http:
         told = {name.replace("_", "-"): value for name, value in headers.items()}
-        return http.post("/v1/chat/completions", json=body, headers=told)
+        return http.post(path, json=body, headers=told)
 
 
 def streamed(node: Daemon, body: JsonObject, **headers: str) -> Iterator[JsonObject]:

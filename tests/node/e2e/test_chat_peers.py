@@ -10,7 +10,17 @@ from collections.abc import Iterator
 import pytest
 
 from node.gateway.views import JsonObject
-from tests.node.e2e.chat_town import COUNT, Makers, Town, ask, ask_for_ever, makers, post, streamed
+from tests.node.e2e.chat_town import (
+    COUNT,
+    MESSAGES,
+    Makers,
+    Town,
+    ask,
+    ask_for_ever,
+    makers,
+    post,
+    streamed,
+)
 from tests.node.e2e.daemons import Fleet, await_agreement, until
 from tests.node.e2e.model_servers import OwnServer, table
 
@@ -73,6 +83,16 @@ def test_a_stream_comes_through_a_peer_in_pieces(town: Town) -> None:
     assert "".join(texts).split() == town.makers.words
     assert all("logprobs" not in chunk["choices"][0] for chunk in chunks[:-1])
     town.settled(chunks[0]["bizra_task"])
+
+
+def test_clients_of_ollama_reach_peers_by_the_same_rules(town: Town) -> None:
+    asked = {"model": "tiny", "messages": MESSAGES, "options": {"num_predict": COUNT}}
+    refused = post(town.asker, asked, "/api/chat")
+    assert refused.status_code == 404
+    assert "x-bizra-peers" in refused.json()["error"]
+    answer = post(town.asker, {**asked, "stream": False}, "/api/chat", x_bizra_peers="1")
+    assert answer.json()["message"]["content"].split() == town.makers.words
+    assert answer.headers["x-bizra-backend"].startswith("peer:")
 
 
 def test_the_command_line_asks_peers_and_tells_why(town: Town) -> None:
@@ -163,6 +183,9 @@ def test_what_nothing_can_serve_waits_over_a_restart_until_its_server_is_back(to
     node.end()
     node.start()
     assert [one.id for one in node.client.queue().requests] == [second["id"], first]
+    third = post(node, ask(), "/api/chat", prefer="respond-async")
+    assert third.status_code == 202, third.text
+    assert node.command("queue", "cancel", third.json()["id"][:12]).code == 0
     done = node.command("queue", "cancel", second["id"][:12])
     assert done.code == 0, done
     assert node.client.queued(first).position == 1
