@@ -19,7 +19,7 @@ from gossip.effects import KeyValueReader, Write
 T = TypeVar("T", bound=Wire)
 
 _BLOCK, _CERTIFICATE, _EXECUTION, _STATE = b"b/", b"k/", b"x/", b"c/"
-_BY_HASH, _BY_TRANSACTION, _EPOCH = b"h/", b"t/", b"e/"
+_BY_HASH, _BY_TRANSACTION, _EPOCH, _RECOVERY = b"h/", b"t/", b"e/", b"r/"
 _HEAD, _CERTIFIED, _GENESIS, _FIRST = b"head", b"certified", b"genesis", b"first"
 
 
@@ -117,6 +117,10 @@ class ChainReader:
         """The validator set of an epoch and where it began."""
         return self._read(_at(_EPOCH, epoch), EpochStart)
 
+    def recovery(self, epoch: int) -> StateCertificate | None:
+        """What the survivors signed with whom this epoch began, if it began with less than a quorum."""
+        return self._read(_at(_RECOVERY, epoch), StateCertificate)
+
     def certified_block(self, height: int) -> CertifiedBlock | None:
         """All that a node which is behind needs of one height."""
         block, certificate = self.block(height), self.certificate(height)
@@ -161,6 +165,11 @@ def old_block_writes(block: Block, certificate: Certificate) -> tuple[Write, ...
 def epoch_write(base_height: int, members: ValidatorSet) -> Write:
     """The write of a validator set, and of the height of the last block before it voted."""
     return _at(_EPOCH, members.epoch), encode(EpochStart(base_height, members))
+
+
+def recovery_write(epoch: int, certificate: StateCertificate) -> Write:
+    """The write of what survivors signed to begin an epoch."""
+    return _at(_RECOVERY, epoch), encode(certificate)
 
 
 def first_height_write(height: int) -> Write:

@@ -192,6 +192,7 @@ class Engine:
             check_block=self._block_fault,
             find=self.mempool.get,
             load_body=partial(read_body, votes),
+            is_absent=self._is_absent,
         )
 
     # What it is asked
@@ -240,10 +241,12 @@ class Engine:
                 self._settle(out, self._on_timer(event.name))
             case PeerConnected():
                 self._peers.add(event.peer)
+                self._settle(out, self.replica.on_reach(now_ms, event.peer))
                 out.append(Send(event.peer, self._status()))
                 out += self._own_votes.ask_again(self.validators)
             case PeerDisconnected():
                 self._peers.discard(event.peer)
+                self._settle(out, self.replica.on_reach(now_ms, event.peer))
                 self._settle(out, self._sync.on_disconnect(event.peer, self.height))
             case Submit():
                 others = tuple(node for node in self.validators.nodes if node in self._peers)
@@ -371,6 +374,9 @@ class Engine:
             out += self._announce()
         return out
 
+    def _is_absent(self, node: bytes) -> bool:
+        return node not in self._peers and node not in self._own_nodes(self.validators)
+
     def _own_nodes(self, members: ValidatorSet) -> tuple[bytes, ...]:
         seat = members.member(self.keys.present)
         return () if seat is None else (seat.node,)
@@ -443,7 +449,7 @@ class Engine:
     def _on_status(self, peer: NodeId, status: Status) -> list[Effect]:
         out: list[Effect] = []
         if status.height > self.height:
-            out += self._sync.on_claim(peer, status.height, status.certified, self.height)
+            out += self._sync.on_claim(peer, status.height, self.height)
         elif status.height < self.height:
             out.append(Send(peer, self._status()))
         else:
@@ -474,8 +480,6 @@ class Engine:
             fault = certified_block_fault(
                 item, self.replica.tip, self.replica.members, self._chain_id, self._verifier
             )
-            if item.state is None and item.block.height <= self._sync.certified_of(peer):
-                fault = fault or "it comes without the STATE certificate that the peer says it has"
             if fault:
                 out.append(unsound(f"fetched block {item.block.height}: {fault}").of(peer))
                 out += self._sync.on_failure(peer, self.height)

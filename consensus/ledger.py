@@ -7,6 +7,7 @@ checked before they come here, when they enter a mempool or a replica checks a b
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -43,7 +44,7 @@ from consensus.registry import (
     report,
     rotate_key,
 )
-from consensus.seats import prune_words
+from consensus.seats import give_up, prune_words
 from consensus.stake import add_stake, delegate, take_back, undelegate
 from consensus.state import STATE_PREFIX, Context, Draft, State, Table
 from consensus.state_tree import StateProof, StateTree
@@ -145,6 +146,15 @@ class BlockResult:
     def outcomes(self) -> tuple[Outcome, ...]:
         """One for each transaction, in block order."""
         return self.results.outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What giving up seats came to: writes of the chain store, the survivors, the root after it."""
+
+    writes: tuple[Write, ...]
+    members: ValidatorSet
+    state_root: Digest
 
 
 class Ledger:
@@ -360,6 +370,25 @@ class Ledger:
             draft.emit(EpochChanged(coming))
             draft.keep()
         return self._commit(header.height, draft, tuple(outcomes), tuple(event_ends), coming)
+
+    def recover(self, lost: AbstractSet[bytes]) -> Recovered:
+        """Give up seats after the last block, as survivors agree by `recovery.py`; nothing else does this."""
+        draft, present = Draft(self._state), self.validators
+        context = Context(
+            self._genesis,
+            self.parameters,
+            self._verifier,
+            present,
+            self._height,
+            0,
+            None,
+            self._genesis.treasury,
+            b"",
+        )
+        members = give_up(draft, context, lost)
+        draft.keep()
+        encoded = self._apply(draft.changes)
+        return Recovered(_stored(encoded, self._height), members, self.state_root)
 
     def _execute_one(
         self, draft: Draft, block: Block, present: ValidatorSet, transaction: Transaction

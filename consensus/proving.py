@@ -71,7 +71,7 @@ def epoch_links(chain: ChainReader, epoch: int) -> tuple[EpochLink, ...] | None:
         start = chain.epoch(number)
         if start is None:
             return None
-        certificate = chain.state_certificate(start.base_height)
+        certificate = chain.recovery(number) or chain.state_certificate(start.base_height)
         if certificate is None:
             return None
         links.append(EpochLink(certificate, start.members))

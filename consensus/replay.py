@@ -47,6 +47,10 @@ def replay(
             )
             return
         yield _replayed(ledger, block, execution.statement, log)
+        following = chain.epoch(ledger.validators.epoch + 1)
+        if following is not None and following.base_height == height:
+            survivors = set(following.members.nodes)
+            ledger.recover(set(ledger.validators.nodes) - survivors)
 
 
 def _replayed(ledger: Ledger, block: Block, stored: StateStatement, log: EventLog) -> Replayed:

@@ -28,11 +28,12 @@ from consensus.messages import (
     Vote,
 )
 from consensus.quorum import ValidatorSet
+from consensus.replica_base import PROGRESS_TIMER
 from consensus.reports import Tip, ViewEntered
 from consensus.view_change import EpochBase
 from consensus.view_changing import ViewChanging
 from gossip.codec import Wire
-from gossip.effects import Effect, Notify, Send
+from gossip.effects import Effect, Notify, Send, SetTimer
 from gossip.identity import NodeId
 
 ReplicaMessage = (
@@ -90,6 +91,14 @@ class Replica(ViewChanging):
             self._arm_timer()
             self._owed_since_ms = owed_since_ms
             self._suspect_leader()
+        return self._take()
+
+    def on_reach(self, now_ms: int, node: NodeId) -> list[Effect]:
+        """A node can be reached, or not any more: if it leads, that changes how long it is waited for."""
+        self._now_ms = now_ms
+        if self._timer_runs and node == self.leader.node:
+            waited_ms = now_ms - self._owed_since_ms
+            self._out.append(SetTimer(PROGRESS_TIMER, max(1, self._wait_ms() - waited_ms)))
         return self._take()
 
     def on_fetch_timeout(self, now_ms: int) -> list[Effect]:

@@ -59,6 +59,10 @@ _MAX_DOUBLINGS = 16
 _AHEAD_KINDS = 4
 
 
+def _never(_: bytes) -> bool:
+    return False
+
+
 class ReplicaBase:
     """State and the questions about it; effects of one turn gather in `_out`."""
 
@@ -76,6 +80,7 @@ class ReplicaBase:
         check_block: Callable[[Block], str | None],
         find: Callable[[bytes], Transaction | None],
         load_body: LoadBody | None = None,
+        is_absent: Callable[[bytes], bool] = _never,
     ) -> None:
         self._chain = chain
         self._signer = signer
@@ -84,6 +89,7 @@ class ReplicaBase:
         self._check_block = check_block
         self._find = find
         self._load_body = load_body
+        self._is_absent = is_absent
         self._out: list[Effect] = []
         self._now_ms = 0
         self._waiting = False
@@ -339,11 +345,23 @@ class ReplicaBase:
         doubled = self._timing.progress_ms << min(self._failed_views, _MAX_DOUBLINGS)
         return min(doubled, self._timing.progress_cap_ms)
 
+    def _wait_ms(self) -> int:
+        """How long to wait for the leader before suspecting it: less if it can't be reached.
+
+        That is this replica's own view of the network, and no more than a suspicion comes of it.
+        """
+        timeout_ms = self._timeout_ms()
+        if self._requests.has_suspected(self._signer.public) or not self._is_absent(
+            self.leader.node
+        ):
+            return timeout_ms
+        return min(timeout_ms, self._timing.absent_ms << min(self._failed_views, _MAX_DOUBLINGS))
+
     def _arm_timer(self) -> None:
         if not self._timer_runs:
             self._timer_runs = True
             self._owed_since_ms = self._now_ms
-            self._out.append(SetTimer(PROGRESS_TIMER, self._timeout_ms()))
+            self._out.append(SetTimer(PROGRESS_TIMER, self._wait_ms()))
 
     def _stop_timer(self) -> None:
         if self._timer_runs:

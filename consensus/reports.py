@@ -16,6 +16,8 @@ class Timing:
 
     progress_ms: int = 1000
     progress_cap_ms: int = 30_000
+    absent_ms: int = 100
+    """So long a leader is waited for that no connection leads to; doubled like the other."""
     fetch_ms: int = 500
     """After this a proposer that has not handed over what it named is suspected, and others are asked."""
     status_ms: int = 500

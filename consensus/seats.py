@@ -6,6 +6,8 @@ Every change is judged against the set that votes on the block, so all changes o
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
+
 import msgspec
 
 from consensus.events import MemberChanged, ValidatorActivated
@@ -63,6 +65,20 @@ def unseat(draft: Draft, context: Context, node: bytes) -> Refusal | None:
         retire_key(draft, context, key)
         set_role(draft, context, node, Role.OBSERVER)
     return refusal
+
+
+def give_up(draft: Draft, context: Context, lost: AbstractSet[bytes]) -> ValidatorSet:
+    """Take away the seats of those who are gone for good, against all rules of change; the others weigh 1 each."""
+    present = context.validators
+    for one in present.validators:
+        if one.node in lost:
+            retire_key(draft, context, one.voting_key)
+            set_role(draft, context, one.node, Role.OBSERVER)
+    seats = tuple(one for one in _seats(present) if one[0] not in lost)
+    survivors = next_set(present, seats, (1,) * len(seats))
+    draft.put(VALIDATORS, THE_ONE, survivors)
+    prune_words(draft, survivors)
+    return survivors
 
 
 def replace_key(draft: Draft, context: Context, node: bytes, voting_key: bytes) -> Refusal | None:

@@ -25,7 +25,6 @@ ANSWER_MS = 2_000
 @dataclass(slots=True)
 class _Claim:
     height: int
-    certified: int = 0
     failures: int = 0
 
 
@@ -51,15 +50,9 @@ class BlockSync:
         self._most_behind = most_behind
         return self._ask(own) if self._asked is None else []
 
-    def certified_of(self, peer: NodeId) -> int:
-        """Up to this height the peer says it has every STATE certificate."""
-        claim = self._claims.get(peer)
-        return 0 if claim is None else claim.certified
-
-    def on_claim(self, peer: NodeId, height: int, certified: int, own: int) -> list[Effect]:
+    def on_claim(self, peer: NodeId, height: int, own: int) -> list[Effect]:
         """A peer says where it stands."""
-        claim = self._claims.setdefault(peer, _Claim(0))
-        claim.height, claim.certified = height, certified
+        self._claims.setdefault(peer, _Claim(0)).height = height
         return self._ask(own) if self._asked is None else []
 
     def on_disconnect(self, peer: NodeId, own: int) -> list[Effect]:

@@ -14,9 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import assert_never
 
-from consensus.certificates import Certificate, Phase, StateCertificate, certificate_fault
+from consensus.certificates import (
+    Certificate,
+    Phase,
+    StateCertificate,
+    certificate_fault,
+    is_endorsed,
+)
 from consensus.genesis import Genesis
 from consensus.merkle import path_leads_to
 from consensus.quorum import ValidatorSet
@@ -83,7 +90,7 @@ def verify_receipt(
 ) -> Verdict:
     """The verdict on a receipt; with `trust` its chain of epochs must go through that very set."""
     chain = genesis.federation_id
-    voters = voters_after(receipt.epochs, genesis, verifier)
+    voters = voters_after(receipt.epochs, genesis, verifier, trust)
     if isinstance(voters, str):
         return Verdict(valid=False, reason=voters)
     strange = None if trust is None else _untrusted(receipt.epochs, genesis, trust)
@@ -107,12 +114,18 @@ def verify_receipt(
 
 
 def voters_after(
-    epochs: tuple[EpochLink, ...], genesis: Genesis, verifier: Verifier
+    epochs: tuple[EpochLink, ...], genesis: Genesis, verifier: Verifier, trust: Trust | None = None
 ) -> ValidatorSet | str:
-    """The set at the end of the chain of epochs, or why the chain breaks."""
-    voters = genesis.first_set()
+    """The set at the end of the chain of epochs, or why the chain breaks.
+
+    Where an epoch began with the survivors of a lost quorum, nothing but their word leads on: `trust` must name that
+    epoch's set or a later one.
+    """
+    chain, voters = genesis.federation_id, genesis.first_set()
     for link in epochs:
-        fault = certificate_fault(link.certificate, voters, genesis.federation_id, verifier)
+        fault = certificate_fault(link.certificate, voters, chain, verifier)
+        if fault is not None and recovery_fault(link, voters, chain, verifier) is None:
+            fault = _unpinned(link, voters, trust)
         if fault is not None:
             return f"the end of epoch {voters.epoch} is not proven: {fault}"
         if link.certificate.statement.next_set_hash != link.members.hash:
@@ -121,6 +134,43 @@ def voters_after(
             return f"epoch {link.members.epoch} does not follow epoch {voters.epoch}"
         voters = link.members
     return voters
+
+
+def _unpinned(link: EpochLink, voters: ValidatorSet, trust: Trust | None) -> str | None:
+    """Why the word of survivors is not enough for this reader, or None."""
+    members = link.members
+    if trust is not None and trust.epoch >= members.epoch:
+        return None
+    power = voters.power_of(frozenset(seat.voting_key for seat in members.validators))
+    return (
+        f"only power {power} of {voters.total}, the survivors of a lost quorum, says who votes in epoch "
+        f"{members.epoch}; if you go on with them, say so: --trust {members.epoch}:{members.hash.hex()}"
+    )
+
+
+def recovery_fault(
+    link: EpochLink, voters: ValidatorSet, chain: Digest, verifier: Verifier
+) -> str | None:
+    """Why this is no hand-over that all its survivors have signed, or None."""
+    certificate, survivors = link.certificate, link.members
+    statement = certificate.statement
+    if statement.epoch != voters.epoch or survivors.epoch != voters.epoch + 1:
+        return f"it does not follow epoch {voters.epoch}"
+    if statement.next_set_hash != survivors.hash:
+        return "it promises another set than the one given"
+    keys = [one.voter for one in certificate.endorsements]
+    if any(left >= right for left, right in pairwise(keys)):
+        return "its signers are not distinct and in order"
+    if set(keys) != {seat.voting_key for seat in survivors.validators}:
+        return "not all survivors have signed it, or others have"
+    for seat in survivors.validators:
+        former = voters.member(seat.voting_key)
+        if former is None or former.node != seat.node:
+            return f"{seat.node.hex()} had no seat in epoch {voters.epoch} with that key"
+    for one in certificate.endorsements:
+        if not is_endorsed(one, statement, chain, verifier):
+            return f"the signature of {one.voter.hex()} does not hold"
+    return None
 
 
 def _untrusted(epochs: tuple[EpochLink, ...], genesis: Genesis, trust: Trust) -> str | None:

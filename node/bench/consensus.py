@@ -100,7 +100,7 @@ def one_load(cluster: Cluster, genesis: Genesis, work: Work, walls: Walls) -> Co
     load = Load(
         [member.client.url for member in cluster.members],
         wallets,
-        _members(founder.client.validators()),
+        members_of(founder.client.validators()),
         genesis.federation_id,
     )
     height = founder.client.status().height
@@ -154,7 +154,8 @@ def fund(founder: Member, accounts: Wallets, each: int) -> None:
         raise LoadError(f"the clients' accounts could not be funded: {view.reason}")
 
 
-def _members(view: ValidatorsView) -> ValidatorSet:
+def members_of(view: ValidatorsView) -> ValidatorSet:
+    """The set that the node says votes now."""
     return ValidatorSet(
         view.epoch,
         tuple(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import httpx2
@@ -26,6 +26,8 @@ from node.errors import NodeError
 
 _MAX_BATCH = 1_000
 _FAREWELL_S = 10
+_SENT_BEFORE = {"duplicate", "bad_nonce"}
+"""Refusals of what is sent once more: it waits there already, or is in a block."""
 
 
 class LoadError(NodeError):
@@ -37,6 +39,8 @@ class Measured:
     """What the clients saw."""
 
     latencies_s: list[float] = field(default_factory=list)
+    finals: list[tuple[float, int]] = field(default_factory=list)
+    """When a block with transactions of this load became known to be final, and how many they were."""
     blocks: int = 0
     began: float = 0.0
     ended: float = 0.0
@@ -53,27 +57,37 @@ class Measured:
 
 
 class Load:
-    """`wallets[i]` holds the transactions of client i in the order of their nonces."""
+    """`wallets[i]` yields the transactions of client i in the order of their nonces."""
 
     def __init__(
         self,
         urls: Sequence[str],
-        wallets: Sequence[Sequence[Transaction]],
+        wallets: Sequence[Iterable[Transaction]],
         members: ValidatorSet,
         chain: Digest,
     ) -> None:
         self._urls, self._members, self._chain = urls, members, chain
         self._wallets = [iter(wallet) for wallet in wallets]
         self._outbox: list[bytes] = []
-        self._under_way: dict[bytes, tuple[int, float]] = {}
+        self._under_way: dict[bytes, tuple[int, float, bytes]] = {}
+        self._gone: set[str] = set()
         self._wake = trio.Event()
         self._closed = False
         self._listening = trio.Event()
         self._idle = trio.Event()
+        self._grown = trio.Event()
         self.measured = Measured()
 
-    async def run(self, seconds: float, first_height: int) -> None:
-        """Send for this long, then wait for what is still under way. Raises `LoadError`."""
+    async def run(
+        self,
+        seconds: float,
+        first_height: int,
+        meanwhile: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Send for this long, or until `meanwhile` returns, then wait for what is still under way.
+
+        Raises `LoadError`.
+        """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen, first_height)
             for url in self._urls:
@@ -82,36 +96,64 @@ class Load:
             self.measured.began = time.perf_counter()
             for client in range(len(self._wallets)):
                 self._next(client)
-            await trio.sleep(seconds)
+            if meanwhile is None:
+                await trio.sleep(seconds)
+            else:
+                await meanwhile()
             self._closed = True
             with trio.move_on_after(_FAREWELL_S):
                 await self._idle.wait()
             nursery.cancel_scope.cancel()
 
+    async def next_block(self) -> None:
+        """Return when one more block with transactions of this load is final."""
+        await self._grown.wait()
+
+    def without(self, url: str) -> None:
+        """Do without a node that is gone; what is under way goes to the others, as clients do that wait in vain."""
+        self._gone.add(url)
+        self._outbox += [raw for _, _, raw in self._under_way.values()]
+        self._wake.set()
+
     def _next(self, client: int) -> None:
         transaction = next(self._wallets[client], None)
         if transaction is None or self._closed:
             return
-        self._under_way[transaction.id] = (client, time.perf_counter())
+        self._under_way[transaction.id] = (client, time.perf_counter(), transaction.raw)
         self._outbox.append(transaction.raw)
         self._wake.set()
 
     async def _send(self, url: str) -> None:
         async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
-            while True:
+            while url not in self._gone:
                 if not self._outbox:
                     self._wake = trio.Event()
                     await self._wake.wait()
                 await trio.lowlevel.checkpoint()
                 batch, self._outbox = self._outbox[:_MAX_BATCH], self._outbox[_MAX_BATCH:]
-                if batch:
-                    await self._post(http, batch)
+                if batch and url in self._gone:
+                    self._give_back(batch)
+                elif batch:
+                    try:
+                        await self._post(http, batch)
+                    except httpx2.TransportError:
+                        self._gone.add(url)
+                        self._give_back(batch)
+
+    def _give_back(self, batch: list[bytes]) -> None:
+        if len(self._gone) == len(self._urls):
+            raise LoadError("no node answers any more")
+        self._outbox += batch
+        self._wake.set()
 
     async def _post(self, http: httpx2.AsyncClient, batch: list[bytes]) -> None:
         response = await http.post(
             "/api/v2/transactions/batch", content=encode(Transactions(tuple(batch)))
         )
-        if response.status_code != httpx2.codes.ACCEPTED or response.json()["refused"]:
+        refused = {one["code"] for one in response.json().get("refused", ())}
+        if self._gone:
+            refused -= _SENT_BEFORE
+        if response.status_code != httpx2.codes.ACCEPTED or refused:
             raise LoadError(f"a batch of {len(batch)} was not taken: {response.text[:300]}")
 
     async def _listen(self, height: int) -> None:
@@ -140,7 +182,7 @@ class Load:
             under_way = self._under_way.pop(transaction.id, None)
             if under_way is not None:
                 known += 1
-                client, sent = under_way
+                client, sent, _ = under_way
                 self.measured.latencies_s.append(now - sent)
                 self._next(client)
         if self._closed and not self._under_way:
@@ -148,3 +190,6 @@ class Load:
         self.measured.blocks += known > 0
         if known:
             self.measured.ended = now
+            self.measured.finals.append((now, known))
+            self._grown.set()
+            self._grown = trio.Event()

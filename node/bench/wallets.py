@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
 from secrets import token_bytes
 
 from consensus.transactions import (
@@ -45,6 +47,15 @@ class Wallets:
             ]
             for signer in self.signers
         ]
+
+    def endless(self, payload_bytes: int) -> list[Iterator[Transaction]]:
+        """For every client its transactions one after the other, each signed when it is asked for."""
+        return [self._one_by_one(signer, payload_bytes) for signer in self.signers]
+
+    def _one_by_one(self, signer: Ed25519Signer, payload_bytes: int) -> Iterator[Transaction]:
+        pays = (Transfer(self._payee, 1),)
+        for nonce in count():
+            yield self._signed(signer, nonce, (*pays, *_remarks(payload_bytes)))
 
     def _signed(
         self, signer: Ed25519Signer, nonce: int, operations: tuple[Operation, ...]

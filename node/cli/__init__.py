@@ -49,6 +49,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
         "The read models; make one anew.",
     ),
     "replay": ("node.cli.replay:replay", "Execute the stored chain again, and compare."),
+    "recover": ("node.cli.recover:recover", "Go on when validators are lost for good."),
     "config": ("node.cli.settings:config", "Show or check the settings."),
     "bench": ("node.cli.bench:bench", "Measure what the node costs on this machine."),
     "doctor": ("node.cli.doctor:doctor", "Look for what is wrong, and say what to do."),

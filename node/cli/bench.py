@@ -7,10 +7,10 @@ from dataclasses import asdict
 import click
 
 from consensus.transactions import MAX_OPERATIONS, MAX_REMARK_BYTES
+from node.bench import endurance, throughput
 from node.bench import gateway as gateway_bench
 from node.bench import gossip as gossip_bench
 from node.bench import lan as lan_bench
-from node.bench import throughput
 from node.bench.consensus import ConsensusFigures, Work, as_json, measure
 from node.bench.etcd import etcd
 from node.bench.inference import measuring as inference_bench
@@ -19,6 +19,7 @@ from node.bench.pysyncobj import pysyncobj
 from node.bench.rivals import RivalFigures, measure_rival
 from node.cli.session import Session, with_session
 from node.cli.shapes import pairs, table
+from node.demo.growth import LEAST_FOR_A_FAULT
 
 RIVALS = {"etcd": etcd, "pysyncobj": pysyncobj}
 
@@ -52,6 +53,12 @@ def bench() -> None:
     multiple=True,
     help="Run the same load on this too, where it is installed, and print the ratios.",
 )
+@click.option("--kill", is_flag=True, help="Kill the primary in the middle; what is left then?")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0.1, 600),
+    help="Load for so long, and look at the memory of the daemons.",
+)
 @with_session
 def consensus(
     session: Session,
@@ -62,8 +69,13 @@ def consensus(
     payload: int,
     operations: int,
     against: tuple[str, ...],
+    kill: bool,
+    minutes: float | None,
 ) -> None:
     """Signed transfers from clients to finality: daemons, libp2p, LevelDB, votes synced to disk."""
+    if kill or minutes is not None:
+        _endurance(session, nodes, Work(clients, seconds, 1, payload), kill=kill, minutes=minutes)
+        return
     rivals = [RIVALS[name]() for name in against]
     figures = measure(nodes, Work(clients, seconds, operations, payload), _say)
     others = [measure_rival(one, nodes, clients, seconds, _say) for one in rivals]
@@ -85,6 +97,31 @@ def consensus(
     if others:
         told["against"] = [_compared(last, one) for one in others]
         lines += ["", *(_rival_line(last, one) for one in others)]
+    session.tell(told, "\n".join(lines))
+
+
+def _endurance(
+    session: Session, nodes: int, work: Work, *, kill: bool, minutes: float | None
+) -> None:
+    told: dict[str, object] = {}
+    lines: list[str] = []
+    if kill:
+        if nodes < LEAST_FOR_A_FAULT:
+            raise click.UsageError("--kill needs --nodes 4 or more: fewer tolerate no fault")
+        after = endurance.kill(nodes, work, _say)
+        told["kill"] = asdict(after)
+        lines.append(
+            f"{after.tps_before} tx/s before the primary was killed, {after.tps_after} in the "
+            f"{after.seconds_after} s after it ({100 * after.ratio:.0f} %, {after.blocks_after} blocks); "
+            f"nothing final for {after.recovery_ms} ms"
+        )
+    if minutes is not None:
+        memory = endurance.soak(nodes, work, minutes, _say)
+        told["memory"] = asdict(memory)
+        lines += [
+            f"{memory.transactions} transactions in {minutes:g} minutes; MiB in RAM over that time:",
+            *(f"  {name}: {some}" for name, some in memory.resident_mib.items()),
+        ]
     session.tell(told, "\n".join(lines))
 
 

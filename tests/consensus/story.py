@@ -15,6 +15,7 @@ A script is lines of commands, each followed by what changed, indented. Lines wi
     slow N MS              N's proposals take so much longer
     wait MS                the clock moves; timers fire, messages are delivered
     crash N / restart N    memory is gone; the disk stays
+    part N                 the others are told that no connection leads to N any more
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from consensus.engine import (
     Engine,
     EngineEvent,
     PeerConnected,
+    PeerDisconnected,
     Received,
     Started,
     Submit,
@@ -173,6 +175,12 @@ class Story:
         for disk in (actor.chain, actor.votes, actor.pool):
             disk.power_off()
         self.letters = [one for one in self.letters if one.target != actor.number]
+
+    def do_part(self, number: str) -> None:
+        gone = self.actors[int(number)]
+        for actor in self.actors:
+            if actor is not gone and actor.engine is not None:
+                self.turn(actor, PeerDisconnected(gone.node_id))
 
     def do_submit(self, number: str, to: str = "0") -> None:
         self.ask(int(number), Transfer(self.actors[int(to)].node_id, 1))
