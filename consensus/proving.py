@@ -12,6 +12,7 @@ from consensus.receipts import (
     AccountReceipt,
     BlockReceipt,
     EpochLink,
+    StateReceipt,
     TaskContent,
     TransactionReceipt,
 )
@@ -62,6 +63,17 @@ def account_receipt(chain: ChainReader, ledger: Ledger, owner: bytes) -> Account
         return None
     proof = ledger.prove(ACCOUNTS.key(owner))
     return AccountReceipt(owner, ledger.account(owner), proof, certificate, epochs)
+
+
+def state_receipt(chain: ChainReader, ledger: Ledger, key: bytes) -> StateReceipt | None:
+    """What the state holds under a key after the last block, or that it holds nothing there."""
+    certificate = chain.state_certificate(ledger.height)
+    if certificate is None:
+        return None
+    epochs = epoch_links(chain, certificate.statement.epoch)
+    if epochs is None:
+        return None
+    return StateReceipt(key, ledger.value(key), ledger.prove(key), certificate, epochs)
 
 
 def epoch_links(chain: ChainReader, epoch: int) -> tuple[EpochLink, ...] | None:

@@ -1,4 +1,4 @@
-"""Receipts: self-contained proofs of an outcome, a block or an account, for files that leave the node.
+"""Receipts: self-contained proofs of an outcome, a block, an account or another record, for files that leave the node.
 
 Each carries a quorum's certificate, what connects the certificate to the thing that is proven, and
 the chain of validator sets from the genesis to the certificate's epoch. `consensus.verify` checks
@@ -23,6 +23,7 @@ from gossip.codec import Bytes32, DecodeError, Digest, Wire, digest, encode
 from gossip.json_form import from_json, to_json
 
 _MAX_EPOCHS = 10_000
+_MAX_KEY = 129
 
 
 class EpochLink(Wire, frozen=True):
@@ -81,7 +82,20 @@ class AccountReceipt(Wire, frozen=True, tag="account"):
     epochs: EpochChain
 
 
-Receipt: TypeAlias = TransactionReceipt | BlockReceipt | AccountReceipt
+class StateReceipt(Wire, frozen=True, tag="state"):
+    """What the ledger held under a key of its state after the certified height, canonical bytes; None: nothing.
+
+    A key is the letter of a table and an id (`consensus.tables`).
+    """
+
+    key: Annotated[bytes, msgspec.Meta(min_length=1, max_length=_MAX_KEY)]
+    value: bytes | None
+    proof: StateProof
+    certificate: StateCertificate
+    epochs: EpochChain
+
+
+Receipt: TypeAlias = TransactionReceipt | BlockReceipt | AccountReceipt | StateReceipt
 
 
 class ReceiptFile(Wire, frozen=True):

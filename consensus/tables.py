@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from consensus.quorum import ValidatorSet
 from consensus.records import (
     Account,
@@ -37,3 +39,20 @@ OFFERINGS = Table(b"o", Offering)
 
 THE_ONE = b""
 """The only id in `VALIDATORS`, the set that will vote after the block, and in `IN_FORCE`."""
+
+PROVABLE: dict[str, Table[Any]] = {
+    "task": TASKS,
+    "task-group": GROUPS,
+    "member": MEMBERS,
+    "stake": STAKES,
+    "registration": REGISTRATIONS,
+    "reputation": REPUTATION,
+    "voting-key": KEYS,
+    "offering": OFFERINGS,
+    "validators": VALIDATORS,
+    "parameters": IN_FORCE,
+}
+"""What callers may ask a proof of, by the name that they use; accounts have a receipt of their own."""
+
+SINGLE = frozenset({"validators", "parameters"})
+"""Those with one record, under `THE_ONE`."""

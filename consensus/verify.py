@@ -32,11 +32,12 @@ from consensus.receipts import (
     BlockReceipt,
     EpochLink,
     Receipt,
+    StateReceipt,
     TransactionReceipt,
     read_receipt,
 )
 from consensus.state_tree import check_proof
-from consensus.tables import ACCOUNTS
+from consensus.tables import ACCOUNTS, PROVABLE
 from consensus.transactions import (
     CompleteTask,
     TaskReceipt,
@@ -52,7 +53,7 @@ from gossip.identity import NodeId, Verifier
 class Verdict:
     """What a receipt is worth.
 
-    `kind` is what it proves: "transaction", "failed transaction", "task", "block", "account".
+    `kind` is what it proves: "transaction", "failed transaction", "task", "block", "account", or a name in `PROVABLE`.
     `signers` are the nodes whose votes it carries, `power` is what they weigh, `quorum` what they
     must weigh. An invalid one says why, and nothing else in it should be believed.
     """
@@ -106,6 +107,8 @@ def verify_receipt(
             kind, fault = "block", _block_fault(receipt, chain)
         case AccountReceipt():
             kind, fault = "account", _account_fault(receipt)
+        case StateReceipt():
+            kind, fault = _state(receipt)
         case _:
             assert_never(receipt)
     if fault is not None:
@@ -250,6 +253,15 @@ def _account_fault(receipt: AccountReceipt) -> str | None:
     if not check_proof(receipt.proof, ACCOUNTS.key(receipt.owner), value, root):
         return "the account is not proven under the certified state"
     return None
+
+
+def _state(receipt: StateReceipt) -> tuple[str, str | None]:
+    names = {table.prefix: name for name, table in PROVABLE.items()}
+    kind = names.get(receipt.key[:1], "record")
+    root = receipt.certificate.statement.state_root
+    if not check_proof(receipt.proof, receipt.key, receipt.value, root):
+        return kind, f"the {kind} is not proven under the certified state"
+    return kind, None
 
 
 def _valid(kind: str, certificate: Certificate | StateCertificate, voters: ValidatorSet) -> Verdict:

@@ -12,6 +12,7 @@ What begins with `proven` is checked against the genesis: of the node itself not
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import anyio
 import httpx2
@@ -19,7 +20,9 @@ import msgspec
 
 from consensus.genesis import Genesis
 from consensus.messages import Transactions
-from gossip.codec import encode
+from consensus.state import Table
+from consensus.tables import PROVABLE
+from gossip.codec import Wire, encode
 from gossip.identity import Ed25519Verifier
 from node.answers import Answer, StillWaitingError, decoded, path_part, unreachable
 from node.event_stream import EventStream
@@ -52,11 +55,15 @@ from node.gateway.views import (
 from node.proven import (
     ProvenAccount,
     ProvenBlock,
+    ProvenRecord,
     ProvenTransaction,
     proven_account,
     proven_block,
+    proven_record,
     proven_transaction,
 )
+
+Record = TypeVar("Record", bound=Wire)
 
 _TIMEOUT_S = 30.0
 _LOOK_S = 1.0
@@ -186,6 +193,18 @@ class AsyncClient:
         """That a block, by its height or whole hash, was committed. Raises `NotProvenError`."""
         text = await self._proof(f"/api/v2/blocks/{path_part(which)}/proof")
         return proven_block(text, which, genesis, self._verifier)
+
+    async def proven_record(
+        self, table: Table[Record], name: bytes, genesis: Genesis
+    ) -> ProvenRecord[Record]:
+        """What a record of the ledger says, or that there is none. Raises `NotProvenError`.
+
+        The table is one of those in `consensus.tables.PROVABLE`; validators and parameters are named `THE_ONE`.
+        """
+        what = next(word for word, one in PROVABLE.items() if one is table)
+        query = f"?id={name.hex()}" if name else ""
+        text = await self._proof(f"/api/v2/proofs/{what}{query}")
+        return proven_record(text, table, name, genesis, self._verifier)
 
     async def _proof(self, path: str) -> bytes:
         response = await self._send("GET", path)

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from consensus.genesis import Genesis
 from consensus.outcomes import Outcome
-from consensus.receipts import AccountReceipt, BlockReceipt, TransactionReceipt, read_receipt
+from consensus.receipts import (
+    AccountReceipt,
+    BlockReceipt,
+    Receipt,
+    StateReceipt,
+    TransactionReceipt,
+    read_receipt,
+)
 from consensus.records import Account
+from consensus.state import Table
 from consensus.transactions import Transaction, decode_transaction
 from consensus.verify import Verdict, verify_receipt
-from gossip.codec import DecodeError
+from gossip.codec import DecodeError, Wire, decode_canonical
 from gossip.identity import Verifier
 from node.errors import NodeError
 
-_R = TypeVar("_R", AccountReceipt, TransactionReceipt, BlockReceipt)
+_R = TypeVar("_R", AccountReceipt, TransactionReceipt, BlockReceipt, StateReceipt)
+_V = TypeVar("_V", bound=Wire)
 
 
 class NotProvenError(NodeError):
@@ -49,6 +58,32 @@ class ProvenBlock:
     height: int
     block_hash: bytes
     verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenRecord(Generic[_V]):
+    """What a record of the ledger said after a height; None: there was none."""
+
+    record: _V | None
+    verdict: Verdict
+
+
+def proven_record(
+    text: bytes, table: Table[_V], name: bytes, genesis: Genesis, verifier: Verifier
+) -> ProvenRecord[_V]:
+    """Read and check the proof of a record of this table. Raises `NotProvenError`."""
+    receipt = _read(text, StateReceipt)
+    if receipt.key != table.key(name):
+        raise NotProvenError(
+            f"the proof is of the key {receipt.key.hex()}, not of {table.key(name).hex()}"
+        )
+    verdict = _checked(receipt, genesis, verifier)
+    if receipt.value is None:
+        return ProvenRecord(None, verdict)
+    try:
+        return ProvenRecord(decode_canonical(receipt.value, table.kind), verdict)
+    except DecodeError as error:
+        raise NotProvenError(f"the record is of a newer version than this one: {error}") from None
 
 
 def proven_account(
@@ -94,7 +129,7 @@ def _read(text: bytes, kind: type[_R]) -> _R:
 
 
 def _checked(
-    receipt: AccountReceipt | TransactionReceipt | BlockReceipt,
+    receipt: Receipt,
     genesis: Genesis,
     verifier: Verifier,
 ) -> Verdict:

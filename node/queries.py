@@ -13,7 +13,7 @@ from typing import Protocol
 from consensus.chain import Place
 from consensus.engine import Engine
 from consensus.mempool import Dropped, RefusalCode
-from consensus.proving import account_receipt, block_receipt, transaction_receipt
+from consensus.proving import account_receipt, block_receipt, state_receipt, transaction_receipt
 from consensus.receipts import TaskContent, write_receipt
 from gossip.codec import Digest
 from gossip.json_form import to_json
@@ -125,6 +125,14 @@ class ChainQueries:
         if ledger.height > self._fates.durable_height:
             return None
         receipt = account_receipt(self._engine.chain, ledger, owner)
+        return None if receipt is None else _object(write_receipt(receipt))
+
+    def state_proof(self, key: bytes) -> JsonObject | None:
+        """The same for `Facade.state_proof`."""
+        ledger = self._engine.ledger
+        if ledger.height > self._fates.durable_height:
+            return None
+        receipt = state_receipt(self._engine.chain, ledger, key)
         return None if receipt is None else _object(write_receipt(receipt))
 
     def block_proof(self, height: int) -> JsonObject | None:

@@ -210,11 +210,18 @@ class NodeService:
 
     async def account_proof(self, owner: bytes) -> JsonObject | None:
         """See `Facade.account_proof`; under load the moment is waited for in which the newest state is certified."""
-        proof = self._queries.account_proof(owner)
+        return await self._proof(lambda: self._queries.account_proof(owner))
+
+    async def state_proof(self, key: bytes) -> JsonObject | None:
+        """See `Facade.state_proof`; waits as `account_proof` does."""
+        return await self._proof(lambda: self._queries.state_proof(key))
+
+    async def _proof(self, ask: Callable[[], JsonObject | None]) -> JsonObject | None:
+        proof = ask()
         with trio.move_on_after(_PROOF_S if self._engine.height else 0):
             while proof is None:
                 await self._chain.certified()
-                proof = self._queries.account_proof(owner)
+                proof = ask()
         return proof
 
     def block_proof(self, height: int) -> JsonObject | None:

@@ -110,6 +110,9 @@ class Facade(Protocol):
     async def account_proof(self, owner: bytes) -> JsonObject | None:
         """What `verify` takes as proof of an account's content or absence; None if no state is certified."""
 
+    async def state_proof(self, key: bytes) -> JsonObject | None:
+        """The same of any record of the ledger's state."""
+
     def block_proof(self, height: int) -> JsonObject | None:
         """What `verify` takes as proof that a block was committed; None if its epoch is not certified."""
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Annotated
 
+import msgspec
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from consensus.parameters import CHANGEABLE
+from consensus.validator_operations import MAX_LABEL
 from node.gateway.endpoint import Endpoint
 from node.gateway.facade import Facade, Named
 from node.gateway.fields import MAX_BODY_BYTES, Fields, read_body
@@ -66,7 +69,7 @@ class NodeRequest(Request, frozen=True):
 class ParameterRequest(Request, frozen=True):
     """Which constant, and its value."""
 
-    name: str
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_LABEL)]
     value: Natural
 
 
@@ -204,7 +207,7 @@ class RegistryDoor:
 
     async def _change(self, request: HttpRequest) -> Response:
         fields = await self._owned(request)
-        name, value = fields.text("name"), fields.natural("value")
+        name, value = fields.name("name", MAX_LABEL), fields.natural("value")
         fields.done()
         return json_response(await self._registry.approve_parameter(name, value))
 

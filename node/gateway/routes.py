@@ -6,6 +6,7 @@ from typing import Any
 
 from consensus.outcomes import Code
 from consensus.records import TaskState
+from consensus.tables import PROVABLE
 from node.gateway.bulk import Bulk
 from node.gateway.endpoint import ID, Endpoint, Param
 from node.gateway.events import EventDoor
@@ -52,6 +53,7 @@ from node.gateway.views import (
 )
 from node.gateway.writes import Writes
 
+_WHOLE_ID = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 _CURSOR_SCHEMA = {"type": "string", "pattern": "^([0-9a-f]{2}){1,128}$"}
 _AFTER = Param("after", "What the page before gave as `next`.", _CURSOR_SCHEMA)
 _EVENT_CURSOR = {"type": "string", "pattern": "^[0-9]{1,9}(\\.[0-9]{1,9})?$"}
@@ -167,6 +169,18 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             JsonObject,
             params=(ID,),
             problems=((404, "unknown_account"), (404, "no_receipt")),
+        ),
+        Endpoint(
+            "GET",
+            "/api/v2/proofs/{record}",
+            reads.state_proof,
+            "The proof of what a record of the ledger says, or that there is none.",
+            JsonObject,
+            params=(
+                Param("record", "Which kind.", {"enum": list(PROVABLE)}, "task"),
+                Param("id", "Whose; not for validators and parameters.", _WHOLE_ID),
+            ),
+            problems=((404, "unknown_record"), (404, "no_receipt")),
         ),
         Endpoint(
             "GET",

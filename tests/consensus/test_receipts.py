@@ -24,7 +24,13 @@ from consensus.chain import ChainReader, Execution, block_writes, genesis_writes
 from consensus.chain import state_certificate_write as state_write
 from consensus.genesis import found
 from consensus.ledger import BlockResult
-from consensus.proving import account_receipt, block_receipt, epoch_links, transaction_receipt
+from consensus.proving import (
+    account_receipt,
+    block_receipt,
+    epoch_links,
+    state_receipt,
+    transaction_receipt,
+)
 from consensus.quorum import ValidatorSet
 from consensus.receipts import (
     AccountReceipt,
@@ -32,11 +38,13 @@ from consensus.receipts import (
     EpochLink,
     Receipt,
     ReceiptFile,
+    StateReceipt,
     TaskContent,
     TransactionReceipt,
     read_receipt,
     write_receipt,
 )
+from consensus.tables import MEMBERS
 from consensus.transactions import (
     AdmitObserver,
     ApproveValidator,
@@ -118,6 +126,7 @@ class Story(NamedTuple):
     block: BlockReceipt
     account: AccountReceipt
     absent: AccountReceipt
+    member: StateReceipt
 
     @property
     def receipts(self) -> tuple[Receipt, ...]:
@@ -150,15 +159,17 @@ def story() -> Story:
         block_receipt(chain, town.ledger.height),
         account_receipt(chain, town.ledger, BOB.node_id),
         account_receipt(chain, town.ledger, b"\x01" * 32),
+        state_receipt(chain, town.ledger, MEMBERS.key(BOB.node_id)),
     )
-    transfer, failed, task, block, account, absent = made
+    transfer, failed, task, block, account, absent, member = made
     assert isinstance(transfer, TransactionReceipt)
     assert isinstance(failed, TransactionReceipt)
     assert isinstance(task, TransactionReceipt)
     assert isinstance(block, BlockReceipt)
     assert isinstance(account, AccountReceipt)
     assert isinstance(absent, AccountReceipt)
-    return Story(notary, transfer, failed, task, block, account, absent)
+    assert isinstance(member, StateReceipt)
+    return Story(notary, transfer, failed, task, block, account, absent, member)
 
 
 def judged(receipt: Receipt) -> Verdict:
@@ -174,7 +185,15 @@ def refused(receipt: Receipt, sentence: str) -> None:
 
 def test_each_kind_of_receipt_holds_and_says_what_it_proves() -> None:
     kinds = [judged(receipt).kind for receipt in story().receipts]
-    assert kinds == ["transaction", "failed transaction", "task", "block", "account", "account"]
+    assert kinds == [
+        "transaction",
+        "failed transaction",
+        "task",
+        "block",
+        "account",
+        "account",
+        "member",
+    ]
     for receipt in story().receipts:
         verdict = verify_file(write_receipt(receipt), story().notary.genesis, VERIFIER)
         assert verdict.valid, verdict.reason
@@ -201,7 +220,7 @@ def test_a_receipt_file_reads_back_and_stands_alone() -> None:
 
 
 @settings(max_examples=300)
-@given(st.sampled_from(range(6)), st.data())
+@given(st.sampled_from(range(7)), st.data())
 def test_one_changed_byte_makes_a_receipt_worthless(which: int, data: st.DataObject) -> None:
     receipt = story().receipts[which]
     text = write_receipt(receipt).encode()
@@ -214,7 +233,7 @@ def test_one_changed_byte_makes_a_receipt_worthless(which: int, data: st.DataObj
 
 
 @settings(max_examples=300)
-@given(st.sampled_from(range(6)), st.data())
+@given(st.sampled_from(range(7)), st.data())
 def test_no_number_or_hash_may_change(which: int, data: st.DataObject) -> None:
     """Changes that still parse, with the checksum made right: signatures and hashes tell."""
     receipt = story().receipts[which]
@@ -268,7 +287,7 @@ def without_signers(receipt: Receipt, count: int) -> Receipt:
     return msgspec.structs.replace(receipt, certificate=fewer)
 
 
-@pytest.mark.parametrize("which", range(6))
+@pytest.mark.parametrize("which", range(7))
 def test_a_quorum_is_enough_and_one_signer_less_is_not(which: int) -> None:
     receipt = story().receipts[which]
     assert judged(without_signers(receipt, 1)).power == 4
@@ -276,7 +295,7 @@ def test_a_quorum_is_enough_and_one_signer_less_is_not(which: int) -> None:
     refused(without_signers(receipt, 5), "no quorum")
 
 
-@pytest.mark.parametrize("which", range(6))
+@pytest.mark.parametrize("which", range(7))
 def test_signers_are_counted_once_and_must_have_a_seat(which: int) -> None:
     receipt = story().receipts[which]
     first = receipt.certificate.endorsements[0]
@@ -289,7 +308,7 @@ def test_signers_are_counted_once_and_must_have_a_seat(which: int) -> None:
     refused(msgspec.structs.replace(receipt, certificate=joined), "no validator of epoch 1")
 
 
-@pytest.mark.parametrize("which", range(6))
+@pytest.mark.parametrize("which", range(7))
 def test_another_genesis_believes_nothing(which: int) -> None:
     town = story().notary.town
     other = found("town", 7, town.genesis.founders, town.genesis.parameters)
@@ -297,7 +316,7 @@ def test_another_genesis_believes_nothing(which: int) -> None:
     assert not verdict.valid
 
 
-@pytest.mark.parametrize("which", range(6))
+@pytest.mark.parametrize("which", range(7))
 def test_the_sets_between_genesis_and_receipt_must_be_proven(which: int) -> None:
     receipt = story().receipts[which]
     (link,) = receipt.epochs
@@ -372,6 +391,14 @@ FORGERIES: dict[str, tuple[Callable[[Story], Receipt], str]] = {
     "a present account denied": (
         lambda told: msgspec.structs.replace(told.account, account=None),
         "not proven",
+    ),
+    "a member denied": (
+        lambda told: msgspec.structs.replace(told.member, value=None),
+        "the member is not proven",
+    ),
+    "a member's record under another key": (
+        lambda told: msgspec.structs.replace(told.member, key=b"m" + bytes(32)),
+        "the member is not proven",
     ),
     "another owner": (
         lambda told: msgspec.structs.replace(told.account, owner=told.absent.owner),

@@ -245,6 +245,9 @@ class Alone:
     async def account_proof(self, owner: bytes) -> JsonObject | None:
         return self.queries.account_proof(owner)
 
+    async def state_proof(self, key: bytes) -> JsonObject | None:
+        return self.queries.state_proof(key)
+
     def block_proof(self, height: int) -> JsonObject | None:
         return self.queries.block_proof(height)
 

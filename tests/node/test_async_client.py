@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from consensus.genesis import Genesis
+from consensus.tables import TASKS, THE_ONE, VALIDATORS
 from gossip.identity import Ed25519Signer
 from node.client import Client, RefusedError
 from node.home import Home
@@ -79,6 +80,11 @@ def test_pay_wait_and_prove(served: Served, run: Callable[..., None]) -> None:
             block = await client.proven_block("1", served.genesis)
             assert block.block_hash.hex() == view.block_hash
             assert (await client.status()).height == 1
+            seats = await client.proven_record(VALIDATORS, THE_ONE, served.genesis)
+            assert seats.record is not None
+            assert len(seats.record.validators) == 1
+            missing = await client.proven_record(TASKS, bytes(32), served.genesis)
+            assert (missing.record, missing.verdict.kind) == (None, "task")
 
     run(story)
 
