@@ -97,7 +97,15 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     files: Mapping[str, str] = {}
     contexts: Mapping[str, int] = {}
     """How many tokens a model reads, where its server tells."""
+    price: int = 0
+    """What its owner counts an answer for; of a peer it stands in its merits."""
     merits: Merits | None = None
+
+    def order(self) -> tuple[int, ...]:
+        """Small is better among those of one kind: what is cheap, then what has the most room."""
+        if self.merits is not None:
+            return self.merits.order(self.in_hand)
+        return (self.price, 4 * self.in_hand // max(1, self.most_in_hand))
 
 
 class Considered(msgspec.Struct, frozen=True):
@@ -185,14 +193,8 @@ def split_file(model: str) -> tuple[str, str]:
 
 
 def select(wanted: Wanted, kind: CallKind, standings: Sequence[Standing]) -> Decision:
-    """Look at everybody, the preferred kinds first, and within a kind in the owner's order or by merit."""
-    ordered = sorted(
-        standings,
-        key=lambda one: (
-            _RANKS[one.kind],
-            () if one.merits is None else one.merits.order(one.in_hand),
-        ),
-    )
+    """Look at everybody, the preferred kinds first; within a kind by merit, at last in the owner's order."""
+    ordered = sorted(standings, key=lambda one: (_RANKS[one.kind], one.order()))
     looked = [(standing, model_at(standing, wanted.model, kind)) for standing in ordered]
     rival = _rival_files(wanted, looked)
     considered = tuple(_consider(standing, wanted, name, rival) for standing, name in looked)
@@ -304,7 +306,8 @@ def _identity_fault(
 def _praise(standing: Standing, name: str) -> str:
     file = standing.files.get(name)
     which = f"{name!r}" if not file else f"{name!r} (file {file[:12]})"
-    merits = "" if standing.merits is None else f": {standing.merits.told()}"
+    price = f", price {standing.price}" if standing.price else ""
+    merits = price if standing.merits is None else f": {standing.merits.told()}"
     return f"it is up and has {which}{merits}"
 
 

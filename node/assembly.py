@@ -18,12 +18,12 @@ from gossip.identity import Ed25519Verifier, NodeId
 from gossip.membership.events import Leaving
 from inference.answer_cache import AnswerCache
 from inference.backends.router import ModelRouter
-from inference.breaker import BreakerChanged
 from inference.cache import CacheKind
 from inference.embedded.backend import EmbeddedBackend
 from inference.engine import AnswerEngine
 from node.audits import Audits
 from node.backends import Backends
+from node.breaker_news import BreakerNews
 from node.chain_service import ChainService
 from node.clocks import ClockWatch
 from node.driver import now_ms
@@ -92,16 +92,18 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
     """Run until `parts.stop` is set, or until a snapshot was taken to begin anew with. Raises `NodeError`."""
     config = parts.options.config
     listener = open_listener(config.api)
+    breakers = BreakerNews()
     async with (
         _opened(parts.home, parts.keys.voting.public) as stores,
         EmbeddedBackend(idle_s=config.model_idle_s) as backend,
-        make_router(config.backend, backend, now_s=_now_s, on_breaker=_log_breaker) as models,
+        make_router(config.backend, backend, now_s=_now_s, on_breaker=breakers.on_change) as models,
         InProcess() as signatures,
         trio.open_nursery() as nursery,
     ):
         check_chain(parts.home, genesis, stores.staged["chain"])
         files = ModelFiles(config.backend, models)
         node = _assemble(parts, genesis, stores, (backend, models, files), nursery)
+        breakers.publish = node.topics.publish
         foreman = ForemanService(models, stores.staged["work"], nursery)
         audits = Audits(models, files, foreman, nursery, config.audit_per_cent)
         spreads = SpreadService(foreman, node.tasks, node.peers, config.kinds, nursery)
@@ -138,6 +140,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
                 hub=hub,
                 keys=stores.disks["gateway"],
                 quota_per_s=config.quota_per_s,
+                client_parallel=config.client_parallel,
                 tokens=Tokens(parts.home.tokens),
             ),
         )
@@ -349,9 +352,3 @@ def _answers(disk: LevelStore) -> AnswerCache:
     """The caches of answers; those in memory count on a clock that never goes back."""
     shelf = DiskShelf(CacheKind.RESPONSES, disk, now_ms)
     return AnswerCache(shelf, lambda: int(trio.current_time() * 1000))
-
-
-def _log_breaker(server: str, change: BreakerChanged) -> None:
-    log.warning(
-        "circuit breaker", server=server, before=change.before.value, after=change.after.value
-    )

@@ -155,6 +155,7 @@ class Backends:
             breaker=standing.breaker.value,
             in_hand=standing.in_hand,
             most_in_hand=standing.most_in_hand,
+            price=standing.price,
             models=tuple(
                 BackendModelView(
                     id=name,

@@ -21,6 +21,7 @@ from node.model_servers import to_toml as servers_to_toml
 
 DEFAULT_API_PORT = 7440
 DEFAULT_QUOTA_PER_S = 2_000
+DEFAULT_CLIENT_PARALLEL = 256
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _MAX_NAME = 64
 _MAX_IDLE_S = 24 * 60 * 60
@@ -70,7 +71,8 @@ class Config:
     `chat` among the kinds, members may ask them too. `chat_peers` says that conversations of this
     node's users may go to peers without being asked for each, `audit_per_cent` how many of peers' answers are looked
     at again where a server here has the same file. `quota_per_s` is how many requests the
-    HTTP interface takes from one caller in a second, for good.
+    HTTP interface takes from one caller in a second, for good, `client_parallel` how many of one caller's the model
+    servers work on at once (0: no bound).
     A snapshot is made every `snapshot_every` blocks, and taken by a node that is `snapshot_behind` behind (0: never).
     """
 
@@ -87,6 +89,7 @@ class Config:
     contents_mb: int = 2048
     send_mb_per_s: int = 0
     quota_per_s: int = DEFAULT_QUOTA_PER_S
+    client_parallel: int = DEFAULT_CLIENT_PARALLEL
     snapshot_every: int = 1000
     snapshot_behind: int = 5000
     backend: tuple[ModelServer, ...] = ()
@@ -280,6 +283,7 @@ _READERS: dict[str, Callable[[object], object]] = {
     "contents_mb": _between(16, 1_000_000),
     "send_mb_per_s": _between(0, 100_000),
     "quota_per_s": _between(1, 1_000_000_000),
+    "client_parallel": _between(0, 1_000_000),
     "snapshot_every": _between(0, 10**9),
     "snapshot_behind": _between(0, 10**9),
     "backend": read_servers,

@@ -10,7 +10,7 @@
     parallel = 64              # optional: requests of this node at once
     per_minute = 0             # optional: requests a minute; 0 is no bound
     slots = 4                  # optional: conversations of peers at once
-    price = 100                # optional: what a peer pays for an answer
+    price = 100                # optional: what a peer pays for an answer; the cheaper server is asked first
     files = { "qwen3-4b" = "/models/qwen3-4b.gguf" }  # optional: where the server does not tell
 
 Only servers on this machine: what is asked holds the owner's texts, and they leave the machine to
@@ -233,6 +233,7 @@ def make_server(entry: ModelServer, now_s: Callable[[], int]) -> Server:
         timeout_s=entry.timeout_s,
         parallel=entry.parallel,
         per_minute=entry.per_minute,
+        price=entry.price,
     )
     if settings.kind is ServerKind.OLLAMA:
         return OllamaServer(settings, now_s)

@@ -19,7 +19,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     With `models`, only these are used, even if the server has more. `timeout_s` bounds the wait for
     a plain answer, and each pause in a stream. At most `parallel` requests are there at once, and
-    `per_minute` are sent in a minute (0: no bound).
+    `per_minute` are sent in a minute (0: no bound). Of servers of one kind the one with the lower `price`
+    is asked first.
     """
 
     name: str
@@ -30,6 +31,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float = DEFAULT_TIMEOUT_S
     parallel: int = DEFAULT_PARALLEL
     per_minute: int = 0
+    price: int = 0
 
 
 class Vectors(msgspec.Struct, frozen=True):

@@ -83,6 +83,7 @@ class KnownServer:
             paced_ms=self._pace.wait_ms(now),
             files=self.files,
             contexts=self.server.contexts if isinstance(self.server, TellsContexts) else {},
+            price=self.server.settings.price,
             merits=self._merits and structs.replace(self._merits, sent=self._sent),
         )
 

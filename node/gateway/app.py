@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from gossip.transfer.service import ContentService
 from inference.engine import AnswerEngine
 from node.backends import Backends
-from node.config import DEFAULT_QUOTA_PER_S, ApiAddress
+from node.config import DEFAULT_CLIENT_PARALLEL, DEFAULT_QUOTA_PER_S, ApiAddress
 from node.errors import NodeError
 from node.event_hub import EventHub
 from node.gateway.backends import BackendsDoor
@@ -50,6 +50,7 @@ from node.gateway.routes import bulk_endpoints, core_endpoints, event_endpoints,
 from node.gateway.snapshots import SnapshotDoor
 from node.gateway.tokens import TokensDoor
 from node.gateway.topics import TopicDoor
+from node.gateway.turns import Turns
 from node.gateway.writes import Writes
 from node.group_service import GroupService
 from node.read_models import ReadModels
@@ -91,6 +92,7 @@ class Doors:
     keys: LevelStore | None = None
     """Where idempotency keys are kept."""
     quota_per_s: int = DEFAULT_QUOTA_PER_S
+    client_parallel: int = DEFAULT_CLIENT_PARALLEL
     tokens: Tokens | None = None
     """Those of other programs."""
 
@@ -114,8 +116,9 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
         )
     if doors.models is not None:
         queue = None if doors.backroom is None else doors.backroom.foreman
-        openai = OpenAiDoor(doors.models, chat_peers=doors.chat_peers, queue=queue)
-        ollama = OllamaDoor(doors.models, chat_peers=doors.chat_peers, queue=queue)
+        turns = Turns(doors.client_parallel)
+        openai = OpenAiDoor(doors.models, turns, chat_peers=doors.chat_peers, queue=queue)
+        ollama = OllamaDoor(doors.models, turns, chat_peers=doors.chat_peers, queue=queue)
         asked = [*openai.routes(), *ollama.routes()]
         routes += asked
     app = Starlette(

@@ -25,16 +25,22 @@ from node.gateway.openai import Endpoint, listed
 from node.gateway.openai_form import Manner, OpenAiError, manner_of, origin_of, with_wishes
 from node.gateway.or_wait import OrWait
 from node.gateway.reads import json_response
+from node.gateway.turns import Turns
 
 
 class OllamaDoor:
     """One method for each of Ollama's."""
 
     def __init__(
-        self, engine: AnswerEngine, *, chat_peers: bool = False, queue: Queueing | None = None
+        self,
+        engine: AnswerEngine,
+        turns: Turns,
+        *,
+        chat_peers: bool = False,
+        queue: Queueing | None = None,
     ) -> None:
         self._engine, self._chat_peers = engine, chat_peers
-        self._or_wait = OrWait(queue, _response)
+        self._or_wait = OrWait(queue, turns, _response)
 
     def routes(self) -> list[Route]:
         """What is served under /api, beside /api/v2."""

@@ -44,10 +44,11 @@ from node.gateway.openai_form import (
     read_call,
     with_wishes,
 )
-from node.gateway.or_wait import OrWait, telling
+from node.gateway.or_wait import OrWait
 from node.gateway.reads import json_response
 from node.gateway.responses import Responses
 from node.gateway.responses_form import read_response_call
+from node.gateway.turns import Turns
 
 _ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -58,10 +59,15 @@ class OpenAiDoor:
     """One method for each of OpenAI's."""
 
     def __init__(
-        self, engine: AnswerEngine, *, chat_peers: bool = False, queue: Queueing | None = None
+        self,
+        engine: AnswerEngine,
+        turns: Turns,
+        *,
+        chat_peers: bool = False,
+        queue: Queueing | None = None,
     ) -> None:
         self._engine, self._chat_peers = engine, chat_peers
-        self._or_wait = OrWait(queue, lambda error: error.response())
+        self._or_wait = OrWait(queue, turns, lambda error: error.response())
         self._responses = Responses(engine, lambda: now_ms() // 1000)
 
     def routes(self) -> list[Route]:
@@ -92,7 +98,7 @@ class OpenAiDoor:
         call = with_wishes(call, request.headers, peers=self._chat_peers)
         work = self._responses.stream if asked.get("stream") else self._responses.whole
         work = partial(work, call, asked, manner_of(request.headers))
-        return Answering(telling(work, lambda error: error.response()))
+        return Answering(self._or_wait.or_tell(request.headers, work))
 
     async def _whole(self, call: Call, manner: Manner, _listener: Listener) -> Response:
         routed = await self._engine.complete(call, manner.asker)

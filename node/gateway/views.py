@@ -341,6 +341,7 @@ class BackendView(View, frozen=True):
     breaker: str
     in_hand: int
     most_in_hand: int
+    price: int
     models: tuple[BackendModelView, ...]
 
 

@@ -30,9 +30,16 @@ class ScriptedServer:
         fault: Callable[[], Failure] | None = None,
         allowed: tuple[str, ...] = (),
         per_minute: int = 0,
+        price: int = 100,
     ) -> None:
         self.settings = ServerSettings(
-            name=name, url="", kind=ServerKind.OPENAI, models=allowed, per_minute=per_minute
+            name=name,
+            url="",
+            kind=ServerKind.OPENAI,
+            models=allowed,
+            per_minute=per_minute,
+            parallel=8,
+            price=price,
         )
         self.models, self.fault = models, fault
         self.probe_fault: Callable[[], Failure] | None = None
@@ -80,6 +87,27 @@ async def test_other_servers_are_asked_before_any_pause(autojump_clock: MockCloc
     routed = await routing(bad, good).complete(CALL)
     assert routed.answer == {"by": "b"}
     assert good.asked_s == bad.asked_s
+
+
+async def test_the_cheaper_server_is_asked_first_and_told_with_its_price(
+    autojump_clock: MockClock,
+) -> None:
+    routed = await routing(ScriptedServer(), ScriptedServer("b", price=99)).complete(CALL)
+    assert routed.answer == {"by": "b"}
+    assert routed.decision.considered[0].reason == "it is up and has 'm', price 99"
+
+
+async def test_of_two_that_cost_the_same_the_one_with_more_room_is_asked(
+    autojump_clock: MockClock,
+) -> None:
+    first, second = ScriptedServer(), ScriptedServer("b")
+    router = routing(first, second)
+    await router.models()
+    tickets = [router.known("a").enter() for _ in range(2)]
+    assert (await router.complete(CALL)).server == "b"
+    for ticket in tickets:
+        ticket.end()
+    assert (await router.complete(CALL)).server == "a"
 
 
 async def test_a_server_that_answers_garbage_is_not_asked_again(autojump_clock: MockClock) -> None:
