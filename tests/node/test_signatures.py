@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 
 import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
 
 from consensus.transactions import Remark, Transaction, TransactionBody, sign_transaction
 from gossip.identity import Ed25519Signer
@@ -37,6 +39,27 @@ async def _assert_found(signatures: Signatures) -> None:
 async def test_the_process_finds_the_first_signature_that_does_not_hold() -> None:
     async with InProcess() as signatures:
         await _assert_found(signatures)
+
+
+async def test_each_of_many_at_once_gets_its_own_answer() -> None:
+    found: dict[int, int | None] = {}
+
+    async def ask(false_at: int) -> None:
+        found[false_at] = await signatures.first_unsigned(_many(40, false_at))
+
+    async with InProcess() as signatures, trio.open_nursery() as nursery:
+        for at in range(30):
+            nursery.start_soon(ask, at)
+    assert found == {at: at for at in range(30)}
+
+
+async def test_who_stops_listening_takes_nobody_elses_answer() -> None:
+    async with InProcess() as signatures:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(signatures.first_unsigned, _many(40, 7))
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert await signatures.first_unsigned(_many(3, 1)) == 1
 
 
 async def test_so_does_the_thread() -> None:
