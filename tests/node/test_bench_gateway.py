@@ -37,7 +37,8 @@ async def test_the_stream_of_submissions_answers_each_message_in_order(home_path
         first = node.sign(Transfer(b"\x01" * 32, 1))
         await socket.send(encode(Transactions((first.raw,))))
         await socket.send(b"rubbish")
-        await socket.send(encode(Transactions((first.raw[:-1] + b"\x00",))))
+        forged = first.raw[:-1] + bytes([first.raw[-1] ^ 1])
+        await socket.send(encode(Transactions((forged,))))
         assert await socket.receive() == {"taken": 1, "refused": []}
         assert (await socket.receive())["code"] == "bad_batch"
         assert (await socket.receive())["code"] == "bad_signature"
