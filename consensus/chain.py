@@ -20,6 +20,7 @@ T = TypeVar("T", bound=Wire)
 
 _BLOCK, _CERTIFICATE, _EXECUTION, _STATE = b"b/", b"k/", b"x/", b"c/"
 _BY_HASH, _BY_TRANSACTION, _EPOCH, _RECOVERY = b"h/", b"t/", b"e/", b"r/"
+_NIL = encode(None)
 _HEAD, _CERTIFIED, _GENESIS, _FIRST = b"head", b"certified", b"genesis", b"first"
 
 
@@ -127,6 +128,14 @@ class ChainReader:
         if block is None or certificate is None:
             return None
         return CertifiedBlock(block, certificate, self.state_certificate(height))
+
+    def certified_bytes(self, height: int) -> tuple[bytes, bytes, bytes] | None:
+        """The same, encoded as it is stored; the third part is nil if there is no STATE certificate."""
+        read = self._reader.get
+        block, certificate = read(_at(_BLOCK, height)), read(_at(_CERTIFICATE, height))
+        if block is None or certificate is None:
+            return None
+        return block, certificate, read(_at(_STATE, height)) or _NIL
 
 
 def genesis_writes(genesis: bytes, members: ValidatorSet) -> tuple[Write, ...]:

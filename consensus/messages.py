@@ -197,6 +197,12 @@ class Blocks(Wire, frozen=True, tag="blocks"):
     blocks: Annotated[tuple[CertifiedBlock, ...], msgspec.Meta(max_length=MAX_SYNC_BLOCKS)]
 
 
+class StoredBlocks(Wire, frozen=True, tag="blocks"):
+    """The same message, of bytes as they lie in the database: block, certificate and STATE certificate of each."""
+
+    blocks: tuple[tuple[msgspec.Raw, msgspec.Raw, msgspec.Raw], ...]
+
+
 class Transactions(Wire, frozen=True, tag="transactions"):
     """Signed transactions on their way to the validators."""
 

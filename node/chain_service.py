@@ -47,7 +47,7 @@ from gossip.effects import Broadcast, Effect, Notify, Persist, Rejected, Send, S
 from gossip.identity import NodeId
 from node.driver import CoreDriver
 from node.errors import NodeError
-from node.refusals import Refusals
+from node.refusals import BYTE_S, Refusals
 from node.sealed_store import SealedStore, note_write
 from node.store import StagedStore
 
@@ -215,7 +215,7 @@ class ChainService:
     def _carry_out(self, effect: object) -> None:
         match effect:
             case Send():
-                self._send_to((effect.to,), effect.message)
+                self._charge(effect.to, BYTE_S * self._send_to((effect.to,), effect.message))
             case Broadcast():
                 self._send_to(effect.to, effect.message)
             case Rejected():
@@ -227,12 +227,14 @@ class ChainService:
             case _:
                 raise AssertionError(f"the engine never asks for {effect!r}")
 
-    def _send_to(self, peers: tuple[NodeId, ...], message: Wire) -> None:
+    def _send_to(self, peers: tuple[NodeId, ...], message: Wire) -> int:
+        """Queue a message; its size."""
         payload = encode(message)
         urgent = isinstance(message, _URGENT)
         for peer in peers:
             if not self._send(peer, payload, urgent):
                 self.counters["unsent"] += 1
+        return len(payload)
 
     def _on_report(self, what: object) -> None:
         match what:

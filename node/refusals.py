@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from gossip.effects import Rejected
 from gossip.identity import NodeId
 
-SHARE = 0.03
+SHARE = 0.02
 """Seconds of CPU that one peer may waste in a second."""
-BURST_S = 0.25
+BURST_S = 0.1
+BYTE_S = 0.00000001
+"""Encoding, encrypting and sending one byte of an answer, about."""
 FRAME_S = 0.00006
 """Carrying, decrypting and decoding a small message, about; charged on top of what was measured."""
 

@@ -28,6 +28,7 @@ from consensus.messages import (
     Proposal,
     StateVote,
     Status,
+    StoredBlocks,
     Suspect,
     Transactions,
     ViewChange,
@@ -37,7 +38,7 @@ from consensus.messages import (
     view_change_bytes,
 )
 from consensus.transactions import Transaction
-from gossip.codec import Digest, Wire, digest, encode
+from gossip.codec import Digest, Wire, decode, digest, encode
 from gossip.effects import Broadcast, Effect, Send
 from gossip.identity import NodeId, Signer
 from simulations.draws import Draws
@@ -97,6 +98,8 @@ class Liar:
             match effect:
                 case Broadcast():
                     out += self.cast(effect.to, effect.message)
+                case Send(message=StoredBlocks() as stored):
+                    out += self.cast((effect.to,), decode(encode(stored), Blocks))
                 case Send():
                     out += self.cast((effect.to,), effect.message)
                 case _:

@@ -15,6 +15,7 @@ from consensus.messages import (
     Proposal,
     StateVote,
     Status,
+    StoredBlocks,
     Suspect,
     Transactions,
     ViewChange,
@@ -67,7 +68,7 @@ def _of_contents(message: object) -> str:
             return f"BODY h{message.block.height}"
         case FetchBlocks():
             return f"FETCH-BLOCKS h{message.first}"
-        case Blocks():
+        case Blocks() | StoredBlocks():
             return f"BLOCKS {len(message.blocks)}"
         case FetchTransactions():
             return f"FETCH-TRANSACTIONS {len(message.transactions)}"

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from consensus.transactions import MAX_OPERATIONS, MAX_REMARK_BYTES
-from node.bench import endurance, throughput
+from node.bench import endurance, flood, throughput
 from node.bench import gateway as gateway_bench
 from node.bench import gossip as gossip_bench
 from node.bench import lan as lan_bench
@@ -59,6 +59,7 @@ def bench() -> None:
     type=click.FloatRange(0.1, 600),
     help="Load for so long, and look at the memory of the daemons.",
 )
+@click.option("--flood", "floods", is_flag=True, help="What a member costs that floods the others.")
 @with_session
 def consensus(
     session: Session,
@@ -71,10 +72,15 @@ def consensus(
     against: tuple[str, ...],
     kill: bool,
     minutes: float | None,
+    floods: bool,
 ) -> None:
     """Signed transfers from clients to finality: daemons, libp2p, LevelDB, votes synced to disk."""
+    work = Work(clients, seconds, 1, payload)
+    if floods:
+        _flooded(session, flood.measure(nodes, work, _say))
+        return
     if kill or minutes is not None:
-        _endurance(session, nodes, Work(clients, seconds, 1, payload), kill=kill, minutes=minutes)
+        _endurance(session, nodes, work, kill=kill, minutes=minutes)
         return
     rivals = [RIVALS[name]() for name in against]
     figures = measure(nodes, Work(clients, seconds, operations, payload), _say)
@@ -98,6 +104,15 @@ def consensus(
         told["against"] = [_compared(last, one) for one in others]
         lines += ["", *(_rival_line(last, one) for one in others)]
     session.tell(told, "\n".join(lines))
+
+
+def _flooded(session: Session, figures: flood.FloodFigures) -> None:
+    session.tell(
+        {"flood": asdict(figures)},
+        f"{figures.tx_per_cpu_second} transactions per CPU-second, {figures.tx_per_cpu_second_flooded} while a member "
+        f"floods ({100 * figures.ratio:.0f} %); it got rid of {figures.sent} messages; "
+        f"refused by the founder: {figures.refused}",
+    )
 
 
 def _endurance(

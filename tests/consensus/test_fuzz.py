@@ -25,7 +25,9 @@ class Heard(Story):
         self.said: dict[type, dict[bytes, None]] = {}
 
     def post(self, actor: Actor, to: tuple[NodeId, ...], message: object) -> None:
-        self.said.setdefault(type(message), {})[encode(message)] = None
+        raw = encode(message)
+        said: object = decode(raw, ConsensusMessage)  # type: ignore[arg-type]
+        self.said.setdefault(type(said), {})[raw] = None
         super().post(actor, to, message)
 
 

@@ -1,0 +1,183 @@
+"""A member that floods: what it costs the validators, in CPU for each transaction that they decide.
+
+Two runs of the same load on one federation: without the member, and while a process with its identity sends each
+validator as much as its connection takes: forged and stale votes, questions.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from consensus.certificates import Ballot, Endorsement, Phase
+from consensus.genesis import Genesis
+from consensus.messages import ConsensusMessage, FetchBlocks, Status, Vote
+from gossip.codec import Wire, decode, encode
+from gossip.identity import NodeId
+from gossip.transport import MEMBER_LIMITS, Frame
+from gossip.transport.libp2p import Libp2pTransport
+from node.bench.consensus import ConsensusFigures, Walls, Work, one_load
+from node.bench.limits import fdatasync_p50_ms, verifications_per_cpu_second
+from node.bench.load import LoadError
+from node.client import Client
+from node.demo.cluster import Cluster, until
+from node.demo.growth import WAIT_S, grow
+from node.home import Home
+from node.keyfile import Purpose, load_key
+from node.peer_service import CONSENSUS_CHANNEL
+
+_LOOPBACK: Final = ("/ip4/127.0.0.1/tcp/0",)
+_IGNORANT: Final = Status(
+    0, 0, entered=True, height=0, has_proposal=False, is_prepared=False, certified=0
+)
+_PAUSE_S: Final = 0.0005
+_KINDS: Final = 8
+"""The last four of them are all forged votes at the height at hand: those cost most."""
+
+
+@dataclass(frozen=True, slots=True)
+class FloodFigures:
+    """`ratio` is transactions per CPU-second of the validators, flooded over not."""
+
+    nodes: int
+    clients: int
+    tx_per_cpu_second: float
+    tx_per_cpu_second_flooded: float
+    ratio: float
+    tps: float
+    tps_flooded: float
+    sent: int
+    """Messages that the flooder could get rid of."""
+    refused: dict[str, int]
+    """By the founder, of the flooder's messages, by reason."""
+
+
+def measure(nodes: int, work: Work, say: Callable[[str], None]) -> FloodFigures:
+    """Raises `NodeError`."""
+    folder = Path(tempfile.mkdtemp(prefix="bizra-bench-"))
+    cluster = Cluster(folder)
+    try:
+        walls = Walls(verifications_per_cpu_second() / nodes, fdatasync_p50_ms(folder))
+        founder = grow(cluster, nodes, say)
+        genesis = Genesis.load(founder.home.genesis.read_bytes())
+        member = cluster.start("mallory", (), founder.address)
+        knows = partial(_knows, founder.client, member.node_id)
+        until(knows, WAIT_S, "mallory was not seen to apply")
+        founder.client.admit(member.node_id, validator=False)
+        until(partial(_is_observer, member.client), WAIT_S, "mallory was not let in")
+        cluster.kill(member)
+        cluster.members.remove(member)
+        say("without the flood")
+        calm = one_load(cluster, genesis, work, walls)
+        say("with it")
+        voter = founder.client.validators().validators[0].voting_key
+        command = [sys.executable, "-m", "node.bench.flood", str(member.home.path), voter]
+        with subprocess.Popen(
+            [*command, *(one.address for one in cluster.members)], stdout=subprocess.PIPE
+        ) as process:
+            try:
+                flooded = one_load(cluster, genesis, work, walls)
+            finally:
+                process.terminate()
+                told = process.communicate()[0]
+        view = founder.client.status()
+        refused = {one.reason: one.count for one in view.refused if one.node_id == member.node_id}
+        if not refused:
+            raise LoadError("the flood did not reach the founder")
+        return _figures(calm, flooded, int(told or 0), refused)
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _figures(
+    calm: ConsensusFigures, flooded: ConsensusFigures, sent: int, refused: dict[str, int]
+) -> FloodFigures:
+    return FloodFigures(
+        nodes=calm.nodes,
+        clients=calm.clients,
+        tx_per_cpu_second=calm.tx_per_cpu_second,
+        tx_per_cpu_second_flooded=flooded.tx_per_cpu_second,
+        ratio=round(flooded.tx_per_cpu_second / calm.tx_per_cpu_second, 3),
+        tps=calm.tps,
+        tps_flooded=flooded.tps,
+        sent=sent,
+        refused=refused,
+    )
+
+
+def _knows(client: Client, node_id: str) -> bool:
+    return any(one.node_id == node_id and one.name for one in client.peers(applicants=True).peers)
+
+
+def _is_observer(client: Client) -> bool:
+    return client.status().role == "observer"
+
+
+class _Flooder:
+    """Sends until SIGTERM; what validators say of themselves tells it where a forged vote is looked at."""
+
+    def __init__(self, home: Home, voter: bytes) -> None:
+        identity = load_key(home.identity_key, Purpose.IDENTITY)
+        self._link = Libp2pTransport(identity.seed, _LOOPBACK, lambda _: MEMBER_LIMITS)
+        self._voter = voter
+        self._place = (0, 0, 1)
+        self._number = 0
+        self.sent = 0
+
+    async def run(self, addresses: Sequence[str]) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._link.run)
+                nursery.start_soon(self._listen)
+                for address in addresses:
+                    nursery.start_soon(self._send, await self._link.dial(address))
+                async for _ in signals:
+                    nursery.cancel_scope.cancel()
+
+    async def _listen(self) -> None:
+        async for event in self._link.events:
+            if isinstance(event, Frame) and event.channel == CONSENSUS_CHANNEL:
+                message: object = decode(event.payload, ConsensusMessage)  # type: ignore[arg-type]
+                if isinstance(message, Status):
+                    self._place = message.epoch, message.view, message.height
+
+    async def _send(self, peer: NodeId) -> None:
+        for kind in cycle(range(_KINDS)):
+            taken = self._link.send(peer, CONSENSUS_CHANNEL, encode(self._message(kind)))
+            self.sent += taken
+            await trio.sleep(0 if taken else _PAUSE_S)
+
+    def _message(self, kind: int) -> Wire:
+        epoch, view, height = self._place
+        self._number += 1
+        digest = self._number.to_bytes(32, "big")
+        forged = Endorsement(self._voter, bytes(64))
+        match kind:
+            case 0:
+                return _IGNORANT
+            case 1:
+                return FetchBlocks(1)
+            case 2:
+                return Vote(Ballot(Phase.PREPARE, epoch, view, max(1, height - 1), digest), forged)
+            case 3:
+                return Vote(Ballot(Phase.PREPARE, epoch, view, height + 50, digest), forged)
+            case _:
+                return Vote(Ballot(Phase.COMMIT, epoch, view, height + 1, digest), forged)
+
+
+if __name__ == "__main__":
+    flooder = _Flooder(Home(Path(sys.argv[1])), bytes.fromhex(sys.argv[2]))
+    trio.run(flooder.run, sys.argv[3:])
+    sys.stdout.write(f"{flooder.sent}\n")
