@@ -189,9 +189,10 @@ class World(Hooks):
             self.line(process.name, "restarted", self.describe(process))
             self.on_restarted(process)
         self.turn(process, process.life, self.vocabulary.started())
-        for other in self._others(process):
-            self._tell_soon(process, self.vocabulary.connected, other)
-            self._tell_soon(other, self.vocabulary.connected, process)
+        if self.vocabulary.connected is not None:
+            for other in self._others(process):
+                self._tell_soon(process, self.vocabulary.connected, other)
+                self._tell_soon(other, self.vocabulary.connected, process)
 
     def _others(self, process: Process) -> list[Process]:
         return [one for one in self.processes if one.is_up and one.node != process.node]

@@ -148,6 +148,10 @@ class Detector:
         case = self._cases.get(node)
         return case is not None and case.own_ms is not None
 
+    def suspects(self) -> list[NodeId]:
+        """All whom we ourselves can't reach, the dead among them."""
+        return [node for node, case in self._cases.items() if case.own_ms is not None]
+
     def is_dead(self, node: NodeId) -> bool:
         """Whether more than f members can't, and it had its time to answer."""
         case = self._cases.get(node)
@@ -400,6 +404,13 @@ class Detector:
                     return [Rejected(peer, "it passes on a life that its node did not sign")]
                 self._take_life(now_ms, life)
         for suspicion in rumours.suspicions:
+            case = self._cases.get(NodeId(suspicion.node))
+            if (
+                case is not None
+                and suspicion.accuser in case.voices
+                and case.incarnation == suspicion.incarnation
+            ):
+                continue  # most are told more than once: the commonest answer is the quickest
             if self._is_new_suspicion(now_ms, suspicion):
                 if not afford():
                     return []
@@ -467,8 +478,7 @@ class Detector:
 
     def _tell(self, now_ms: int, what: Suspicion | Life, *, full: bool) -> None:
         """Pass on: the first voices and every life as often as memberlist would, the rest once."""
-        size = self._size
-        left = retransmissions(size) if full else _FANOUT
+        left = retransmissions(self._size) if full else _FANOUT
         key = (what.node, what.accuser if isinstance(what, Suspicion) else b"")
         if isinstance(what, Life):
             for stale in [one for one in self._queue if one[0] == what.node]:
@@ -504,8 +514,9 @@ class Detector:
     def _size(self) -> int:
         return len(self._roster.members()) + 1
 
-    def _helpful(self) -> list[NodeId]:
-        return [peer for peer in self._roster.friends() if not self.is_suspect(peer)]
+    def _helpful(self) -> Sequence[NodeId]:
+        friends, suspects = self._roster.friends(), frozenset(self.suspects())
+        return [peer for peer in friends if peer not in suspects] if suspects else friends
 
     def _incarnation(self, node: NodeId) -> int | None:
         recorded, life = self._roster.incarnation(node), self._lives.get(node)
@@ -519,9 +530,9 @@ class Detector:
 
     def _draw(self, nodes: Sequence[NodeId], count: int) -> list[NodeId]:
         """Some of them in random order."""
-        pool = list(nodes)
-        for at in range(min(count, len(pool))):
-            other = at + min(int(self._jitter() * (len(pool) - at)), len(pool) - at - 1)
+        pool, size = list(nodes), len(nodes)
+        for at in range(min(count, size)):
+            other = at + min(int(self._jitter() * (size - at)), size - at - 1)
             pool[at], pool[other] = pool[other], pool[at]
         return pool[:count]
 
