@@ -207,10 +207,7 @@ class Client:
 
     def revoke_token(self, name: str) -> None:
         """Make a token worth nothing."""
-        path = f"/api/v2/tokens/{quote(name, safe='')}"
-        response = self._send("DELETE", path, owner=True)
-        if not response.is_success:
-            raise _refused(response)
+        self._delete(f"/api/v2/tokens/{quote(name, safe='')}")
 
     def caches(self) -> CachesView:
         """How full the caches of answers are."""
@@ -308,9 +305,7 @@ class Client:
 
     def remove_backend(self, name: str) -> None:
         """Ask a model server no more."""
-        response = self._send("DELETE", f"/api/v2/backends/{quote(name, safe='')}", owner=True)
-        if not response.is_success:
-            raise _refused(response)
+        self._delete(f"/api/v2/backends/{quote(name, safe='')}")
 
     def invite(self, ttl_ms: int) -> InviteView:
         """Make an invite for one node."""
@@ -530,6 +525,12 @@ class Client:
         self, path: str, content: JsonObject, kind: type[Answer], *, owner: bool = True
     ) -> Answer:
         return decoded(self._send("POST", path, msgspec.json.encode(content), owner=owner), kind)
+
+    def _delete(self, path: str) -> None:
+        """A deed whose answer is empty."""
+        response = self._send("DELETE", path, owner=True)
+        if not response.is_success:
+            decoded(response, JsonObject)
 
     def _send(
         self, method: str, path: str, content: bytes | None = None, *, owner: bool = False

@@ -32,7 +32,7 @@ _META = b"\x00"
 _BATCH_ROWS = 20_000
 _THREADS = 2
 _NOT_BEGUN = -1
-_LEAST_S = 0.02
+_LEAST_S = 0.05
 
 _T = TypeVar("_T")
 

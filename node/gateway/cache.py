@@ -76,10 +76,15 @@ class Cache:
 
     def invalidate(self, projection: str, subjects: frozenset[bytes]) -> None:
         """Rows of these subjects have changed; the empty set stands for all of the projection."""
-        if not subjects:
-            stale = [one for one in self._by_subject if one[0] == projection]
-        else:
+        if 0 < len(subjects) <= len(self._by_subject):
             stale = [(projection, one) for one in subjects]
+        else:
+            # A full block changes thousands of subjects; mostly few answers are kept.
+            stale = [
+                (owner, one)
+                for owner, one in self._by_subject
+                if owner == projection and (not subjects or one in subjects)
+            ]
         for subject in stale:
             for name in tuple(self._by_subject.get(subject, ())):
                 self._forget(name)

@@ -182,6 +182,16 @@ async def test_validators_are_listed(cli: Running) -> None:
     assert [seat["power"] for seat in told.json["validators"]] == [1]
 
 
+async def test_a_token_is_made_listed_and_revoked(cli: Running) -> None:
+    made = await cli("token", "create", "till", "--scope", "pay", "--quota", "5", "--json")
+    assert (made.code, len(made.json["token"])) == (0, 64)
+    assert "till  pay  5/s" in (await cli("token", "list")).out
+    assert (await cli("token", "revoke", "till")).code == 0
+    again = await cli("token", "revoke", "till")
+    assert again.code == 1
+    assert "no token named 'till'" in again.err
+
+
 async def test_a_task_is_read_from_files_and_its_result_shown(cli: Running, tmp_path: Path) -> None:
     folder = tmp_path / "notes"
     folder.mkdir()
