@@ -32,6 +32,7 @@ from inference.waiting import (
     PlacesChanged,
     Serve,
     Served,
+    TriedAgain,
     WaitingRoom,
     Withdrawn,
 )
@@ -74,6 +75,7 @@ ForemanEvent = (
     | Served
     | NotServed
     | Withdrawn
+    | TriedAgain
     | SpreadEvent
 )
 ForemanEffect = Persist | SetTimer | CancelTimer | Serve | GiveUp | PlacePart | FollowPart
@@ -100,7 +102,7 @@ class Foreman:
                 if whose == "spread":
                     return [*self.spreads.on_timer(rest)]
                 return [*self.room.on_timer(now_ms, rest)]
-            case Enqueue() | PlacesChanged() | Served() | NotServed() | Withdrawn():
+            case Enqueue() | PlacesChanged() | Served() | NotServed() | Withdrawn() | TriedAgain():
                 return [*self.room.handle(now_ms, event)]
             case SpreadAsked() | NodesChanged() | PartPlaced() | PartEnded() | SpreadDropped():
                 return [*self.spreads.handle(now_ms, event)]

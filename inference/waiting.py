@@ -5,8 +5,12 @@ priority, then by arrival; one whose deadline passes fails, one that is cancelle
 place for its model is back, the first in the queue is tried, and only so many at once as may be
 under way. A restart finds everything again: what was under way waits anew, in its old place.
 
+What every server failed at, by no fault of the caller's, is a person's to decide: it stands as escalated until somebody
+has it tried again, answers it, or gives it up, or its deadline passes.
+
     waiting -> running -> done | failed        waiting -> cancelled | failed (deadline)
               running -> waiting               (nothing could serve it after all)
+              running -> escalated -> waiting | done | cancelled | failed (deadline)
 """
 
 from __future__ import annotations
@@ -38,6 +42,7 @@ class QueueState(Enum):
 
     WAITING = "waiting"
     RUNNING = "running"
+    ESCALATED = "escalated"
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -92,11 +97,12 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class NotServed:
-    """It failed; if `may_wait`, only because nothing could serve it just now."""
+    """It failed: if `may_wait`, as nothing could serve it just now; if `escalates`, by no fault of its own."""
 
     id: Digest
     reason: str
     may_wait: bool
+    escalates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +112,14 @@ class Withdrawn:
     id: Digest
 
 
-QueueEvent = Enqueue | PlacesChanged | Served | NotServed | Withdrawn
+@dataclass(frozen=True, slots=True)
+class TriedAgain:
+    """A person wants an escalated request to be tried again."""
+
+    id: Digest
+
+
+QueueEvent = Enqueue | PlacesChanged | Served | NotServed | Withdrawn | TriedAgain
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +171,14 @@ class WaitingRoom:
         return sorted(waiting, key=lambda one: (-one.priority, one.number))
 
     def all(self) -> Sequence[Queued]:
-        """Under way, waiting in their order, then what has ended, the newest first."""
+        """Under way, waiting in their order, for a person to decide, then what has ended, the newest first."""
         running = [one for one in self._entries.values() if one.state is QueueState.RUNNING]
         ended = [one for one in self._entries.values() if one.state in ENDED]
-        return [*running, *self.line(), *reversed(ended)]
+        return [*running, *self.line(), *self.escalated(), *reversed(ended)]
+
+    def escalated(self) -> Sequence[Queued]:
+        """Those that a person has to decide about, the oldest first."""
+        return [one for one in self._entries.values() if one.state is QueueState.ESCALATED]
 
     def position(self, name: Digest) -> int | None:
         """From 1; None for what does not wait."""
@@ -202,6 +219,8 @@ class WaitingRoom:
                 out = self._on_not_served(now_ms, event)
             case Withdrawn():
                 out = self._stop(event.id, QueueState.CANCELLED, "cancelled by its owner")
+            case TriedAgain():
+                out = self._on_tried_again(event)
             case _:
                 assert_never(event)
         return [*out, *self._drain(now_ms)]
@@ -261,11 +280,21 @@ class WaitingRoom:
         entry = self._entries.get(event.id)
         if entry is None or entry.state in ENDED:
             return []
+        if event.escalates:
+            return self._put(
+                structs.replace(entry, state=QueueState.ESCALATED, why=event.reason[:500])
+            )
         if not event.may_wait:
             return self._end(event.id, QueueState.FAILED, event.reason)
         self._not_before_ms[event.id] = now_ms + RETRY_MS
         again = structs.replace(entry, state=QueueState.WAITING, why=event.reason[:500])
         return [*self._put(again), SetTimer("queue/drain", RETRY_MS)]
+
+    def _on_tried_again(self, event: TriedAgain) -> list[QueueEffect]:
+        entry = self._entries.get(event.id)
+        if entry is None or entry.state is not QueueState.ESCALATED:
+            return []
+        return self._put(structs.replace(entry, state=QueueState.WAITING))
 
     def _stop(self, name: Digest, state: QueueState, why: str) -> list[QueueEffect]:
         """End it from outside, whatever is under way for it."""

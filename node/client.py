@@ -268,6 +268,11 @@ class Client:
         response = self._send("DELETE", f"/api/v2/queue/{path_part(name)}", owner=True)
         return decoded(response, QueuedView)
 
+    def decide(self, name: str, decision: str, text: str | None = None) -> QueuedView:
+        """Say what becomes of an escalated request: retry, abandon, or answer with a text."""
+        said: JsonObject = {"decision": decision} | ({} if text is None else {"text": text})
+        return self._post(f"/api/v2/queue/{path_part(name)}/decision", said, QueuedView)
+
     def submit_spread(
         self, kind: str, given: JsonObject, deadline_s: int | None = None
     ) -> SpreadView:

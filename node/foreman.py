@@ -17,6 +17,7 @@ from inference.audit import Judgement
 from inference.backend import BackendError
 from inference.backends.router import GivenUp, ModelRouter, NoServerNow, Refused, UnknownModel
 from inference.chat import AUTO, Call, CallKind, JsonObject
+from inference.engine import FormFailure
 from inference.failures import FailureClass
 from inference.foreman import Foreman, ForemanEvent, Forgiven, Judged, Started, TimerFired
 from inference.selection import Verdict
@@ -29,6 +30,7 @@ from inference.waiting import (
     Queued,
     Serve,
     Served,
+    TriedAgain,
     Withdrawn,
 )
 from node.driver import CoreDriver, now_ms
@@ -39,6 +41,8 @@ log = structlog.get_logger(__name__)
 DEADLINE_S: Final = 60 * 60
 PRIORITY: Final = 5
 _LOOK_S: Final = 1.0
+A_PERSON: Final = "a person"
+"""What stands in the place of the server where somebody answered an escalated request."""
 
 
 class QueueFullError(Exception):
@@ -131,6 +135,26 @@ class ForemanService:
         self._driver.post(Withdrawn(name))
         await self._driver.caught_up()
 
+    async def try_again(self, name: Digest) -> None:
+        """Let an escalated request wait for its model anew."""
+        self._driver.post(TriedAgain(name))
+        await self._driver.caught_up()
+
+    async def answer(self, entry: Queued, text: str) -> None:
+        """A person's own answer to an escalated request, in the form in which a model's would be kept."""
+        is_chat = entry.method == CallKind.CHAT.value
+        said = {"message": {"role": "assistant", "content": text}} if is_chat else {"text": text}
+        answer = {
+            "id": f"person-{entry.id.hex()[:24]}",
+            "object": "chat.completion" if is_chat else "text_completion",
+            "created": now_ms() // 1000,
+            "model": entry.model,
+            "choices": [{"index": 0, **said, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        }
+        self._driver.post(Served(Digest(entry.id), msgspec.json.encode(answer), A_PERSON))
+        await self._driver.caught_up()
+
     # Trust
 
     def judged(self, peer: NodeId, judgement: Judgement) -> None:
@@ -169,8 +193,10 @@ class ForemanService:
                 answer, server = await self._ask(call)
                 self._driver.post(Served(name, msgspec.json.encode(answer), server))
         except BackendError as error:
-            log.info("a queued request was not served", id=name.hex(), reason=str(error))
-            self._driver.post(NotServed(name, str(error), may_wait=may_wait(error)))
+            waits, escalates = may_wait(error), is_for_a_person(error)
+            tell = log.warning if escalates else log.info
+            tell("a queued request was not served", id=name.hex(), reason=str(error))
+            self._driver.post(NotServed(name, str(error), may_wait=waits, escalates=escalates))
         finally:
             self._running.pop(name, None)
 
@@ -191,6 +217,17 @@ class ForemanService:
 
 def _nobody(_: object) -> None:
     pass
+
+
+def is_for_a_person(error: BackendError) -> bool:
+    """Whether all servers failed at it in a way that asking again does not mend, by no fault of the caller's."""
+    match error:
+        case FormFailure():
+            return True
+        case GivenUp(failure=failure):
+            return failure.kind is FailureClass.BACKEND
+        case _:
+            return False
 
 
 def may_wait(error: BackendError) -> bool:

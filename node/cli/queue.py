@@ -8,7 +8,7 @@ import click
 
 from node.cli.session import Session, end_unless, with_session
 from node.cli.shapes import pairs, short, table
-from node.gateway.views import QueuedView, TrustView
+from node.gateway.views import QueuedView, QueueView, TrustView
 
 
 @click.group()
@@ -47,6 +47,40 @@ def cancel(session: Session, *, name: str) -> None:
     """Take a request out of the queue."""
     with session.client() as client:
         view = client.withdraw(name)
+    session.tell(view, _text(view))
+
+
+@queue.command()
+@with_session
+def inbox(session: Session) -> None:
+    """Show what all servers failed at: retry it, answer it, or cancel it."""
+    with session.client() as client:
+        view = client.queue()
+    mine = [one for one in view.requests if one.status == "escalated"]
+    rows = [(short(one.id), one.model, str(one.tries), one.reason or "") for one in mine]
+    head = ("REQUEST", "MODEL", "TRIES", "REASON")
+    told = QueueView(requests=tuple(mine))
+    session.tell(told, table(head, rows, empty="Nothing waits for a person."))
+
+
+@queue.command()
+@click.argument("name", metavar="ID")
+@with_session
+def retry(session: Session, *, name: str) -> None:
+    """Have an escalated request tried again."""
+    with session.client() as client:
+        view = client.decide(name, "retry")
+    session.tell(view, _text(view))
+
+
+@queue.command()
+@click.argument("name", metavar="ID")
+@click.argument("text")
+@with_session
+def answer(session: Session, *, name: str, text: str) -> None:
+    """Answer an escalated request with TEXT."""
+    with session.client() as client:
+        view = client.decide(name, "answer", text)
     session.tell(view, _text(view))
 
 

@@ -13,11 +13,11 @@ from starlette.responses import Response
 from gossip.codec import Digest
 from gossip.identity import NodeId
 from inference.audit import Judgement
-from inference.chat import Call
+from inference.chat import Call, CallKind
 from inference.kinds import BadInput, UnknownKind, parse_input
 from inference.spread import Part, Spread, SpreadState
 from inference.trust import Record
-from inference.waiting import ENDED, Queued
+from inference.waiting import ENDED, Queued, QueueState
 from node.foreman import ForemanService
 from node.gateway.endpoint import ID, Endpoint
 from node.gateway.facade import MAX_DEADLINE_S, MIN_DEADLINE_S, Facade, Named, Problem
@@ -31,7 +31,7 @@ from node.gateway.fields import (
 )
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
-from node.gateway.requests import CheckRequest, SpreadRequest
+from node.gateway.requests import CheckRequest, DecisionRequest, SpreadRequest
 from node.gateway.views import (
     PartView,
     QueuedView,
@@ -106,6 +106,19 @@ class Backroom:
                 202,
                 params=(ID,),
                 problems=(*problems, (409, "too_late")),
+            ),
+            Endpoint(
+                "POST",
+                f"{path}/{{id}}/decision",
+                self.decide,
+                "What becomes of a request that all servers failed at: retry, answer or abandon.",
+                QueuedView,
+                202,
+                (DecisionRequest,),
+                params=(ID,),
+                problems=((404, "unknown_request"), (409, "not_escalated"), (422, "bad_decision")),
+                owner=True,
+                example={"decision": "retry"},
             ),
         ]
 
@@ -204,6 +217,29 @@ class Backroom:
             raise Problem(409, "too_late", f"the request is {found.state.value} already")
         await self._foreman.withdraw(Digest(found.id))
         return json_response(self._view(self._found(request), with_answer=False), 202)
+
+    async def decide(self, request: Request) -> Response:
+        """A person's word on an escalated request."""
+        self._owner.require(request)
+        found = self._found(request)
+        fields = Fields(await read_body(request, MAX_TASK_BODY_BYTES), self._facade)
+        decision = fields.text("decision")
+        text = fields.text("text") if fields.has("text") else None
+        fields.done()
+        if found.state is not QueueState.ESCALATED:
+            told = f"the request is {found.state.value}; only an escalated one waits for a person"
+            raise Problem(409, "not_escalated", told)
+        match decision, text:
+            case "retry", None:
+                await self._foreman.try_again(Digest(found.id))
+            case "abandon", None:
+                await self._foreman.withdraw(Digest(found.id))
+            case "answer", str() if found.method != CallKind.EMBED.value and text:
+                await self._foreman.answer(found, text)
+            case _:
+                told = "decision: expected retry, abandon, or answer with a text (which embeddings are not)"
+                raise Problem(422, "bad_decision", told)
+        return json_response(self._view(self._found(request), with_answer=True), 202)
 
     def _found(self, request: Request) -> Queued:
         known = {one.id.hex(): one for one in self._foreman.core.room.all()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -95,6 +95,13 @@ class RegistrationRequest(Request, frozen=True):
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_LABEL, examples=["ada"])]
     stake: Amount
+
+
+class DecisionRequest(Request, frozen=True):
+    """What becomes of an escalated request; `text` goes with an answer."""
+
+    decision: Literal["retry", "answer", "abandon"]
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=1_000_000)] | None = None
 
 
 class SpreadRequest(Request, frozen=True):

@@ -421,7 +421,7 @@ class EventLine(View, frozen=True):
 
 
 class QueuedView(View, frozen=True):
-    """A request that waits, or waited. `status` is waiting, running, done, failed or cancelled."""
+    """A request that waits, or waited. `status` is waiting, running, escalated, done, failed or cancelled."""
 
     id: str
     method: str

@@ -25,6 +25,7 @@ from inference.waiting import (
     QueueState,
     Serve,
     Served,
+    TriedAgain,
     WaitingRoom,
     Withdrawn,
 )
@@ -98,6 +99,10 @@ class Office:
         del self.serving[name]
         self.tell(NotServed(name, "no", may_wait))
 
+    def escalate(self, name: Digest) -> None:
+        del self.serving[name]
+        self.tell(NotServed(name, "garbled", may_wait=False, escalates=True))
+
     def state(self, name: Digest) -> QueueState:
         found = self.room.find(name)
         assert found is not None
@@ -115,6 +120,39 @@ def test_what_waits_is_served_by_priority_then_in_its_order_once_its_model_is_th
     office.served(urgent)
     assert office.state(urgent) is QueueState.DONE
     assert office.room.answer(urgent) == b"answer"
+
+
+def test_what_all_servers_failed_at_waits_for_a_person_to_decide_over_restarts() -> None:
+    office = Office()
+    office.tell(PlacesChanged(frozenset({"m"})))
+    retried, answered, given_up, late = (
+        *(office.ask() for _ in range(3)),
+        office.ask(lead_ms=2 * RETRY_MS),
+    )
+    office.wait(RETRY_MS)
+    for one in (retried, answered, given_up, late):
+        office.escalate(one)
+        assert office.state(one) is QueueState.ESCALATED
+    assert not office.room.line()
+    office.start()
+    assert [Digest(one.id) for one in office.room.escalated()] == [
+        retried,
+        answered,
+        given_up,
+        late,
+    ]
+    office.tell(PlacesChanged(frozenset({"m"})))
+    assert not office.serving, "nobody tries it unasked"
+    office.tell(TriedAgain(retried))
+    assert list(office.serving) == [retried]
+    office.tell(Served(answered, b"mine", "a person"))
+    assert office.room.answer(answered) == b"mine"
+    office.tell(Withdrawn(given_up))
+    assert office.state(given_up) is QueueState.CANCELLED
+    office.wait(RETRY_MS)
+    assert office.state(late) is QueueState.FAILED
+    office.tell(TriedAgain(late))
+    assert office.state(late) is QueueState.FAILED, "what has ended stays so"
 
 
 def test_another_models_request_does_not_hold_up_the_line() -> None:
@@ -202,14 +240,21 @@ class Machine(RuleBasedStateMachine):
         self.office.tell(PlacesChanged(models))
 
     @precondition(lambda self: self.office.serving)
-    @rule(at=st.integers(0, 3), how=st.sampled_from(["served", "later", "refused"]))
+    @rule(at=st.integers(0, 3), how=st.sampled_from(["served", "later", "refused", "garbled"]))
     def ends(self, at: int, how: str) -> None:
         names = sorted(self.office.serving)
         name = names[at % len(names)]
         if how == "served":
             self.office.served(name)
+        elif how == "garbled":
+            self.office.escalate(name)
         else:
             self.office.not_served(name, may_wait=how == "later")
+
+    @precondition(lambda self: self.asked)
+    @rule(at=st.integers(0, 20))
+    def try_again(self, at: int) -> None:
+        self.office.tell(TriedAgain(self.asked[at % len(self.asked)]))
 
     @precondition(lambda self: self.asked)
     @rule(at=st.integers(0, 20))

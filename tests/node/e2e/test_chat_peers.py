@@ -194,6 +194,8 @@ def test_what_nothing_can_serve_waits_over_a_restart_until_its_server_is_back(to
     shown = node.command("queue", "show", first[:12])
     assert " ".join(town.makers.words) in " ".join(shown.out.split())
     assert node.client.queued(second["id"]).status == "cancelled"
+    late = node.command("queue", "retry", second["id"][:12])
+    assert (late.code, "only an escalated one" in late.err) == (1, True), late
     until(lambda: len(town.offers()) == 2, "the model to be offered again", 60)
 
 
