@@ -24,6 +24,7 @@ from inference.engine import AnswerEngine
 from node.audits import Audits
 from node.backends import Backends
 from node.breaker_news import BreakerNews
+from node.canaries import Canaries
 from node.chain_service import ChainService
 from node.clocks import ClockWatch
 from node.driver import now_ms
@@ -160,6 +161,9 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
         nursery.start_soon(serve, app, listener)
         offers = ModelOffers(files, node.peers, node.tasks, config.kinds)
         nursery.start_soon(files.run, offers.renew)
+        if config.canary_every_s:
+            canaries = Canaries(chats, files.is_here, config.canary_every_s)
+            nursery.start_soon(canaries.run)
         if config.find_models:
             nursery.start_soon(backends.look_around)
         if config.mdns:

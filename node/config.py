@@ -70,7 +70,8 @@ class Config:
     `backend` are the model servers beside this node, and with `find_models` those on their usual ports; with
     `chat` among the kinds, members may ask them too. `chat_peers` says that conversations of this
     node's users may go to peers without being asked for each, `audit_per_cent` how many of peers' answers are looked
-    at again where a server here has the same file. `quota_per_s` is how many requests the
+    at again where a server here has the same file; every `canary_every_s` seconds one peer is asked just for that (0:
+    never). `quota_per_s` is how many requests the
     HTTP interface takes from one caller in a second, for good, `client_parallel` how many of one caller's the model
     servers work on at once (0: no bound).
     A snapshot is made every `snapshot_every` blocks, and taken by a node that is `snapshot_behind` behind (0: never).
@@ -84,6 +85,7 @@ class Config:
     kinds: tuple[str, ...] = ("embed", "rank", "summarize", "answer", "chat")
     chat_peers: bool = False
     audit_per_cent: int = 10
+    canary_every_s: int = 0
     model_idle_s: int = 120
     log_level: str = "info"
     contents_mb: int = 2048
@@ -278,6 +280,7 @@ _READERS: dict[str, Callable[[object], object]] = {
     "kinds": _kinds,
     "chat_peers": _flag,
     "audit_per_cent": _between(0, 100),
+    "canary_every_s": _between(0, 10**9),
     "model_idle_s": _idle,
     "log_level": _level,
     "contents_mb": _between(16, 1_000_000),

@@ -63,6 +63,10 @@ class ModelFiles:
             ((model, server) for (model, one), server in self._places.items() if one == file), None
         )
 
+    def is_here(self, file: str) -> bool:
+        """Whether a server here has this file."""
+        return self.with_file(file) is not None
+
     def is_ollama(self, server: str) -> bool:
         """Whether a server speaks Ollama's protocol, which tells no log-probabilities."""
         found = self._settings.get(server)

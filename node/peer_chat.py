@@ -49,11 +49,21 @@ class PeerChats:
 
     def servers(self) -> Iterator[tuple[PeerServer, Merits, Mapping[str, str]]]:
         """Peers that are alive, connected, admitted and list a model."""
+        for entry, files in self._there():
+            yield self._server(entry.node_id), self._merits(entry), files
+
+    def _there(self) -> Iterator[tuple[PeerEntry, dict[str, str]]]:
         for entry in self._peers.membership.table():
             files = _files_of(entry)
             is_there = entry.connected and entry.status is Liveness.ALIVE and entry.role is not None
             if files and is_there:
-                yield self._server(entry.node_id), self._merits(entry), files
+                yield entry, files
+
+    def offered(self) -> Iterator[tuple[NodeId, str, str]]:
+        """Those that may be asked now, their names for their models, and the hashes of the files."""
+        for entry, files in self._there():
+            if self._foreman.core.trust.of(entry.node_id).distrust is None:
+                yield from ((entry.node_id, model, file) for model, file in files.items())
 
     def _server(self, node: NodeId) -> PeerServer:
         server = self._servers.get(node)
