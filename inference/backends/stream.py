@@ -51,15 +51,14 @@ class ChunkStream:
         return None
 
     async def _fill(self) -> None:
-        """Receive until there is a chunk, or the end."""
+        """Receive until there is a chunk, or the end. What is no chunk, pings say, breaks no silence."""
         patience = self._patience
+        patience.begins()
         while not self._ready and not self._reader.is_done:
-            patience.begins()
             try:
                 received = await self._reply.receive()
-                patience.pauses()
                 if received is None:
-                    return
+                    break
                 for chunk in self._reader.feed(received):
                     self._ready.append(self._check.take(chunk))
             except LineTooLong as error:
@@ -71,6 +70,7 @@ class ChunkStream:
                 raise Silent(
                     f"it fell silent for {silent_s:g} s in the middle of an answer"
                 ) from error
+        patience.pauses()
 
     async def aclose(self) -> None:
         self._patience.ends()

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import trio
 import trio.testing
 
+from inference.backends.openai import SseChunks
 from inference.backends.silence import Patience, watch
+from inference.backends.stream import ChunkStream
+from inference.backends.wire import Reply
+from inference.chat import Call, CallKind
+from inference.failures import Broken, Silent
 
 
 async def test_who_waits_for_longer_than_its_limit_is_cut_off_then(
@@ -36,6 +42,33 @@ async def test_each_chunk_begins_the_time_anew_and_a_slow_caller_costs_none(
     patience.begins()
     await trio.sleep(5.1)
     assert cut.is_set()
+
+
+class Pinging(Reply):
+    """A server that is there, and says nothing for ever."""
+
+    def __init__(self) -> None:
+        self.is_cut = False
+
+    async def receive(self) -> bytes | None:
+        await trio.sleep(1)
+        if self.is_cut:
+            raise Broken("the connection broke")
+        return b": ping\n\n"
+
+    def cut(self) -> None:
+        self.is_cut = True
+
+    def close(self) -> None: ...
+
+
+async def test_a_server_that_only_pings_is_silent(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    stream = ChunkStream(Pinging(), SseChunks(), Call(CallKind.CHAT, "m", {}), 5)
+    with trio.fail_after(10), pytest.raises(Silent, match="silent for 5 s"):
+        await stream.receive()
+    await stream.aclose()
 
 
 async def test_the_limits_of_others_do_not_count_and_neither_do_streams_that_have_ended(

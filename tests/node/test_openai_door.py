@@ -11,6 +11,7 @@ import pytest
 import trio
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
+from inference.backends import wire
 from inference.breaker import BreakerLimits, BreakerState
 from tests.inference.servers import Act, HangUp, Raw, Silence, Speak, Status, model_server
 from tests.node.model_gateway import ModelGateway, model_gateway
@@ -346,6 +347,20 @@ async def test_the_breaker_opens_and_closes_again(home_path: Path) -> None:
         assert await ask(gateway) == "one two three "
         states = [change.after for _, change in gateway.breakers]
         assert states == [BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED]
+
+
+async def test_an_answer_without_end_is_cut_and_never_looks_whole(
+    home_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "MAX_ANSWER_BYTES", 4_000)
+    async with model_server() as server, model_gateway(home_path, [server]) as gateway:
+        server.acts = [Speak("word " * 2_000)]
+        asked = {"model": "m", "messages": HELLO}
+        streamed = await gateway.http.post("/v1/chat/completions", json={**asked, "stream": True})
+        assert "[DONE]" not in streamed.text
+        assert "more than 4,000 bytes" in streamed.text.splitlines()[-2]
+        whole = await gateway.http.post("/v1/chat/completions", json=asked)
+        assert (whole.status_code, whole.json()["error"]["code"]) == (502, "backend_garbled")
 
 
 @pytest.mark.parametrize("protocol", ["openai", "ollama"])
