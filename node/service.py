@@ -43,6 +43,7 @@ from node.gateway.views import (
     AdmissionView,
     BlocksView,
     BlockView,
+    FoundView,
     InviteView,
     JsonObject,
     PeerView,
@@ -459,6 +460,7 @@ def _peer_view(entry: PeerEntry, stats: PeerStats | None, reputation: int | None
         version=entry.version,
         reputation=reputation,
         traffic=None if stats is None else _traffic_view(stats),
+        found=tuple(FoundView(address=where, at_ms=at_ms) for where, at_ms in entry.found),
     )
 
 

@@ -620,6 +620,7 @@ class Membership:
             version=peer.record.version,
             connected=node in self._links,
             clock_offset_ms=peer.clock_offset_ms,
+            found=tuple((one, peer.found_ms.get(one, 0)) for one in peer.reached),
         )
 
     def _offered(self, peer: Peer) -> tuple[Capability, ...]:

@@ -151,7 +151,7 @@ class Handshake:
             if news is News.CHANGE:
                 exchange.table.heard(link.heard_ms, peer)
         if link.dialed is not None:
-            exchange.table.reached(peer, link.dialed)
+            exchange.table.reached(self._gate.now_ms, peer, link.dialed)
         out.extend(exchange.befriend(peer, link))
 
     def part(self, out: list[MembershipEffect], peer: NodeId, link: Link, reason: str) -> None:

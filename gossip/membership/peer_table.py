@@ -21,6 +21,9 @@ from gossip.membership.records import MAX_ADDRESSES, Multiaddr, PeerRecord, Sign
 
 MAX_PEERS = MAX_KNOWN - 1
 _PREFIX = b"peer/"
+_FOUND_PREFIX = b"peer-found/"
+_FOUND_AGAIN_MS = 60_000
+"""Being found at the same address again is written down no more often."""
 
 
 class _Stored(Wire, frozen=True):
@@ -32,12 +35,18 @@ class _Stored(Wire, frozen=True):
     left_seq: Natural | None
 
 
+class _Found(Wire, frozen=True):
+    """When a node was found last at each of its `reached`, in that order."""
+
+    times_ms: Annotated[tuple[Natural, ...], msgspec.Meta(max_length=MAX_ADDRESSES)]
+
+
 @dataclass(slots=True)
 class Peer:
     """One node.
 
-    `reached` are addresses where it was found, the last one first. `is_heard` is whether it has
-    spoken to us in this run; `renewed_ms` is when its newest
+    `reached` are addresses where it was found, the last one first, and `found_ms` when that was.
+    `is_heard` is whether it has spoken to us in this run; `renewed_ms` is when its newest
     record came in this run. `left_seq` is the number of its last record if it said good-bye.
     `shown` is the status last told.
     """
@@ -45,6 +54,7 @@ class Peer:
     signed: SignedRecord
     first_seen_ms: int
     reached: tuple[str, ...] = ()
+    found_ms: dict[str, int] = field(default_factory=dict)
     last_seen_ms: int | None = None
     is_heard: bool = False
     rtt_ms: int | None = None
@@ -88,10 +98,14 @@ class PeerTable:
         for key, value in store.scan(_PREFIX):
             kept = decode_canonical(value, _Stored)
             if kept.signed.record.federation == federation:
-                table._peers[NodeId(key.removeprefix(_PREFIX))] = Peer(
+                node = key.removeprefix(_PREFIX)
+                found = store.get(_FOUND_PREFIX + node)
+                times_ms = () if found is None else decode_canonical(found, _Found).times_ms
+                table._peers[NodeId(node)] = Peer(
                     signed=kept.signed,
                     first_seen_ms=kept.first_seen_ms,
                     reached=kept.reached,
+                    found_ms=dict(zip(kept.reached, times_ms, strict=False)),
                     last_seen_ms=kept.last_seen_ms,
                     rtt_ms=kept.rtt_ms,
                     left_seq=kept.left_seq,
@@ -152,12 +166,17 @@ class PeerTable:
             peer.rtt_ms = (7 * known + rtt_ms + 4) // 8
             peer.clock_offset_ms = clock_offset_ms
 
-    def reached(self, node: NodeId, address: str) -> None:
+    def reached(self, now_ms: int, node: NodeId, address: str) -> None:
         """The node was found at this address."""
         peer = self._peers.get(node)
-        if peer is not None and peer.reached[:1] != (address,):
+        if peer is None:
+            return
+        is_known = peer.reached[:1] == (address,)
+        if not is_known or now_ms - peer.found_ms.get(address, 0) >= _FOUND_AGAIN_MS:
             others = (known for known in peer.reached if known != address)
             peer.reached = (address, *others)[:MAX_ADDRESSES]
+            times_ms = {**peer.found_ms, address: now_ms}
+            peer.found_ms = {one: times_ms[one] for one in peer.reached if one in times_ms}
             self._unsaved.add(node)
 
     def left(self, node: NodeId, seq: int) -> None:
@@ -193,9 +212,10 @@ class PeerTable:
 
     def unsaved(self) -> tuple[Write, ...]:
         """What has changed since the last call."""
-        writes = tuple((_PREFIX + node, self._stored(node)) for node in sorted(self._unsaved))
+        changed = sorted(self._unsaved)
         self._unsaved.clear()
-        return writes
+        writes = ((_PREFIX + node, self._stored(node)) for node in changed)
+        return (*writes, *((_FOUND_PREFIX + node, self._found(node)) for node in changed))
 
     def everything(self) -> tuple[Write, ...]:
         """All of it, with the times that change all the time."""
@@ -208,6 +228,7 @@ class PeerTable:
         for node, peer in self._peers.items():
             assert peer.record.node == node
             assert len(peer.reached) <= MAX_ADDRESSES
+            assert peer.found_ms.keys() <= set(peer.reached)
             assert peer.left_seq is None or peer.left_seq >= peer.record.seq
 
     def _stored(self, node: NodeId) -> bytes | None:
@@ -224,3 +245,9 @@ class PeerTable:
                 left_seq=peer.left_seq,
             )
         )
+
+    def _found(self, node: NodeId) -> bytes | None:
+        peer = self._peers.get(node)
+        if peer is None or not peer.found_ms:
+            return None
+        return encode(_Found(tuple(peer.found_ms.get(one, 0) for one in peer.reached)))

@@ -84,12 +84,19 @@ class TrafficView(View, frozen=True):
     queued_bytes: int
 
 
+class FoundView(View, frozen=True):
+    """An address where a node was found, and when last (Unix time; 0: before such times were kept)."""
+
+    address: str
+    at_ms: int
+
+
 class PeerView(View, frozen=True):
     """A known node. `status` is alive, suspect, dead or left; times are Unix time.
 
     `clock_offset_ms` is its clock minus this machine's, as it last answered a ping. Capabilities and load are
     what it said in the last two minutes. `reputation` is its score by the tasks on the chain, 0 to 1000; `traffic`
-    is there while it is connected.
+    is there while it is connected. `found` are the addresses where this node has reached it, the last one first.
     """
 
     node_id: str
@@ -105,6 +112,7 @@ class PeerView(View, frozen=True):
     version: str = ""
     reputation: int | None = None
     traffic: TrafficView | None = None
+    found: tuple[FoundView, ...] = ()
 
 
 class PeersView(View, frozen=True):

@@ -230,6 +230,8 @@ def test_a_restart_goes_on_above_the_last_number_and_keeps_the_table() -> None:
     row = again.row(1)
     assert row.last_seen_ms is not None
     assert row.rtt_ms == 2 * LATENCY_MS
+    assert [where for where, _ in row.found] == [address(1)]
+    assert 0 < row.found[0][1] <= row.last_seen_ms
     assert before is not None
     assert again.core.own_record is not None
     assert again.core.own_record.record.seq == before.record.seq + 1
