@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.node.e2e.daemons import Daemon, Fleet, await_agreement, knows, until
+from tests.node.e2e.test_faults import Load, assert_kept
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -136,8 +137,18 @@ def test_a_copy_of_a_home_does_not_run_beside_the_original(fleet: Fleet) -> None
 
 @pytest.mark.parametrize("size", [5, pytest.param(10, marks=pytest.mark.slow)])
 def test_validators_come_and_go_in_one_run(fleet: Fleet, size: int) -> None:
-    """From one to `size` and back to four with no restart; a payment after every change, and none is lost."""
+    """From one to `size` and back to four with no restart, under load; a payment after every change, none is lost."""
     members = [fleet.new("node0").start()]
+    load = Load(members)  # the founder pays itself, again and again
+    with load.on():
+        paid = _come_and_go(fleet, members, size, load)
+    assert not load.faults
+    assert_kept(load.told[:: max(1, len(load.told) // 20)], members)
+    assert 100_000_000 - members[0].balance() == 7 * paid - 1
+
+
+def _come_and_go(fleet: Fleet, members: list[Daemon], size: int, load: Load) -> int:
+    """How many payments the founder has made to others."""
     paid = 0
     for number in range(1, size):
         node = fleet.new(f"node{number}", ()).start("--bootstrap", members[0].address)
@@ -152,6 +163,7 @@ def test_validators_come_and_go_in_one_run(fleet: Fleet, size: int) -> None:
         members.append(node)
         members[0].pay(node, 7)
         paid += 1
+        load.grows()
     assert members[0].status.faults_tolerated == (size - 1) // 3
     while len(members) > 4:
         leaver = members.pop()
@@ -160,9 +172,10 @@ def test_validators_come_and_go_in_one_run(fleet: Fleet, size: int) -> None:
         until(lambda one=leaver: one.status.role == "observer", "it to leave")  # type: ignore[misc]
         members[0].pay(leaver, 7)
         paid += 1
-    status = await_agreement(members)
+        load.grows()
+    status = members[0].status
     assert (status.quorum, status.faults_tolerated) == (3, 1)
     refused = members[-1].command("validators", "leave", "--json")
     assert refused.json["error"]["code"] == "set_too_small"
     assert members[1].pay(members[0]).status == "finalized"
-    assert 100_000_000 - members[0].balance() == 7 * paid - 1
+    return paid
