@@ -7,7 +7,6 @@ only fetches and executes. The daemon and the simulator drive this one object an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
 
@@ -77,49 +76,42 @@ _FEW_PEERS = 8
 _RESENT_TRANSACTIONS = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(msgspec.Struct, frozen=True, gc=False):
     """The node is up; timers may run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(msgspec.Struct, frozen=True, gc=False):
     """A decoded message from an admitted peer, whose identity the transport has proven."""
 
     peer: NodeId
     message: ConsensusMessage
 
 
-@dataclass(frozen=True, slots=True)
-class TimerFired:
+class TimerFired(msgspec.Struct, frozen=True, gc=False):
     """A timer set by an effect ran out."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class PeerConnected:
+class PeerConnected(msgspec.Struct, frozen=True, gc=False):
     """An admitted peer can be reached."""
 
     peer: NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class PeerDisconnected:
+class PeerDisconnected(msgspec.Struct, frozen=True, gc=False):
     """A peer can't be reached any more."""
 
     peer: NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class Submit:
+class Submit(msgspec.Struct, frozen=True, gc=False):
     """Transactions of this node's own users, signatures checked."""
 
     transactions: tuple[Transaction, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class BoundSync:
+class BoundSync(msgspec.Struct, frozen=True, gc=False):
     """Fetch no blocks while so many are lacking or more: a snapshot is the shorter way. None: always fetch."""
 
     most_behind: int | None
@@ -130,8 +122,7 @@ EngineEvent = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BlockExecuted:
+class BlockExecuted(msgspec.Struct, frozen=True, gc=False):
     """A block is final and its changes are in the batch in front of this."""
 
     block: Block
@@ -266,6 +257,8 @@ class Engine:
         In this order: executing makes the replica vote at the next height. Carried out before what is left of this one,
         those votes would be written over by older ones, and a restart would not be bound by them.
         """
+        if not effects:
+            return
         decided: list[Decided] = []
         for effect in effects:
             if isinstance(effect, Notify) and isinstance(effect.what, Decided):
@@ -277,15 +270,17 @@ class Engine:
 
     def _go_on(self, out: list[Effect]) -> None:
         """After every event: propose if it is this node's turn, and let the leader's clock run while work waits."""
-        if self.replica.is_gathering:
-            self._settle(out, self.replica.look(self._now_ms))
-        while self.replica.can_propose and self.mempool.has_ready():
+        replica, has_ready = self.replica, self.mempool.has_ready
+        if replica.is_gathering:
+            self._settle(out, replica.look(self._now_ms))
+        while has_ready() and replica.can_propose:
             limits = self.ledger.genesis.parameters
             chosen = self.mempool.select(limits.max_block_txs, limits.max_block_bytes)
             if not chosen:
                 break
-            self._settle(out, self.replica.propose(self._now_ms, chosen))
-        self._settle(out, self.replica.set_waiting(self._now_ms, self.mempool.has_ready()))
+            self._settle(out, replica.propose(self._now_ms, chosen))
+        if has_ready() is not replica.is_waiting:
+            self._settle(out, replica.set_waiting(self._now_ms, has_ready()))
 
     def _on_message(self, peer: NodeId, message: ConsensusMessage) -> list[Effect]:
         match message:

@@ -294,6 +294,7 @@ class Finality:
     def check_invariants(self) -> None:
         """What must hold after every event."""
         assert self._certified <= self._executed
-        assert all(self._certified < height <= self._executed for height in self._open)
+        for height in self._open:
+            assert self._certified < height <= self._executed
         assert len(self._open) <= 2 * _KEPT_OPEN
         assert self._certified == self._executed or self._certified + 1 in self._open

@@ -56,13 +56,12 @@ class VotingKeys:
         self._keys = list(keys)
         self._present = keys[0]
         self._silenced: set[bytes] = set()
-        self.is_waiting = False
-        """Whether the others' answers are still awaited."""
+        self._is_waiting = False
+        self.public = keys[0].public
+        """The key that signs now; one that nobody holds while the node must not vote. Asked several times a message."""
 
-    @property
-    def public(self) -> PublicKey:
-        """The key that signs now; one that nobody holds while the node must not vote."""
-        return NO_KEY if self.is_muted else self._present.public
+    def _look(self) -> None:
+        self.public = NO_KEY if self.is_muted else self._present.public
 
     def sign(self, message: bytes) -> Signature:
         """Sign with the present key; only asked of one that may vote."""
@@ -77,7 +76,22 @@ class VotingKeys:
     @property
     def is_muted(self) -> bool:
         """Whether the node must not vote."""
-        return self.is_waiting or self._present.public in self._silenced
+        return self._is_waiting or self._present.public in self._silenced
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the others' answers are still awaited."""
+        return self._is_waiting
+
+    def wait(self) -> None:
+        """Do not vote until enough others have answered."""
+        self._is_waiting = True
+        self._look()
+
+    def go_on(self) -> None:
+        """The answers are here."""
+        self._is_waiting = False
+        self._look()
 
     @property
     def is_silenced(self) -> bool:
@@ -99,11 +113,13 @@ class VotingKeys:
         for key in self._keys:
             if members.member(key.public) is not None:
                 self._present = key
+                self._look()
                 return
 
     def silence(self, key: bytes) -> None:
         """Never sign with a key again: it votes elsewhere, or its log is damaged."""
         self._silenced.add(key)
+        self._look()
 
 
 class StateKeys:
@@ -138,7 +154,7 @@ class OwnVotes:
         seat = members.member(self._keys.present)
         if seat is None or self._keys.is_silenced or members.is_quorum(seat.power):
             return []
-        self._keys.is_waiting = True
+        self._keys.wait()
         return self.ask_again(members)
 
     def ask_again(self, members: ValidatorSet) -> list[Effect]:
@@ -175,7 +191,7 @@ class OwnVotes:
         heard = sum(seat.power for seat in members.validators if seat.node in self._answered)
         seat = members.member(self._keys.present)
         if seat is None or members.is_quorum(heard + seat.power):
-            self._keys.is_waiting = False
+            self._keys.go_on()
             return [Notify(VotesAgain(self._keys.present))]
         return []
 
@@ -203,7 +219,7 @@ class OwnVotes:
     def _stop(self, sentence: str) -> list[Effect]:
         key = self._keys.present
         self._keys.silence(key)
-        self._keys.is_waiting = False
+        self._keys.go_on()
         return [
             Persist(Store.VOTES, ((_SILENCED + key, sentence.encode()),)),
             Notify(VotesElsewhere(key, sentence)),

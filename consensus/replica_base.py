@@ -172,6 +172,11 @@ class ReplicaBase:
         return self._waiting or not self._entered or slot.heard is not None or slot.has_votes
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether there are requests that the leader should have proposed."""
+        return self._waiting
+
+    @property
     def is_gathering(self) -> bool:
         """Whether a proposal is here whose transactions are not."""
         return self._slot.gathering is not None
@@ -389,4 +394,5 @@ class ReplicaBase:
         assert self._slot.height == self._tip.height + 1
         assert self._entered or self._own_change is not None
         assert self._own_change is None or self._own_change.view == self._view
-        assert all(len(kept) <= _AHEAD_KINDS for kept in self._ahead.values())
+        for kept in self._ahead.values():
+            assert len(kept) <= _AHEAD_KINDS

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from consensus.blocks import Block
 from consensus.certificates import Certificate
 from consensus.messages import Proposal, Vote
@@ -34,23 +36,20 @@ class Tip:
     certificate: Certificate | None
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(msgspec.Struct, frozen=True, gc=False):
     """A block is committed: execute it, then call `advance`."""
 
     block: Block
     certificate: Certificate
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True, gc=False):
     """A block is prepared here: it may yet be replaced, if no quorum prepared it."""
 
     block: Block
 
 
-@dataclass(frozen=True, slots=True)
-class ViewEntered:
+class ViewEntered(msgspec.Struct, frozen=True, gc=False):
     """The replica votes in this view from now on."""
 
     epoch: int

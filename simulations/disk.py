@@ -1,7 +1,8 @@
 """A node's databases, with what LevelDB promises: a batch is written whole or not at all, and kept once it is synced.
 
 Batches that are not synced yet can be read, and are lost by a crash: the latest first, whole ones only, in each
-database by itself. A lazy batch is synced along with the next that is not. A record may rot; whoever reads it is told,
+database by itself, but that what was written after a lost batch of a database that is synced earlier is lost too. A
+lazy batch is synced along with the next that is not. A record may rot; whoever reads it is told,
 as LevelDB's checksums do, or is given what is left.
 """
 
@@ -26,8 +27,8 @@ class MemoryStore:
     def __init__(self) -> None:
         self._values: dict[bytes, bytes] = {}
         self._keys: list[bytes] | None = None
-        self._unsynced: deque[tuple[int | None, tuple[Write, ...]]] = deque()
-        """When each batch will be synced (None: with the next that is), and what undoes it; the oldest first."""
+        self._unsynced: deque[tuple[int | None, tuple[Write, ...], int]] = deque()
+        """When each batch will be synced (None: with the next that is), what undoes it, its number; oldest first."""
         self._rotten: set[bytes] = set()
 
     def get(self, key: bytes) -> bytes | None:
@@ -52,16 +53,25 @@ class MemoryStore:
         return found
 
     def write(
-        self, writes: tuple[Write, ...], synced_us: int | None = None, *, lazy: bool = False
+        self,
+        writes: tuple[Write, ...],
+        synced_us: int | None = None,
+        *,
+        lazy: bool = False,
+        number: int = 0,
     ) -> None:
-        """One atomic batch, synced at `synced_us` (None: at once), or with the next one if it is lazy."""
+        """One atomic batch, synced at `synced_us` (None: at once), or with the next one if it is lazy.
+
+        `number` grows from batch to batch, whichever database they go to.
+        """
         if lazy or synced_us is not None:
             undo = tuple((key, self._values.get(key)) for key, _ in reversed(writes))
             if not lazy and self._unsynced:
                 self._unsynced = deque(
-                    (synced_us if due is None else due, one) for due, one in self._unsynced
+                    (synced_us if due is None else due, one, earlier)
+                    for due, one, earlier in self._unsynced
                 )
-            self._unsynced.append((None if lazy else synced_us, undo))
+            self._unsynced.append((None if lazy else synced_us, undo, number))
         elif self._unsynced:
             self._unsynced.clear()
         if self._rotten:
@@ -95,6 +105,15 @@ class MemoryStore:
     def unsynced(self) -> int:
         """How many batches a crash could lose now."""
         return len(self._unsynced)
+
+    def written_after(self, number: int) -> int:
+        """How many of them were written after the batch of this number."""
+        return sum(one > number for _, _, one in self._unsynced)
+
+    def first_of(self, batches: int) -> int | None:
+        """The number of the first of the last so many batches; those that wait for another's sync don't count."""
+        last = list(self._unsynced)[-batches:] if batches else []
+        return next((number for due, _, number in last if due is not None), None)
 
     def lose(self, batches: int) -> None:
         """A crash: the last `batches` of those that are not synced are gone, the others have come through."""

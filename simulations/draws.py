@@ -14,14 +14,25 @@ MILLION = 1_000_000
 class Draws:
     """The luck of one seed."""
 
-    __slots__ = ("_key",)
+    __slots__ = ("_begun", "_key")
 
     def __init__(self, seed: int) -> None:
         self._key = seed.to_bytes(16, "big", signed=True)
+        self._begun: dict[bytes, blake2b] = {}
 
     def raw(self, purpose: bytes, identity: bytes, size: int = 16) -> bytes:
         """`size` bytes (at most 64) for a thing named by `identity`; `purpose` has at most 16 bytes."""
         return blake2b(identity, digest_size=size, key=self._key, person=purpose).digest()
+
+    def often(self, purpose: bytes, identity: bytes) -> bytes:
+        """The same as `raw`, for what is drawn for every message: the hash is begun once and then copied."""
+        begun = self._begun.get(purpose)
+        if begun is None:
+            begun = blake2b(digest_size=16, key=self._key, person=purpose)
+            self._begun[purpose] = begun
+        drawn = begun.copy()
+        drawn.update(identity)
+        return drawn.digest()
 
     def below(self, bound: int, purpose: str, *identity: object) -> int:
         """A number from 0 up to but without `bound`; identities are told apart by their `repr`."""

@@ -60,6 +60,40 @@ def expand(seed: int) -> Scenario:
     )
 
 
+def crowd(seed: int) -> Scenario:
+    """A family of its own: 4, 7 or 10 founders, as many liars of any kind as the protocol bears, and faults besides.
+
+    A third has unequal weights, a third grows while it runs.
+    """
+    draws = Draws(seed)
+    size = (4, 7, 10)[draws.below(3, "crowd size")]
+    kind = draws.below(3, "crowd kind")
+    weights = (1,) * size
+    if kind == 1:
+        weights = tuple(draws.between(1, 3, "crowd weight", seat) for seat in range(size))
+    count = draws.between(1, 2, "crowd joiners") if kind == 2 else 0  # noqa: PLR2004 - the third kind
+    joiners = tuple(draws.between(100, 2_500, "crowd joins", place) for place in range(count))
+    drawn = draw_setting(draws, size + count, weights)
+    actors: list[Actor] = []
+    for node in sorted(range(size), key=lambda node: draws.raw(b"crowd liar", bytes([node]))):
+        lying = weights[node] + sum(weights[one.node] for one in actors)
+        if 3 * lying < sum(weights) and not (joiners and 3 * (len(actors) + 1) >= size):
+            liar: ActorKind = _LIARS[draws.below(len(_LIARS), "crowd lies", node)]
+            actors.append(Actor(node=node, kind=liar))
+    return Scenario(
+        name=f"crowd {seed}",
+        why="expanded from a seed",
+        seed=seed,
+        weights=weights,
+        joiners=joiners,
+        max_block_txs=(1, 5, 50)[draws.below(3, "block")],
+        clients=_clients(draws, size),
+        delays=_delays(draws),
+        actors=tuple(sorted(actors, key=lambda actor: actor.node)),
+        **drawn,
+    )
+
+
 def _campaign(draws: Draws, heal_ms: int) -> Campaign | None:
     """A scripted attack, for a quarter of the seeds."""
     if draws.below(4, "campaign"):

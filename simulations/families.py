@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from simulations.expand import expand
+from simulations.expand import crowd, expand
 from simulations.latecomers import latecomer
 from simulations.scenario import Scenario
 
-Family = Literal["federations", "latecomers"]
+Family = Literal["federations", "latecomers", "crowds"]
 
 FAMILIES: dict[Family, Callable[[int], Scenario]] = {
     "federations": expand,
     "latecomers": latecomer,
+    "crowds": crowd,
 }

@@ -44,6 +44,8 @@ from simulations.world import TICK_US, Result, Vocabulary, World
 CREATED_MS = 1_700_000_000_000
 _FOUNDER_AMOUNT = 1_000_000_000
 _FIRST_ASKED_MS = 50
+_DECODED = 256
+"""More are hardly ever under way at once."""
 
 
 class Federation(World):
@@ -57,6 +59,7 @@ class Federation(World):
         super().__init__(scenario, trace)
         self.scenario = scenario
         self._language: Any = ConsensusMessage if scenario.snapshots is None else FederationMessage
+        self._decoded: dict[bytes, object] = {}
         self._proposed_in: dict[bytes, int] = {}
         keys = Keyring(self.draws, real=scenario.signatures == "ed25519")
         users = [keys.signer(b"identity", node) for node in range(scenario.nodes)]
@@ -106,6 +109,7 @@ class Federation(World):
                 if kind is not None:
                     chain = self._genesis.federation_id
                     liar = KINDS[kind](node, self._voters[node], chain, self.draws)
+                # As the daemon does, a block is synced before the votes cast above it.
                 stores = {store: MemoryStore() for store in (Store.CHAIN, Store.VOTES, Store.POOL)}
                 stores[Store.CHAIN].write(self._first_writes)
                 processes.append(
@@ -158,7 +162,13 @@ class Federation(World):
         )
 
     def decode(self, data: bytes) -> object:
-        return decode(data, self._language)
+        """A message that goes to several is decoded once; it is frozen all through."""
+        message = self._decoded.get(data)
+        if message is None:
+            if len(self._decoded) >= _DECODED:
+                self._decoded.clear()
+            message = self._decoded[data] = decode(data, self._language)
+        return message
 
     def wipe_votes(self, process: Process) -> None:
         process.stores[Store.VOTES].wipe()

@@ -30,6 +30,7 @@ from consensus.state_tree import StateTree
 from consensus.tables import ACCOUNTS
 from consensus.tally import Tally
 from consensus.view_change import Binding
+from consensus.view_changing import ViewChanging
 from consensus.view_requests import ViewRequests
 from consensus.vote_log import VoteLog, load_vote_log
 from consensus.voting import Voting
@@ -150,7 +151,7 @@ def unverified_changes() -> list[Patch]:
 
 
 def old_view_votes() -> list[Patch]:
-    sound = Replica._ask_for_view
+    sound = ViewChanging._ask_for_view
 
     def ask(self: Replica, view: int) -> None:
         slot, at = self._slot, self._view
@@ -167,7 +168,7 @@ def old_view_votes() -> list[Patch]:
             self._view = now
             self._cast_to_all(vote)
 
-    return [(Replica, "_ask_for_view", ask)]
+    return [(ViewChanging, "_ask_for_view", ask)]
 
 
 def below_binding() -> list[Patch]:
@@ -316,7 +317,7 @@ def unsorted_set() -> list[Patch]:
 
     def init(self: Engine, **arguments: Any) -> None:
         begin(self, **arguments)
-        self.ledger._salt = self._own_key  # type: ignore[attr-defined]
+        self.ledger._salt = self.keys.present  # type: ignore[attr-defined]
 
     def unsorted(self: Ledger, block: Any) -> Any:
         result = execute(self, block)

@@ -35,6 +35,7 @@ class Process:
 
     __slots__ = (
         "address",
+        "batches",
         "busy_until_us",
         "clock",
         "core",
@@ -76,6 +77,9 @@ class Process:
         self.name = f"n{node}" + ("" if twin is None else "ab"[twin])
         self.is_honest, self.liar, self.clock = is_honest, liar, clock
         self.stores = stores
+        """In the order in which they are synced."""
+        self.batches = 0
+        """How many batches it has written, in all its lives."""
         self.core: Any = None
         """None while it is down."""
         self.life = 0

@@ -87,7 +87,7 @@ class World(Hooks):
         self._by_address: dict[Hashable, tuple[Process, ...]] = {}
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._counter = 0
-        self._sent: Counter[bytes] = Counter()
+        self._sent: dict[bytes, int] = {}
         self._is_done = False
         self._stopped: str | None = None
         self.break_on: re.Pattern[str] | None = None
@@ -208,12 +208,18 @@ class World(Hooks):
         """A process loses its memory, and comes back after a while."""
         self.marks["crash"] += 1
         self.line(process.name, "crashed", f"for {down_ms} ms")
+        first_lost: int | None = None
         for name, store in process.stores.items():
             if store.unsynced:
                 most = store.unsynced + 1
                 lost = self.draws.below(most, "unsynced", process.number, process.life, str(name))
+                if first_lost is not None:
+                    lost = max(lost, store.written_after(first_lost))
                 if lost:
                     self.marks["unsynced batches lost"] += 1
+                first = store.first_of(lost)
+                if first is not None and (first_lost is None or first < first_lost):
+                    first_lost = first
                 store.lose(lost)
         process.die()
         self.at(self.now_us + down_ms * 1000, self.start, process)
@@ -316,13 +322,14 @@ class World(Hooks):
 
     def _write(self, process: Process, effect: Persist) -> None:
         store = process.stores[effect.store]
+        process.batches += 1
         if effect.lazy:
-            store.write(effect.writes, lazy=True)
+            store.write(effect.writes, lazy=True, number=process.batches)
         elif process.false_sync:
-            store.write(effect.writes, _NEVER_US)
+            store.write(effect.writes, _NEVER_US, number=process.batches)
         elif process.sync_us or process.synced_us > self.now_us:
             due_us = process.sync_ends_us(self.now_us)
-            store.write(effect.writes, due_us)
+            store.write(effect.writes, due_us, number=process.batches)
             self.at(due_us, self._synced, process, process.life)
         else:
             store.write(effect.writes)
@@ -382,8 +389,8 @@ class World(Hooks):
     def _transmit(
         self, process: Process, to: tuple[Hashable, ...], data: bytes, label: str = "garbage"
     ) -> None:
-        raw = self.draws.raw
-        name = raw(b"message", data)
+        drawn, sent = self.draws.often, self._sent
+        name = drawn(b"message", data)
         now_us, source, size = self.now_us, process.node, len(data)
         if size > MAX_MESSAGE_BYTES and process.is_honest:
             raise ViolationError("bounds", f"{process.name} sends a message of {size} bytes")
@@ -394,8 +401,8 @@ class World(Hooks):
                 ):
                     continue
                 link = b"%d>%d " % (process.number, target.number) + name
-                self._sent[link] = count = self._sent[link] + 1
-                luck = raw(b"luck", b"%d " % count + link)
+                sent[link] = count = sent.get(link, 0) + 1
+                luck = drawn(b"luck", b"%d " % count + link)
                 self.messages += 1
                 self.message_bytes += size
                 delays = self.wires.deliveries(now_us, source, target.node, luck, size)

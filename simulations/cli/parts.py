@@ -57,7 +57,7 @@ def family_option(command: Command) -> Command:
         type=click.Choice(list(FAMILIES)),
         default="federations",
         show_default=True,
-        help="What seeds stand for; latecomers take snapshots from helpers that lie.",
+        help="What seeds stand for: anything; snapshots from helpers that lie; as many liars as can be borne.",
     )(command)
 
 

@@ -1,5 +1,6 @@
 """A simulator that finds nothing is worth nothing: each planted bug is found, and switched off again."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,7 @@ from simulations.draws import Draws
 from simulations.expand import expand
 from simulations.federation import run
 from simulations.hunt import hunt, hunt_seeds, scoreboard
-from simulations.mutants import BY_NAME, MUTANTS, Mutant
+from simulations.mutants import BY_NAME, MUTANTS, Mutant, switched_on
 from simulations.scenario import Scenario
 
 QUICK = {
@@ -49,7 +50,7 @@ def test_a_mutant_is_gone_when_it_is_switched_off() -> None:
 def test_every_mutant_replaces_something_that_exists(mutant: Mutant) -> None:
     patches = mutant.patches()
     assert patches
-    assert all(getattr(owner, name) is not broken for owner, name, broken in patches)
+    assert all(vars(owner)[name] is not broken for owner, name, broken in patches)
 
 
 def test_the_list_of_22_is_whole() -> None:
@@ -91,3 +92,10 @@ def test_the_scoreboard_counts_over_several_starting_points() -> None:
     assert told["detected"]
     assert told["seeds_to_detection"] == told["seeds_to_detection_p95"] == 1
     assert told["tier"] in {"swarm", "twins", "mutation", "scripted"}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mistake_is_a_mistake_of_the_protocol_and_no_crash_of_its_own(mutant: Mutant) -> None:
+    with switched_on(mutant):
+        violation = run(Scenario(seed=1, weights=(1, 1, 1, 1), heal_ms=300)).violation or ""
+    assert not re.search(r"(Attribute|Name|Type|Index|Key)Error", violation), violation
