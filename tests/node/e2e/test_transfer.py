@@ -28,7 +28,8 @@ def test_a_file_goes_to_another_node_by_its_hash(four: list[Daemon], tmp_path: P
     # Two have it now, and a third one asks both.
     third = four[2].command("transfer", "get", name, "--json").json
     assert set(third["sources"]) <= {giver.id, taker.id}
-    assert sum(third["sources"].values()) == SIZE
+    # A chunk that is late is asked for elsewhere, and may then come twice.
+    assert SIZE <= sum(third["sources"].values()) < 2 * SIZE
     listed = taker.command("transfer", "list")
     assert name in listed.out
     for one in four[:3]:
