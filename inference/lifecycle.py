@@ -24,6 +24,7 @@ A member of a group of tasks is a task like any other until its work is done; `g
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import assert_never
 
@@ -181,17 +182,22 @@ class TaskDesk:
                 return []
 
     def _across(self, now_ms: int, effects: list[TaskEffect]) -> list[TaskEffect]:
-        """Hand offers and answers of this node to itself over to its other side."""
+        """Hand offers and answers of this node to itself over to its other side.
+
+        What that leads to stands behind all effects that were there before: in front of them an older record of a task
+        would be written over a newer one.
+        """
         out: list[TaskEffect] = []
-        for effect in effects:
-            match effect:
-                case OfferTo() if effect.executor == self._own:
+        waiting = deque(effects)
+        while waiting:
+            match waiting.popleft():
+                case OfferTo() as effect if effect.executor == self._own:
                     offered = OfferReceived(self._own, effect.offer, effect.content)
-                    out += self._across(now_ms, self._executor.on_offer(now_ms, offered))
-                case Answer() if effect.peer == self._own:
+                    waiting += self._executor.on_offer(now_ms, offered)
+                case Answer() as effect if effect.peer == self._own:
                     reply = ReplyReceived(effect.task, effect.reply, effect.content)
-                    out += self._across(now_ms, self._asker.on_reply(now_ms, reply))
-                case _:
+                    waiting += self._asker.on_reply(now_ms, reply)
+                case effect:
                     out.append(effect)
         return out
 

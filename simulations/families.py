@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import Literal
 
 from simulations.expand import crowd, expand
+from simulations.expand_tasks import expand_tasks
 from simulations.latecomers import latecomer
 from simulations.scenario import Scenario
 
-Family = Literal["federations", "latecomers", "crowds"]
+Family = Literal["federations", "latecomers", "crowds", "whole-nodes"]
 
 FAMILIES: dict[Family, Callable[[int], Scenario]] = {
     "federations": expand,
     "latecomers": latecomer,
     "crowds": crowd,
+    "whole-nodes": expand_tasks,
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, ClassVar
 
 from consensus.blocks import Block
@@ -42,7 +41,7 @@ from simulations.trace import Trace
 from simulations.world import TICK_US, Result, Vocabulary, World
 
 CREATED_MS = 1_700_000_000_000
-_FOUNDER_AMOUNT = 1_000_000_000
+FOUNDER_AMOUNT = 1_000_000_000
 _FIRST_ASKED_MS = 50
 _DECODED = 256
 """More are hardly ever under way at once."""
@@ -55,6 +54,8 @@ class Federation(World):
         Started, Received, TimerFired, PeerConnected, PeerDisconnected
     )
 
+    stores: ClassVar[tuple[Store, ...]] = (Store.CHAIN, Store.VOTES, Store.POOL)
+
     def __init__(self, scenario: Scenario, trace: Trace | None = None) -> None:
         super().__init__(scenario, trace)
         self.scenario = scenario
@@ -63,21 +64,22 @@ class Federation(World):
         self._proposed_in: dict[bytes, int] = {}
         keys = Keyring(self.draws, real=scenario.signatures == "ed25519")
         users = [keys.signer(b"identity", node) for node in range(scenario.nodes)]
+        self.identities = users
         self._voters = [keys.signer(b"voting", node) for node in range(scenario.nodes)]
-        self._verifier = keys.verifier
+        self.verifier = keys.verifier
         self._genesis = self._founded(users)
-        self._first_writes = initial_writes(self._genesis, self._verifier)
+        self._first_writes = initial_writes(self._genesis, self.verifier)
         ids = [NodeId(user.public) for user in users]
         self.populate(self._processes(ids))
         chain = self._genesis.federation_id
         honest_keys = frozenset(self._voters[one.node].public for one in self.honest)
-        self.oracles = Oracles(chain, self._verifier, honest_keys)
+        self.oracles = Oracles(chain, self.verifier, honest_keys)
         self.clients = {
             one.node: Client(one.node, users[one.node], chain, tuple(ids[: scenario.founders]))
             for one in self.honest
         }
         self._users = tuple(ids[: scenario.founders])
-        self._history = History(dict.fromkeys(self._users, _FOUNDER_AMOUNT))
+        self._history = History(dict.fromkeys(self._users, FOUNDER_AMOUNT))
         self._joiners = tuple(
             Joiner(
                 at_ms,
@@ -92,11 +94,14 @@ class Federation(World):
 
     def _founded(self, users: list[Signer]) -> Genesis:
         founders = tuple(
-            Founder(users[node].public, self._voters[node].public, weight, _FOUNDER_AMOUNT)
+            Founder(users[node].public, self._voters[node].public, weight, FOUNDER_AMOUNT)
             for node, weight in enumerate(self.scenario.weights)
         )
-        limits = Parameters(max_block_txs=self.scenario.max_block_txs)
-        return found("simulated", CREATED_MS, founders, limits)
+        return found("simulated", CREATED_MS, founders, self.limits())
+
+    def limits(self) -> Parameters:
+        """The constants of this federation."""
+        return Parameters(max_block_txs=self.scenario.max_block_txs)
 
     def _processes(self, ids: list[NodeId]) -> list[Process]:
         scenario, liars = self.scenario, self.scenario.liars
@@ -110,7 +115,7 @@ class Federation(World):
                     chain = self._genesis.federation_id
                     liar = KINDS[kind](node, self._voters[node], chain, self.draws)
                 # As the daemon does, a block is synced before the votes cast above it.
-                stores = {store: MemoryStore() for store in (Store.CHAIN, Store.VOTES, Store.POOL)}
+                stores = {store: MemoryStore() for store in self.stores}
                 stores[Store.CHAIN].write(self._first_writes)
                 processes.append(
                     Process(
@@ -139,27 +144,31 @@ class Federation(World):
             if one.node < scenario.founders and (not wanted.only or one.node in wanted.only):
                 for place in range(wanted.transactions):
                     due_ms = _FIRST_ASKED_MS + place // wanted.burst * wanted.interval_ms
-                    self.at(due_ms * 1000, self._transfer, one)
+                    self.at(due_ms * 1000, self.transfer, one)
         self.at(TICK_US, self.tick)
 
     def boot(self, process: Process) -> Core:
-        delays, habits = self.scenario.delays, self.scenario.snapshots
-        engine = Engine if habits is None else partial(SnapshotNode, habits=habits)
-        return engine(
-            genesis=self._genesis,
-            voting_key=self._voters[process.node],
-            verifier=self._verifier,
-            chain=process.stores[Store.CHAIN],
-            votes=process.stores[Store.VOTES],
-            pool=process.stores[Store.POOL],
-            timing=Timing(
+        habits, parts = self.scenario.snapshots, self.engine_parts(process)
+        return Engine(**parts) if habits is None else SnapshotNode(habits=habits, **parts)
+
+    def engine_parts(self, process: Process) -> dict[str, Any]:
+        """What an engine is made from."""
+        delays = self.scenario.delays
+        return {
+            "genesis": self._genesis,
+            "voting_key": self._voters[process.node],
+            "verifier": self.verifier,
+            "chain": process.stores[Store.CHAIN],
+            "votes": process.stores[Store.VOTES],
+            "pool": process.stores[Store.POOL],
+            "timing": Timing(
                 progress_ms=delays.progress_ms,
                 progress_cap_ms=delays.progress_cap_ms,
                 status_ms=delays.status_ms,
                 drift_ms=delays.drift_ms,
             ),
-            asks_at_start=process.is_honest and process.life > 0,
-        )
+            "asks_at_start": process.is_honest and process.life > 0,
+        }
 
     def decode(self, data: bytes) -> object:
         """A message that goes to several is decoded once; it is frozen all through."""
@@ -216,7 +225,8 @@ class Federation(World):
             if asked is not None:
                 self.turn(one, one.life, Submit((asked,)))
 
-    def _transfer(self, one: Process) -> None:
+    def transfer(self, one: Process) -> None:
+        """A user pays somebody."""
         transaction = self.clients[one.node].transfer()
         self.oracles.expect_success(transaction.id)
         if one.is_up:

@@ -80,6 +80,10 @@ class Hooks:
     def on_notify(self, process: Process, what: Any) -> None:
         """An honest core noted something."""
 
+    def carry_other(self, process: Process, effect: Any) -> None:
+        """Carry out an effect that only this world knows."""
+        raise TypeError(f"no such effect: {effect!r}")
+
     def wipe_votes(self, process: Process) -> None:
         """The disk with what a process has promised is replaced by an empty one. By default: all its disks."""
         for store in process.stores.values():

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from simulations.campaigns import tier_of
 from simulations.families import FAMILIES, Family
-from simulations.federation import run
 from simulations.mutants import BY_NAME, Mutant, switched_on
+from simulations.running import run_any
 from simulations.scenario import Scenario
 
 STRIDE = 100_000
@@ -43,7 +43,7 @@ def hunt(mutant: Mutant, scenarios: Iterable[Scenario], *, stop_at_first: bool =
     with switched_on(mutant):
         for scenario in scenarios:
             tried += 1
-            violation = run(scenario).violation
+            violation = run_any(scenario).violation
             if violation is not None:
                 detections += 1
                 if first is None:
@@ -118,7 +118,7 @@ def _work(job: _Job) -> tuple[_Job, Found | list[dict[str, object]]]:
         return job, hunt_seeds(BY_NAME[job.mutant], seeds, stop_at_first=job.stop_at_first)
     alarms: list[dict[str, object]] = []
     for seed in seeds:
-        violation = run(FAMILIES[job.family](seed)).violation
+        violation = run_any(FAMILIES[job.family](seed)).violation
         if violation is not None:
             alarms.append({"family": job.family, "seed": seed, "violation": violation})
     return job, alarms

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-from simulations import mistakes
+from simulations import mistakes, task_mistakes
 from simulations.families import Family
 from simulations.mistakes import Patch
 
@@ -171,6 +171,54 @@ MUTANTS: tuple[Mutant, ...] = (
         "snapshots lack the accounts' nonces",
         mistakes.snapshot_without_nonces,
         family="latecomers",
+    ),
+    Mutant(
+        "output_before_claim",
+        "an output leaves before its claim is final",
+        task_mistakes.output_before_claim,
+        family="whole-nodes",
+    ),
+    Mutant(
+        "outputs_not_compared",
+        "an asker shows another output than was paid for",
+        task_mistakes.outputs_not_compared,
+        family="whole-nodes",
+    ),
+    Mutant(
+        "outputs_not_checked",
+        "an asker signs for whatever comes",
+        task_mistakes.outputs_not_checked,
+        family="whole-nodes",
+    ),
+    Mutant(
+        "never_taken_back",
+        "no reward returns to its asker",
+        task_mistakes.never_taken_back,
+        family="whole-nodes",
+    ),
+    Mutant(
+        "outputs_not_kept",
+        "an executor keeps its outputs in memory only",
+        task_mistakes.outputs_not_kept,
+        family="whole-nodes",
+    ),
+    Mutant(
+        "worked_on_twice",
+        "an offer that comes again is work again",
+        task_mistakes.worked_on_twice,
+        family="whole-nodes",
+    ),
+    Mutant(
+        "refunded_twice",
+        "who gives up pays the asker twice",
+        task_mistakes.refunded_and_open,
+        family="whole-nodes",
+    ),
+    Mutant(
+        "lost_claims_kept",
+        "a claim that a restart forgot is given back by nobody",
+        task_mistakes.lost_claims_kept,
+        family="whole-nodes",
     ),
 )
 

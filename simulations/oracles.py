@@ -52,7 +52,10 @@ class Oracles:
         """An honest node has executed a block and told its clients."""
         height = block.height
         self._agreed(process, block, result.state_root, result.outcomes)
-        engine.ledger.check_invariants()
+        try:
+            engine.ledger.check_invariants()
+        except AssertionError as error:
+            raise ViolationError("ledger", f"height {height} on n{process}: {error}") from error
         self._told[process] = height
         told = self._told_transactions.setdefault(process, [])
         told += (transaction.id for transaction in block.transactions)

@@ -11,6 +11,7 @@ from simulations.guest_world import GuestScenario, GuestWorld, guest_seed
 from simulations.scenario import Scenario
 from simulations.setting import Setting
 from simulations.trace import Trace
+from simulations.workshop import Workshop
 from simulations.world import Result, World
 
 
@@ -19,6 +20,8 @@ def world_of(setting: Setting, trace: Trace | None = None) -> World:
     match setting:
         case GuestScenario():
             return GuestWorld(setting, trace)
+        case Scenario() if setting.tasks.count:
+            return Workshop(setting, trace)
         case Scenario():
             return Federation(setting, trace)
         case _:
@@ -41,7 +44,7 @@ def run_any(
 
 
 def setting_of_seed(seed: int, core: str | None = None, family: Family = "federations") -> Setting:
-    """The scenario that a seed expands to, for Bizra's own cores or for a guest's."""
+    """The scenario that a seed expands to, of a family of Bizra's own, or for a guest's cores."""
     return FAMILIES[family](seed) if core is None else guest_seed(core, seed)
 
 

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from simulations.faults import Ms, Node, Value
+from inference.asker import GRACE_MS
+from simulations.faults import Ms, Node, Ppm, Value
 from simulations.setting import Setting, setting_fault
 
 ActorKind = Literal[
@@ -73,6 +74,46 @@ class Snapshots(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who is so many blocks behind takes one."""
 
 
+WorkerKind = Literal[
+    "dropper",
+    "vanisher",
+    "keeper",
+    "garbler",
+    "second_receipt",
+    "wrong_answers",
+    "mute_asker",
+    "stranger",
+    "grabber",
+]
+
+
+class Worker(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A node that is sound in consensus and lies about tasks, in one of the ways of `simulations.workers`."""
+
+    node: Node
+    kind: WorkerKind
+
+
+class Tasks(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What each honest founder's user asks other nodes to do; with `count` at 0 the nodes run consensus only."""
+
+    count: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
+    interval_ms: Ms = 500
+    deadline_ms: Annotated[int, msgspec.Meta(ge=2_000, le=600_000)] = 20_000
+    """How long after asking the executor has time."""
+    work_ms: Ms = 200
+    """A task takes up to so long."""
+    group_ppm: Ppm = 0
+    """This share is done by three nodes each, of which two must agree."""
+    fail_ppm: Ppm = 0
+    """This share cannot be done by whoever tries."""
+    cancel_ppm: Ppm = 0
+    """This share is taken back soon after it was asked for."""
+    again: Annotated[int, msgspec.Meta(ge=0, le=10)] = 1
+    """So often what failed is handed to another node."""
+    reveal_ms: Annotated[int, msgspec.Meta(ge=1_000, le=60_000)] = 5_000
+
+
 class Scenario(Setting, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """See the module."""
 
@@ -87,6 +128,8 @@ class Scenario(Setting, frozen=True, kw_only=True, forbid_unknown_fields=True):
     actors: tuple[Actor, ...] = ()
     snapshots: Snapshots | None = None
     """None: nobody makes any, and whoever is behind fetches every block."""
+    tasks: Tasks = Tasks()
+    workers: tuple[Worker, ...] = ()
 
     @property
     def founders(self) -> int:
@@ -115,7 +158,19 @@ class Scenario(Setting, frozen=True, kw_only=True, forbid_unknown_fields=True):
         timeouts = 2 * views * epochs * self.delays.progress_cap_ms
         beats = 40 * self.delays.status_ms
         blocks = 60 * self.clients.transactions * self.nodes if self.actors else 0
-        return timeouts + beats + blocks
+        return timeouts + beats + blocks + self._tasks_ms
+
+    @property
+    def _tasks_ms(self) -> int:
+        """A task ends by its deadline, or a minute later if its output may still come; then it may be asked for again.
+
+        A refused transaction is tried again after ten seconds, and a group has two more spans to reveal and compare.
+        """
+        tasks = self.tasks
+        if not tasks.count:
+            return 0
+        one_ms = tasks.deadline_ms + GRACE_MS + 2 * tasks.reveal_ms + 60_000
+        return (1 + tasks.again) * one_ms
 
 
 def fault_of(scenario: Scenario) -> str | None:
@@ -134,4 +189,24 @@ def fault_of(scenario: Scenario) -> str | None:
     lying = sum(scenario.weights[node] for node in scenario.liars if node < scenario.founders)
     if 3 * lying >= sum(scenario.weights):
         return f"actors: they hold {lying} of {sum(scenario.weights)}; a third is more than any protocol bears"
-    return setting_fault(scenario)
+    return _tasks_fault(scenario) or setting_fault(scenario)
+
+
+def _tasks_fault(scenario: Scenario) -> str | None:
+    workers = scenario.workers
+    for place, worker in enumerate(workers):
+        if worker.node >= scenario.founders:
+            return (
+                f"workers[{place}]: node {worker.node} is no founder (0 to {scenario.founders - 1})"
+            )
+    if len({worker.node for worker in workers}) < len(workers):
+        return "workers: a node stands twice"
+    if workers and not scenario.tasks.count:
+        return "workers: nobody asks for anything; set tasks.count"
+    if scenario.tasks.count and scenario.founders < 2:  # noqa: PLR2004 - somebody else
+        return "tasks: there must be another node to do them"
+    if scenario.tasks.count and (scenario.joiners or scenario.snapshots is not None):
+        return "tasks: joiners and snapshots are for scenarios without tasks"
+    if scenario.tasks.count and any(actor.kind == "twin" for actor in scenario.actors):
+        return "tasks: a twin would do the tasks of both; take another kind of actor"
+    return None

@@ -19,6 +19,9 @@ from simulations.scenario import (
     Delays,
     Scenario,
     Snapshots,
+    Tasks,
+    Worker,
+    WorkerKind,
     fault_of,
 )
 from simulations.setting import Disk, Network, Setting
@@ -31,6 +34,8 @@ _TABLES: dict[str, type[Value]] = {
     "delays": Delays,
     "actors": Actor,
     "snapshots": Snapshots,
+    "tasks": Tasks,
+    "workers": Worker,
 }
 _ALWAYS = frozenset(("seed", "weights", "heal_ms", "core", "nodes"))
 _LONG = 100
@@ -135,6 +140,8 @@ def _allowed(path: str, fields: dict[str, Any], kind: type[Setting]) -> str:
         return f"; kinds of faults: {', '.join(sorted(KINDS))}"
     if key == "kind" and table.startswith("actors"):
         return f"; kinds of actors: {', '.join(get_args(ActorKind))}"
+    if key == "kind" and table.startswith("workers"):
+        return f"; kinds of workers: {', '.join(get_args(WorkerKind))}"
     if shape is None:
         return ""
     if key in shape.__struct_fields__:

@@ -15,7 +15,7 @@ import msgspec
 from simulations.faults import Cut, Fault
 from simulations.guest_world import GuestScenario
 from simulations.running import invariant_of, run_any
-from simulations.scenario import Clients, Scenario
+from simulations.scenario import Clients, Scenario, Tasks
 from simulations.scenario_file import dump, setting_fault_of
 from simulations.setting import Setting
 from simulations.world import Result
@@ -109,8 +109,10 @@ class _Work:
 
 def cost(setting: Setting) -> tuple[int, ...]:
     """What there is to understand, the weightiest first; every step makes it less."""
-    actors = len(setting.actors) + len(setting.joiners) if isinstance(setting, Scenario) else 0
-    asked = setting.clients.transactions if isinstance(setting, Scenario) else 0
+    actors = asked = 0
+    if isinstance(setting, Scenario):
+        actors = len(setting.actors) + len(setting.joiners) + len(setting.workers)
+        asked = setting.clients.transactions + setting.tasks.count
     text = dump(msgspec.structs.replace(setting, seed=0))
     digits = sum(letter in "123456789" for letter in text)
     return len(setting.faults) + actors, setting.nodes, asked, len(text), digits, setting.heal_ms
@@ -144,17 +146,20 @@ def _fewer_faults(work: _Work) -> None:
 def _fewer_actors(work: _Work) -> None:
     if isinstance(work.best, Scenario):
         _fewer(work.best.actors, lambda actors: work.keeps(actors=actors))
+        _fewer(work.best.workers, lambda workers: work.keeps(workers=workers))
 
 
 def _defaults(work: _Work) -> None:
     """Whatever needn't be said isn't said."""
-    skipped = ("name", "why", "seed", "faults", "actors", "heal_ms", "core")
+    skipped = ("name", "why", "seed", "faults", "actors", "workers", "heal_ms", "core")
     for field in msgspec.structs.fields(type(work.best)):
         if field.name in skipped or field.default is msgspec.NODEFAULT:
             continue
         value, plain = getattr(work.best, field.name), field.default
         if isinstance(value, Clients):
             plain = msgspec.structs.replace(plain, transactions=value.transactions)
+        if isinstance(value, Tasks):
+            plain = msgspec.structs.replace(plain, count=value.count)
         if value == plain or work.keeps_with_luck(**{field.name: plain}):
             continue
         if isinstance(value, msgspec.Struct):
@@ -210,11 +215,12 @@ def _without(setting: Setting, node: int) -> dict[str, Any] | None:
     if isinstance(setting, GuestScenario):
         return changes | {"nodes": setting.nodes - 1}
     assert isinstance(setting, Scenario)
-    changes["actors"] = tuple(
-        msgspec.structs.replace(actor, node=moved(actor.node))
-        for actor in setting.actors
-        if actor.node != node
-    )
+    for name in ("actors", "workers"):
+        changes[name] = tuple(
+            msgspec.structs.replace(liar, node=moved(liar.node))
+            for liar in getattr(setting, name)
+            if liar.node != node
+        )
     only = tuple(moved(one) for one in setting.clients.only if one != node)
     changes["clients"] = msgspec.structs.replace(setting.clients, only=only)
     late = node - setting.founders
@@ -260,12 +266,13 @@ def _equal_weights(work: _Work) -> None:
 def _fewer_transactions(work: _Work) -> None:
     if not isinstance(work.best, Scenario):
         return
-    for count in (1, 2, 3, 5, 8):
-        clients = work.best.clients
-        if count < clients.transactions and work.keeps(
-            clients=msgspec.structs.replace(clients, transactions=count)
-        ):
-            return
+    for name, field in (("clients", "transactions"), ("tasks", "count")):
+        for count in (0, 1, 2, 3, 5, 8):
+            asked = getattr(work.best, name)
+            if count < getattr(asked, field) and work.keeps(
+                **{name: msgspec.structs.replace(asked, **{field: count})}
+            ):
+                break
 
 
 def _plainer_faults(work: _Work) -> None:

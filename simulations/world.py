@@ -363,7 +363,7 @@ class World(Hooks):
             case Garbage():
                 self._transmit(process, effect.to, effect.data)
             case _:
-                raise TypeError(f"no such effect: {effect!r}")
+                self.carry_other(process, effect)
 
     def _carry_late(self, process: Process, life: int, effect: object) -> None:
         if process.is_up and process.life == life:

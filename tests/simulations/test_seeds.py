@@ -11,6 +11,8 @@ import pytest
 from simulations.explore import explore
 
 SEEDS = 300
+WHOLE = 16
+"""Seeds of whole nodes, tasks and all."""
 
 RARE = (
     "blocks fetched",
@@ -27,10 +29,24 @@ RARE = (
     "write failed",
 )
 
+TASK_MARKS = {
+    "claim given back",
+    "executor crashed at work",
+    "hand-off placed again",
+    "liar found out",
+    "member of a group failed",
+    "member of a group settled",
+    "shown as settled",
+    "task assigned",
+    "task cancelled",
+    "task failed",
+    "task settled",
+}
+
 ALL = """
 import json, sys
 from simulations.explore import explore
-told = explore(range(int(sys.argv[1])), 1)
+told = explore(range(int(sys.argv[1])), 1, family=sys.argv[2])
 print(json.dumps({**told.as_json(), "hashes": told.hashes}))
 """
 
@@ -38,9 +54,13 @@ print(json.dumps({**told.as_json(), "hashes": told.hashes}))
 @pytest.fixture(scope="module")
 def twice() -> list[dict[str, Any]]:
     """All seeds in two processes, whose hash functions differ."""
+    return under_two_hashes(SEEDS, "federations")
+
+
+def under_two_hashes(seeds: int, family: str) -> list[dict[str, Any]]:
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", ALL, str(SEEDS)],
+            [sys.executable, "-c", ALL, str(seeds), family],
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
             text=True,
@@ -60,6 +80,15 @@ def test_no_invariant_breaks_in_any_seed(twice: list[dict[str, Any]]) -> None:
 def test_equal_seeds_give_equal_traces_whatever_python_hashes(twice: list[dict[str, Any]]) -> None:
     assert len(set(twice[0]["hashes"].values())) == SEEDS
     assert twice[0]["hashes"] == twice[1]["hashes"]
+
+
+@pytest.mark.timeout(600)
+def test_whole_nodes_hold_and_run_equally_too() -> None:
+    one, other = under_two_hashes(WHOLE, "whole-nodes")
+    assert one["violations"] == []
+    assert one["hashes"] == other["hashes"]
+    assert len(set(one["hashes"].values())) == WHOLE
+    assert {mark for mark in TASK_MARKS if one["marks"].get(mark)} == TASK_MARKS
 
 
 @pytest.mark.parametrize("mark", RARE)
