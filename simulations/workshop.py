@@ -153,6 +153,7 @@ class Workshop(Federation):
         is_group = self.scenario.founders >= _MATES and draws.chance(
             tasks.group_ppm, "in a group", *who
         )
+        why = "one of several that do the same"
         try:
             if is_group:
                 executors = choose_places(kind, node.own, order, GroupSize(_MATES, _AGREEMENT))
@@ -162,7 +163,7 @@ class Workshop(Federation):
                 place = choose_place(
                     kind, own=node.own, serves=is_own, candidates=in_reach, wanted=wanted
                 )
-                executors = (place.executor,)
+                executors, why = (place.executor,), place.reason
         except NoPlaceError:
             return None
         by_meaning = is_group and is_compared_by_meaning(kind)
@@ -174,7 +175,7 @@ class Workshop(Federation):
             executors=executors,
             reward=draws.between(1, 500, "reward", *who),
             deadline_ms=errand.process.clock_ms(self.now_us) + tasks.deadline_ms,
-            why="one of several" if is_group else place.reason,
+            why=why,
             agreement=_AGREEMENT if is_group else 1,
             rule=AgreementRule.ATTESTED if by_meaning else AgreementRule.EQUAL,
         )
@@ -279,7 +280,7 @@ class Workshop(Federation):
             return
         draws, now_us, name = self.draws, self.now_us, put.frame.stream
         link = b"%d>%d " % (process.number, target.number) + draws.raw(b"message", data)
-        self._sent[link] = count = self._sent[link] + 1
+        self._sent[link] = count = self._sent.get(link, 0) + 1
         self.messages += 1
         self.message_bytes += len(data)
         due_us = None

@@ -57,8 +57,8 @@ def family_option(command: Command) -> Command:
         type=click.Choice(list(FAMILIES)),
         default="federations",
         show_default=True,
-        help="What seeds stand for: anything; snapshots from helpers that lie; as many liars as can be borne; whole nodes"
-        " that hand tasks to each other.",
+        help="What seeds stand for: anything; snapshots from helpers that lie; as many liars as can be borne;"
+        " whole nodes that hand tasks to each other.",
     )(command)
 
 

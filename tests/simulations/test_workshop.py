@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from simulations.expand_tasks import expand_tasks
 from simulations.library import named
-from simulations.mutants import MUTANTS, Mutant, switched_on
+from simulations.mutants import BY_NAME, MUTANTS, Mutant, switched_on
 from simulations.running import run_any
 from simulations.scenario import Scenario, Tasks, Worker, fault_of
 from simulations.scenario_file import dump, parse
@@ -70,14 +70,18 @@ def test_false_askers_end_too() -> None:
     [one for one in MUTANTS if one.family == "whole-nodes"],
     ids=lambda mutant: mutant.name,
 )
-def test_a_planted_mistake_is_found_and_shrunk(mutant: Mutant) -> None:
-    scenario = expand_tasks(FOUND_BY[mutant.name])
-    assert run_any(scenario).violation is None
+def test_a_planted_mistake_is_found(mutant: Mutant) -> None:
     with switched_on(mutant):
-        small = shrink(scenario, 12)
-    text = dump(small.setting)
-    assert len(text.splitlines()) <= 30
-    assert len(text) < len(dump(scenario))
+        assert run_any(expand_tasks(FOUND_BY[mutant.name])).violation is not None
+
+
+def test_what_a_planted_mistake_breaks_is_shrunk() -> None:
+    scenario = expand_tasks(FOUND_BY["refunded_twice"])
+    with switched_on(BY_NAME["refunded_twice"]):
+        small = shrink(scenario, 25)
+    assert small.result.violation is not None
+    assert small.result.violation.startswith("ledger")
+    assert len(dump(small.setting).splitlines()) <= 15
 
 
 @settings(max_examples=50)
