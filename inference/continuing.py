@@ -81,8 +81,9 @@ class ContinuedStream:
         try:
             rest = _rest_of(self._call, text, len(self._text))
             routed = await self._router.open_stream(rest, avoid=self._lost)
-        except BackendError:
-            raise failure from None
+        except BackendError as error:
+            sentence = f"{failure}; nobody goes on with it: {error}"
+            raise type(failure)(sentence, status=failure.status) from error
         self._seams += 1
         self._seam = {
             "after_chars": len(text),

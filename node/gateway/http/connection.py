@@ -217,7 +217,11 @@ class Connection:
             is_whole = await self._answer(exchange)
             self._now = None
             if not is_whole:
-                _reset_on_close(self._stream)
+                if exchange.shows_its_end and not exchange.is_gone:
+                    # A reset would also take away what has left and is not read yet, such as the reason.
+                    await self._linger()
+                else:
+                    _reset_on_close(self._stream)
                 return
             if not exchange.forget_body() or not exchange.keeps_alive or self._is_leaving:
                 await self._linger()

@@ -40,6 +40,7 @@ class Exchange:
         "_head",
         "_is_chunked",
         "_is_complete",
+        "_is_measured",
         "_is_told",
         "_more",
         "_on_taken",
@@ -75,6 +76,7 @@ class Exchange:
         self._stopped: trio.CancelScope | None = None
         self._head: bytes | None = None
         self._is_chunked = False
+        self._is_measured = False
         self._expects_continue = False
 
     # What the connection puts in
@@ -190,6 +192,11 @@ class Exchange:
         await self.send({"type": "http.response.start", "status": 500, "headers": headers})
         await self.send({"type": "http.response.body", "body": told})
 
+    @property
+    def shows_its_end(self) -> bool:
+        """Whether a caller can tell by the bytes alone that a part of the answer is missing."""
+        return self._is_chunked or self._is_measured
+
     def _answer_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         lines = [_REASONS.get(status) or f"HTTP/1.1 {status} \r\n".encode()]
         has_length = False
@@ -202,6 +209,7 @@ class Exchange:
                 continue
             has_length = has_length or lower == b"content-length"
             lines.append(b"%b: %b\r\n" % (lower, value))
+        self._is_measured = has_length
         if not has_length and status not in _BODILESS and self.method != "HEAD":
             if self.version == "1.1":
                 self._is_chunked = True
