@@ -123,6 +123,12 @@ class Town:
         self.asker = self.nodes[0]
         until(lambda: len(self.offers()) == 2, "both peers to offer their model")
 
+    def restart(self, server: Backend) -> None:
+        """Bring a killed server back, when its node has taken its offer back: else that might still come."""
+        until(lambda: len(self.offers()) == 1, "the lost model to be offered no more", 60)
+        server.start()
+        until(lambda: len(self.offers()) == 2, "the model to be offered again", 60)
+
     def offers(self) -> list[str]:
         peers = self.asker.client.peers().peers
         return [one.node_id for one in peers if "models.tiny" in one.capabilities]

@@ -138,8 +138,7 @@ def test_a_server_killed_in_mid_stream_never_ends_the_stream_cleanly(town: Town)
     # Before the first token the other peer takes over, and nobody sees it.
     answer = post(town.asker, ask(), x_bizra_peers="1", x_bizra_explain="1").json()
     assert answer["choices"][0]["message"]["content"].split() == town.makers.words
-    server.start()
-    until(lambda: len(town.offers()) == 2, "the model to be offered again", 60)
+    town.restart(server)
 
 
 def test_another_peer_goes_on_with_a_stream_whose_server_was_killed_if_that_was_asked(
@@ -156,8 +155,7 @@ def test_another_peer_goes_on_with_a_stream_whose_server_was_killed_if_that_was_
     assert seam["server"].startswith("peer:")
     assert view.executor[:12] not in seam["server"]
     chunks.close()  # type: ignore[attr-defined] # a generator
-    lost.start()
-    until(lambda: len(town.offers()) == 2, "the model to be offered again", 60)
+    town.restart(lost)
 
 
 def _seam_of(chunks: Iterator[JsonObject]) -> JsonObject:
