@@ -1,10 +1,10 @@
 """Who is there and who is not: SWIM with Lifeguard's cures, held against members that lie.
 
 Every second one member, in a shuffled round, is asked whether it is there. Who does not answer
-within half a second is asked through three others, and must sign the answer. Who answers nobody is
-accused: a signed suspicion goes to all by gossip. Each that hears it asks the accused itself, and
-adds its own suspicion only if it gets no answer either. The accused, once it hears of it, signs a
-life of a higher incarnation, and everything is forgotten.
+within half a second is asked once more, and through three others, to whom it must sign the answer.
+Who answers nobody is accused: a signed suspicion goes to all by gossip. Each that hears it asks the
+accused itself, and adds its own suspicion only if it gets no answer either. The accused, once it
+hears of it, signs a life of a higher incarnation, and everything is forgotten.
 
 A node takes another for dead when it can't reach it itself, suspicions of more than f distinct
 admitted members are there, its own among them, and the time to refute is over. So f liars can kill
@@ -302,6 +302,9 @@ class Detector:
             probe.asked = frozenset(helpers)
             if helpers:
                 out.append(Broadcast(tuple(helpers), ProbeFor(probe.node, probe.nonce)))
+                if probe.node in self._roster.connected():
+                    # What was lost on the way is asked again: cheaper than a case that all look into.
+                    out.append(Send(probe.node, Ping(probe.nonce)))
                 return
         del self._probes[probe.node]
         ills = len(probe.asked) - probe.heeded if probe.asked else 0

@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from gossip.effects import Effect, Send
+from gossip.effects import Broadcast, Effect, Send
 from gossip.identity import NodeId
 from gossip.membership.detector import Detector
 from gossip.membership.messages import (
@@ -308,11 +308,22 @@ def test_every_member_is_asked_once_in_each_round() -> None:
 
 
 def test_who_gets_no_answer_from_anybody_asks_more_slowly() -> None:
-    core, asked = detector(), 0
+    core = detector()
+    asked: list[NodeId] = []
     for now_ms in range(0, 60_000, 100):
-        asked += len(sends(core.tick(now_ms), Ping))
+        asked += sends(core.tick(now_ms), Ping)
         core.check_invariants()
-    assert asked < 15
+    # Each is asked a second time along with the helpers.
+    assert len(asked) / 2 < 15
+
+
+def test_who_does_not_answer_is_asked_again_beside_the_helpers_and_no_third_time() -> None:
+    core = detector()
+    (first,) = sends(core.tick(0), Ping)
+    effects = core.tick(500)
+    assert sends(effects, Ping) == [first]
+    assert any(isinstance(one, Broadcast) for one in effects)
+    assert first not in sends(core.tick(999), Ping)
 
 
 def test_a_flood_of_suspicions_leaves_a_bounded_case() -> None:
