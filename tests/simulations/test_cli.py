@@ -63,7 +63,7 @@ def test_a_scenario_file_runs_with_its_transitions() -> None:
 
 def test_exploring_counts_everything() -> None:
     result = sim("explore", "--seeds", "6", "--json")
-    told = json.loads(result.output)
+    told = json.loads(result.stdout)
     assert result.exit_code == 0
     assert told["scenarios"] == 6
     assert told["violations"] == []
@@ -269,7 +269,7 @@ def test_a_mutant_that_does_not_exist_is_refused_with_those_that_do() -> None:
 
 def test_mutants_are_counted_beside_the_sound_protocol() -> None:
     result = sim("mutants", "--only", "short_certificates", "--seeds", "3", "--json")
-    told = json.loads(result.output)
+    told = json.loads(result.stdout)
     assert result.exit_code == 0
     assert told["false_alarms"] == []
     assert told["mutants"][0]["detected"]

@@ -68,6 +68,7 @@ class Proxy:
                     await trio.sleep_until(free_at)
                 waiting.append((trio.current_time() + self.delay_s, data))
                 came.set()
+            await self._tell_end()
             nursery.cancel_scope.cancel()
 
         async def give() -> None:
@@ -87,4 +88,10 @@ class Proxy:
                 both.start_soon(take)
                 both.start_soon(give)
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
+            await self._tell_end()
             nursery.cancel_scope.cancel()
+
+    async def _tell_end(self) -> None:
+        """A line on which nothing comes any more does not tell of the other end's going either."""
+        if self.swallows:
+            await trio.sleep_forever()

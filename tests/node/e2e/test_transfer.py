@@ -48,4 +48,4 @@ def test_what_is_wrong_is_told_with_what_to_do(four: list[Daemon], tmp_path: Pat
     assert "nothing can't be read" in missing.err
     unknown = four[0].command("transfer", "get", "xyz")
     assert unknown.code == 1
-    assert "no content here begins with 'xyz'" in unknown.err
+    assert "'xyz' is no content id" in unknown.err
