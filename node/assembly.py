@@ -66,6 +66,8 @@ log = structlog.get_logger(__name__)
 _BESIDE: Final = ("gateway", "answers")
 """Databases that no core writes."""
 _FAREWELL_S: Final = 0.3
+_GOOD_BYE_S: Final = 1.0
+"""How long a good-bye may take to leave: a frozen peer doesn't hold up who ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,9 +312,10 @@ async def _until_told(parts: Parts, node: _Node, snapshots: Snapshots) -> None:
         # Whoever asked for it over HTTP hears of it before the door closes.
         await trio.sleep(_FAREWELL_S)
         return
-    with trio.move_on_after(_FAREWELL_S):
+    with trio.move_on_after(_GOOD_BYE_S):
         node.peers.post(Leaving())
         await node.peers.caught_up()
+        await parts.link.flushed()
     parts.announcer.stopped()
 
 

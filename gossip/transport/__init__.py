@@ -298,6 +298,12 @@ class Transport(Protocol):
         False, and counted, if the peer is not connected or its queue is full.
         """
 
+    async def flushed(self) -> None:
+        """Return when all frames sent so far have left this node.
+
+        For whoever stops next. Bounded by the caller: a peer that takes nothing is waited for.
+        """
+
     async def disconnect(self, peer: NodeId, reason: str) -> None:
         """Drop the peer, frozen or not. Returns after its `PeerDown`.
 

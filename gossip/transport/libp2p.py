@@ -137,6 +137,12 @@ class Libp2pTransport:
             return False
         return link.outbox.put(channel, payload, urgent=urgent)
 
+    async def flushed(self) -> None:
+        """See `Transport.flushed`."""
+        for link in self._links.all_up():
+            await link.outbox.emptied()
+            await link.connection.flushed()
+
     async def disconnect(self, peer: NodeId, reason: str) -> None:
         """See `Transport.disconnect`."""
         await trio.lowlevel.checkpoint()

@@ -240,6 +240,11 @@ class MemoryTransport:
             return False
         return half.outbox.put(channel, payload, urgent=urgent)
 
+    async def flushed(self) -> None:
+        """See `Transport.flushed`."""
+        for half in list(self._halves.values()):
+            await half.outbox.emptied()
+
     async def disconnect(self, peer: NodeId, reason: str) -> None:
         """See `Transport.disconnect`."""
         await trio.lowlevel.checkpoint()

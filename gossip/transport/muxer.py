@@ -26,6 +26,9 @@ _READ_BYTES = 128 * 2**10
 _MEASURED_EVERY = 8
 """So many ticks of `ping_every_s` pass between two measurements of a peer that speaks by itself."""
 
+_LAST_WORDS_S = 0.1
+"""How long what came before the end of a connection may wait to be read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -74,6 +77,8 @@ class MuxStream:
                 raise ConnectionError(self.connection.reason or "the stream was reset")
             await self._changed.park()
         data = self.connection.session.read(self.flow, max_bytes)
+        if self.flow.was_reset:
+            self.connection.reading.unpark_all()
         self.connection.flush()
         return data
 
@@ -146,6 +151,8 @@ class Connection:
         self._patience = patience
         self._crowd = crowd
         self._on_close = on_close
+        self.reading = trio.lowlevel.ParkingLot()
+        """Woken when something is read of a stream that is over."""
         self._streams: dict[int, MuxStream] = {}
         self._outgoing = trio.lowlevel.ParkingLot()
         self._unsent = b""
@@ -204,8 +211,9 @@ class Connection:
 
     def open(self, window_bytes: int = yamux.INITIAL_WINDOW_BYTES) -> MuxStream:
         """Open a stream. Raises `ConnectionError` when the connection is over."""
-        if self.reason is not None:
-            raise ConnectionError(self.reason)
+        over = self.reason or self.session.ended
+        if over is not None:
+            raise ConnectionError(over)
         stream = MuxStream(self, self.session.open(window_bytes))
         self._streams[stream.flow.id] = stream
         self.flush()
@@ -242,6 +250,11 @@ class Connection:
         elif self.reason is None:
             await self._drained.park()
 
+    async def flushed(self) -> None:
+        """Wait until the socket has taken all that waits, or the connection is over."""
+        while self.reason is None and not (self._is_idle and not self.session.outgoing_bytes):
+            await self.drained()
+
     async def answers(self, within_s: float) -> bool:
         """Whether anything comes from the peer in time, if only the answer to a ping."""
         self._send_ping()
@@ -256,6 +269,7 @@ class Connection:
                 self.flush()
                 sealed = await self._receive()
                 if not sealed:
+                    await self._read_out()
                     self.close("it closed the connection")
                     return
                 self._heard = True
@@ -265,6 +279,13 @@ class Connection:
             self.close("the connection was cut")
         except ConnectionError as error:
             self.close(str(error))
+
+    async def _read_out(self) -> None:
+        """The other side has ended: what it said last is read before its readers are stopped."""
+        self.session.abandon()
+        with trio.move_on_after(_LAST_WORDS_S):
+            while any(stream.flow.received for stream in self._streams.values()):
+                await self.reading.park()
 
     async def _receive(self) -> bytes:
         """What has arrived; b"" at the end."""

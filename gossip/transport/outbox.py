@@ -60,6 +60,8 @@ class Outbox:
         self._urgent = _Queue(bounds)
         self._bulk = _Queue(bounds)
         self._filled = trio.Event()
+        self._is_resting = False
+        self._rests = trio.lowlevel.ParkingLot()
         self.dropped_frames = 0
         self.sent_frames = 0
         self.sent_bytes = 0
@@ -80,6 +82,7 @@ class Outbox:
         if not queue.put(encode_frame(channel, payload)):
             self.dropped_frames += 1
             return False
+        self._is_resting = False
         self._filled.set()
         return True
 
@@ -93,4 +96,11 @@ class Outbox:
                 self.sent_bytes += size_bytes - HEADER_BYTES * len(batch)
                 return b"".join(batch)
             self._filled = trio.Event()
+            self._is_resting = True
+            self._rests.unpark_all()
             await self._filled.wait()
+
+    async def emptied(self) -> None:
+        """Return when all that was put was taken, and the writer is back for more."""
+        while not self._is_resting:
+            await self._rests.park()

@@ -152,6 +152,20 @@ async def test_a_peer_that_stops_is_told_of_and_its_own_events_end(world: World)
     assert rest == [PeerDown(alice.node_id, "this node stops")]
 
 
+async def test_what_was_flushed_arrives_though_its_sender_stops_at_once(world: World) -> None:
+    bob = await world.node("bob")
+    for turn in range(10):
+        alice = await world.node(f"alice {turn}")
+        await connect(alice, bob)
+        for number in range(100):
+            assert alice.send(bob.node_id, 1, b"%d" % number)
+        await alice.flushed()
+        world.stop(alice)
+        for number in range(100):
+            assert (await next_event(bob, Frame)).payload == b"%d" % number
+        await next_event(bob, PeerDown)
+
+
 async def test_dialing_a_connected_peer_changes_nothing(world: World) -> None:
     alice, bob = await world.node("alice"), await world.node("bob")
     await connect(alice, bob)

@@ -350,6 +350,23 @@ async def test_a_killed_peer_is_noticed_at_once_and_welcome_when_it_is_back(real
         assert await alice.dial(address) == bob
 
 
+async def test_the_last_words_before_an_end_are_read(real: World) -> None:
+    bob = await real.node("bob")
+    for turn in range(20):
+        alice = await real.node(f"alice {turn}")
+        await alice.dial(bob.addresses()[0])
+        await next_event(bob, PeerUp)
+        link = cast("Libp2pTransport", alice)._links.get(bob.node_id)
+        assert link is not None
+        assert link.outgoing is not None
+        # Both at once, so that bob finds the end right behind the words.
+        link.connection.session.write(link.outgoing.flow, memoryview(encode_frame(1, b"bye")))
+        link.connection.flush()
+        link.connection._socket.socket.shutdown(socket.SHUT_WR)
+        assert await next_event(bob, Frame) == Frame(alice.node_id, 1, b"bye")
+        await next_event(bob, PeerDown)
+
+
 async def test_run_ends_at_once_with_frozen_peers_and_half_open_ones(real: World) -> None:
     alice = await real.node("alice")
     async with peer_process("frozen") as (process, address):
