@@ -12,19 +12,19 @@ from typing import assert_never
 
 import msgspec
 
+from consensus.block_rules import BlockRules
 from consensus.blocks import Block
-from consensus.certificates import Certificate, StateCertificate, StateStatement
-from consensus.chain import ChainReader, Execution, block_writes, genesis_writes
-from consensus.event_log import block_events, event_write
+from consensus.certificates import Certificate, StateCertificate
+from consensus.chain import ChainReader, genesis_writes
+from consensus.execution import BlockExecution
 from consensus.faults import KNOWN, UNASKED, unsound
 from consensus.finality import STATE_TIMER, Finality
 from consensus.gathering import FETCH_TIMER
 from consensus.genesis import Genesis
 from consensus.intake import Intake, spread
-from consensus.ledger import BlockResult, Ledger
+from consensus.ledger import Ledger
 from consensus.mempool import Mempool
 from consensus.messages import (
-    MAX_SYNC_BLOCKS,
     MESSAGE_BYTES,
     AskVotes,
     Blocks,
@@ -40,7 +40,6 @@ from consensus.messages import (
     Proposal,
     StateVote,
     Status,
-    StoredBlocks,
     Suspect,
     Transactions,
     ViewChange,
@@ -51,8 +50,16 @@ from consensus.pool_log import PoolLog
 from consensus.quorum import ValidatorSet
 from consensus.replica import Replica
 from consensus.replica_base import PROGRESS_TIMER
-from consensus.reports import Decided, Timing, Tip
-from consensus.sync import SYNC_TIMER, BlockSync, certified_block_fault, tip_of
+from consensus.reports import Decided, Timing
+from consensus.sync import (
+    SYNC_TIMER,
+    BlockSync,
+    certified_block_fault,
+    digest_at,
+    stored_blocks,
+    stored_tip,
+    tip_of,
+)
 from consensus.transactions import Transaction
 from consensus.view_change import EpochBase
 from consensus.vote_log import load_vote_log, read_body
@@ -62,10 +69,8 @@ from gossip.effects import (
     Effect,
     KeyValueReader,
     Notify,
-    Persist,
     Send,
     SetTimer,
-    Store,
     Write,
 )
 from gossip.identity import NodeId, Signer, Verifier
@@ -122,13 +127,6 @@ EngineEvent = (
 )
 
 
-class BlockExecuted(msgspec.Struct, frozen=True, gc=False):
-    """A block is final and its changes are in the batch in front of this."""
-
-    block: Block
-    result: BlockResult
-
-
 def initial_writes(genesis: Genesis, verifier: Verifier) -> tuple[Write, ...]:
     """The batch that begins a chain database."""
     ledger = Ledger(genesis, verifier)
@@ -160,6 +158,7 @@ class Engine:
         self.mempool = Mempool(self._chain_id)
         self._pool_log = PoolLog(pool)
         self._intake = Intake(self.mempool, self._pool_log, self.ledger, verifier)
+        self._execution = BlockExecution(self.ledger, self.mempool, self._pool_log)
         self._sync = BlockSync()
         self.keys = voting_key if isinstance(voting_key, VotingKeys) else VotingKeys(voting_key)
         self.keys.choose(self.ledger.validators)
@@ -177,11 +176,13 @@ class Engine:
             signer=self.keys,
             verifier=verifier,
             members=start.members,
-            base=EpochBase(start.base_height, self._digest_at(start.base_height)),
-            tip=self._stored_tip(genesis),
+            base=EpochBase(
+                start.base_height, digest_at(self.chain, self._chain_id, start.base_height)
+            ),
+            tip=stored_tip(self.chain, genesis),
             log=load_vote_log(votes),
             timing=self._timing,
-            check_block=self._block_fault,
+            check_block=BlockRules(self._chain_id, self.ledger, self.mempool, verifier).fault,
             find=self.mempool.get,
             load_body=partial(read_body, votes),
             is_absent=self._is_absent,
@@ -307,7 +308,7 @@ class Engine:
             case Status():
                 return self._on_status(peer, message)
             case FetchBlocks():
-                return self._on_fetch_blocks(peer, message)
+                return [Send(peer, stored_blocks(self.chain, message.first, self.height))]
             case Blocks():
                 return self._on_blocks(peer, message)
             case Transactions():
@@ -335,29 +336,9 @@ class Engine:
     ) -> list[Effect]:
         """One atomic batch, then the STATE vote, then the next height."""
         voters = self.replica.members
-        result = self.ledger.execute(block)
-        members = result.next_set
-        statement = StateStatement(
-            voters.epoch,
-            block.height,
-            block.digest,
-            result.results_root,
-            result.state_root,
-            members.hash,
-        )
-        execution = Execution(statement, result.results)
-        events = block_events(block, statement, result)
-        writes = (
-            *block_writes(block, certificate, execution, members),
-            *result.writes,
-            event_write(events),
-        )
-        out: list[Effect] = [Persist(Store.CHAIN, writes), Notify(BlockExecuted(block, result))]
-        dropped = self.mempool.remove_committed(block, self.ledger)
-        out += map(Notify, dropped)
-        gone = (*block.transactions, *(one.transaction for one in dropped))
-        out += self._pool_log.forget(one.id for one in gone)
-        out += self._finality.executed(statement, voters, known)
+        done = self._execution.execute(block, certificate, voters)
+        out, members = done.effects, done.next_set
+        out += self._finality.executed(done.statement, voters, known)
         tip = tip_of(block, certificate)
         if members.epoch == voters.epoch:
             is_unfair = self.mempool.overtaken_ms > self._timing.progress_ms
@@ -381,41 +362,6 @@ class Engine:
         """Tell connected nodes without a seat that there is a new block to fetch."""
         watching = tuple(sorted(self._peers - set(self.validators.nodes)))
         return [Broadcast(watching, self._status())] if watching else []
-
-    def _block_fault(self, block: Block) -> str | None:
-        """What a voter checks beyond the form, against the state after the block before."""
-        limits = self.ledger.genesis.parameters
-        if len(block.raw_transactions) > limits.max_block_txs:
-            return f"more than {limits.max_block_txs} transactions"
-        if sum(map(len, block.raw_transactions)) > limits.max_block_bytes:
-            return f"more than {limits.max_block_bytes} bytes of transactions"
-        nonces: dict[bytes, int] = {}
-        for transaction in block.transactions:
-            fault = self._transaction_fault(transaction, block.height, nonces)
-            if fault:
-                return fault
-        return None
-
-    def _transaction_fault(
-        self, transaction: Transaction, height: int, nonces: dict[bytes, int]
-    ) -> str | None:
-        """Every transaction must use its sender's next nonce.
-
-        So nothing is replayed, and no leader can burn a transaction by putting it before its predecessor.
-        """
-        body, account = transaction.body, self.ledger.account(transaction.body.sender)
-        if body.chain != self._chain_id:
-            return "a transaction of another federation"
-        if account is None:
-            return "a transaction of an account that does not exist"
-        if body.nonce != nonces.get(body.sender, account.nonce):
-            return "a transaction that is not its sender's next one"
-        if body.expiry_height < height:
-            return "an expired transaction"
-        nonces[body.sender] = body.nonce + 1
-        if not self.mempool.contains(transaction.id) and not transaction.is_signed(self._verifier):
-            return "a transaction whose signature does not hold"
-        return None
 
     # Transactions
 
@@ -453,19 +399,6 @@ class Engine:
         if status.certified < self.height:
             out += self._finality.answer(peer, status.certified)
         return out
-
-    def _on_fetch_blocks(self, peer: NodeId, message: FetchBlocks) -> list[Effect]:
-        """Handed over as stored: whoever asks must cost little, for it may ask without end."""
-        found: list[tuple[msgspec.Raw, msgspec.Raw, msgspec.Raw]] = []
-        size = 0
-        for height in range(message.first, min(message.first + MAX_SYNC_BLOCKS, self.height + 1)):
-            parts = self.chain.certified_bytes(height)
-            if parts is None or (found and size > MESSAGE_BYTES):
-                break
-            size += sum(map(len, parts))
-            block, certificate, state = map(msgspec.Raw, parts)
-            found.append((block, certificate, state))
-        return [Send(peer, StoredBlocks(tuple(found)))]
 
     def _on_blocks(self, peer: NodeId, message: Blocks) -> list[Effect]:
         """Each block is checked against the set of its epoch, which executing the one before has made known."""
@@ -523,24 +456,6 @@ class Engine:
     def _idle_beats(self) -> int:
         """Among many peers an idle node speaks more rarely: they all speak to each other."""
         return _IDLE_BEATS * max(1, len(self._peers) // _FEW_PEERS)
-
-    # Beginnings
-
-    def _digest_at(self, height: int) -> Digest:
-        if height == 0:
-            return self._chain_id
-        block = self.chain.block(height)
-        assert block is not None
-        return block.digest
-
-    def _stored_tip(self, genesis: Genesis) -> Tip:
-        height = self.chain.height()
-        if height == 0:
-            return Tip(0, self._chain_id, genesis.created_ms, None)
-        block, certificate = self.chain.block(height), self.chain.certificate(height)
-        assert block is not None
-        assert certificate is not None
-        return tip_of(block, certificate)
 
     def check_invariants(self) -> None:
         """What must hold after every event."""

@@ -9,9 +9,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from consensus.blocks import Block
 from consensus.certificates import Certificate, Phase, certificate_fault
-from consensus.messages import CertifiedBlock, FetchBlocks
+from consensus.chain import ChainReader
+from consensus.genesis import Genesis
+from consensus.messages import (
+    MAX_SYNC_BLOCKS,
+    MESSAGE_BYTES,
+    CertifiedBlock,
+    FetchBlocks,
+    StoredBlocks,
+)
 from consensus.quorum import ValidatorSet
 from consensus.reports import Tip
 from gossip.codec import Digest
@@ -118,3 +128,40 @@ def certified_block_fault(
 def tip_of(block: Block, certificate: Certificate) -> Tip:
     """The tip after this block."""
     return Tip(block.height, block.digest, block.header.timestamp_ms, certificate)
+
+
+def stored_blocks(chain: ChainReader, first: int, last: int) -> StoredBlocks:
+    """The answer to who lacks blocks from `first` on.
+
+    Handed over as stored: whoever asks must cost little, for it may ask without end.
+    """
+    found: list[tuple[msgspec.Raw, msgspec.Raw, msgspec.Raw]] = []
+    size = 0
+    for height in range(first, min(first + MAX_SYNC_BLOCKS, last + 1)):
+        parts = chain.certified_bytes(height)
+        if parts is None or (found and size > MESSAGE_BYTES):
+            break
+        size += sum(map(len, parts))
+        block, certificate, state = map(msgspec.Raw, parts)
+        found.append((block, certificate, state))
+    return StoredBlocks(tuple(found))
+
+
+def digest_at(chain: ChainReader, genesis: Digest, height: int) -> Digest:
+    """The hash of a stored block; that of the genesis at height 0."""
+    if height == 0:
+        return genesis
+    block = chain.block(height)
+    assert block is not None
+    return block.digest
+
+
+def stored_tip(chain: ChainReader, genesis: Genesis) -> Tip:
+    """Where the chain on disk ends."""
+    height = chain.height()
+    if height == 0:
+        return Tip(0, genesis.federation_id, genesis.created_ms, None)
+    block, certificate = chain.block(height), chain.certificate(height)
+    assert block is not None
+    assert certificate is not None
+    return tip_of(block, certificate)

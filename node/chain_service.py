@@ -12,7 +12,6 @@ import trio
 
 from consensus.blocks import MAX_BLOCK_TXS
 from consensus.engine import (
-    BlockExecuted,
     Engine,
     EngineEvent,
     Received,
@@ -20,6 +19,7 @@ from consensus.engine import (
     Submit,
     TimerFired,
 )
+from consensus.execution import BlockExecuted
 from consensus.finality import Diverged, StateCertified
 from consensus.intake import Submitted
 from consensus.mempool import Added, Dropped, Refused

@@ -20,7 +20,6 @@ import msgspec
 import trio
 
 from consensus.chain import ChainReader
-from consensus.engine import BlockExecuted
 from consensus.event_log import (
     BlockFinalized,
     Cursor,
@@ -30,6 +29,7 @@ from consensus.event_log import (
     parties_of,
 )
 from consensus.events import TaskChanged
+from consensus.execution import BlockExecuted
 from consensus.intake import Submitted
 from consensus.mempool import Added, Dropped, RefusalCode
 from consensus.outcomes import Code

@@ -5,9 +5,10 @@ from __future__ import annotations
 import structlog
 import trio
 
-from consensus.engine import BlockExecuted, Engine
+from consensus.engine import Engine
 from consensus.events import EpochChanged, MemberChanged, VotingKeyRotated
 from consensus.evidence import evidence_of
+from consensus.execution import BlockExecuted
 from consensus.own_votes import VotesElsewhere
 from consensus.reports import Equivocation
 from consensus.transactions import AdmitObserver

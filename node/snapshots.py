@@ -15,7 +15,8 @@ import msgspec
 import structlog
 import trio
 
-from consensus.engine import BlockExecuted, BoundSync
+from consensus.engine import BoundSync
+from consensus.execution import BlockExecuted
 from consensus.genesis import Genesis
 from consensus.ledger import HEIGHT_KEY
 from consensus.snapshot import (

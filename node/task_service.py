@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import structlog
 import trio
 
-from consensus.engine import BlockExecuted
 from consensus.events import TaskChanged
+from consensus.execution import BlockExecuted
 from consensus.group_operations import AgreementRule, SubmitGroup, member_id
 from consensus.records import Task, TaskState
 from consensus.transactions import (

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 from consensus.blocks import Block
 from consensus.certificates import Phase
 from consensus.engine import (
-    BlockExecuted,
     Engine,
     PeerConnected,
     PeerDisconnected,
@@ -17,6 +16,7 @@ from consensus.engine import (
     TimerFired,
     initial_writes,
 )
+from consensus.execution import BlockExecuted
 from consensus.finality import Diverged, StateCertified
 from consensus.genesis import Founder, Genesis, found
 from consensus.messages import Blocks, ConsensusMessage, Proposal, ViewChange, Vote

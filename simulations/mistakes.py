@@ -19,6 +19,7 @@ import consensus.view_change
 import consensus.view_changing
 import consensus.voting
 import simulations.snapshot_node
+from consensus.block_rules import BlockRules
 from consensus.certificates import Phase, certificate_fault
 from consensus.engine import Engine
 from consensus.finality import Finality
@@ -208,7 +209,7 @@ def not_proposed_again() -> list[Patch]:
 
 
 def unchecked_blocks() -> list[Patch]:
-    return [(Engine, "_block_fault", lambda _self, _block: None)]
+    return [(BlockRules, "fault", lambda _self, _block: None)]
 
 
 def unchecked_sync() -> list[Patch]:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
 from consensus.engine import (
-    BlockExecuted,
     BoundSync,
     Engine,
     EngineEvent,
@@ -22,6 +21,7 @@ from consensus.engine import (
     Started,
     TimerFired,
 )
+from consensus.execution import BlockExecuted
 from consensus.genesis import Genesis
 from consensus.ledger import HEIGHT_KEY
 from consensus.messages import ConsensusMessage

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from consensus.engine import BlockExecuted, Engine, PeerConnected, PeerDisconnected, Submit
+from consensus.engine import Engine, PeerConnected, PeerDisconnected, Submit
 from consensus.engine import Started as EngineStarted
 from consensus.engine import TimerFired as EngineTimer
 from consensus.events import TaskChanged
+from consensus.execution import BlockExecuted
 from consensus.group_operations import AgreementRule, SubmitGroup, member_id
 from consensus.intake import Submitted
 from consensus.mempool import Dropped, Refused

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from consensus.engine import BlockExecuted
+from consensus.execution import BlockExecuted
 from consensus.group_operations import AgreementRule
 from consensus.parameters import Parameters
 from consensus.records import TaskState

@@ -26,7 +26,6 @@ from dataclasses import dataclass
 import msgspec
 
 from consensus.engine import (
-    BlockExecuted,
     Engine,
     EngineEvent,
     PeerConnected,
@@ -37,6 +36,7 @@ from consensus.engine import (
     TimerFired,
     initial_writes,
 )
+from consensus.execution import BlockExecuted
 from consensus.finality import StateCertified
 from consensus.genesis import Founder, Genesis, found
 from consensus.messages import (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from consensus.engine import BlockExecuted, Engine, Started, Submit, initial_writes
+from consensus.engine import Engine, Started, Submit, initial_writes
+from consensus.execution import BlockExecuted
 from consensus.genesis import Founder, found
 from consensus.mempool import Dropped, RefusalCode
 from consensus.transactions import Transaction, TransactionBody, Transfer, sign_transaction
