@@ -62,7 +62,7 @@ class Town:
 
 
 class Lookout:
-    """The detector of one node, which is its own roster: see `gossip.membership.detector.Roster`."""
+    """The detector of one node, which is its own roster: see `gossip.membership.roster.Roster`."""
 
     def __init__(self, place: Place, town: Town) -> None:
         self.number, self._town = place.number, town

@@ -2,12 +2,15 @@
 
 One pure core. A node describes itself in a signed record (`records`): name, addresses, what it can
 do, how busy it is. `core` is where to start reading; it is told the
-`events`, says the `messages`, tells the `notices`, and leaves each question to one module:
+`events`, says the `messages`, tells the `notices`, and leaves what there is only in a federation to
+`federated`, and each question to one module:
 
 - `gate`: is this node a member? The ledger says so, or an invite, or we are just joining.
 - `handshake`: the first words on a connection; federations are told apart here.
 - `record_exchange`: how records get to everybody; `peer_table` keeps them.
-- `detector`: who is there, by probes and signed `suspicions`; `roster` tells it who there is.
+- `detector`: who is there. `probes` ask, `cases` weigh signed `suspicions`, the `rumour_mill` passes
+  them on; `roster` tells them who there is.
+- `outlook`: how each peer looks from here. `upkeep`: what is looked after every second.
 - `own_record`: the sequence number that may never go back.
 - `dialer`: whom to dial, where and when; `introductions` is by what we were told to join.
 - `invites` are strings that let one node in; `used_invites` makes them single use; `applicants`

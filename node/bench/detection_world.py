@@ -59,21 +59,21 @@ class _Resident:
 
     @property
     def tolerated(self) -> int:
-        """See `detector.Roster`."""
+        """See `roster.Roster`."""
         return self.world.tolerated
 
     def members(self) -> Sequence[NodeId]:
-        """See `detector.Roster`."""
+        """See `roster.Roster`."""
         return self.others
 
     connected = friends = members
 
     def has_voice(self, _: NodeId) -> bool:
-        """See `detector.Roster`."""
+        """See `roster.Roster`."""
         return True
 
     def incarnation(self, node: NodeId) -> int | None:
-        """See `detector.Roster`."""
+        """See `roster.Roster`."""
         return 1 if node in self.world.residents else None
 
 

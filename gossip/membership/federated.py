@@ -1,0 +1,199 @@
+"""What a node does once it has a federation: records, detection, upkeep, and what is told of it.
+
+`core` gives it the events; without a federation there is none of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import assert_never
+
+from gossip.effects import Broadcast, Effect, Rejected, Send, SetTimer
+from gossip.identity import NodeId
+from gossip.membership.detector import Detector
+from gossip.membership.events import (
+    AddressesChanged,
+    CapabilitiesChanged,
+    MembershipEffect,
+)
+from gossip.membership.gate import Gate
+from gossip.membership.handshake import Handshake, Home
+from gossip.membership.links import Link
+from gossip.membership.messages import (
+    Challenge,
+    DetectionMessage,
+    FetchRecords,
+    FetchVoices,
+    Heeded,
+    Leave,
+    Ping,
+    Pong,
+    ProbeFor,
+    Proof,
+    Records,
+    Rumours,
+)
+from gossip.membership.outlook import Outlook
+from gossip.membership.roster import FederationRoster
+from gossip.membership.suspicions import Statements
+from gossip.membership.timing import Timing
+from gossip.membership.upkeep import Upkeep
+
+PROBE_TIMER = "membership/probe"
+PULL_TIMER = "membership/pull"
+SPREAD_TIMER = "membership/spread"
+
+_MAX_PINGS = 64
+_FETCH_ANSWERS = 4
+
+
+class Federated:
+    """The parts of one member, and the timers that drive them."""
+
+    def __init__(
+        self,
+        home: Home,
+        gate: Gate,
+        handshake: Handshake,
+        statements: Statements,
+        *,
+        jitter: Callable[[], float],
+        nonces: Iterator[int],
+        timing: Timing,
+    ) -> None:
+        self.exchange = home.exchange
+        self._gate, self._timing = gate, timing
+        roster = FederationRoster(gate, home.exchange)
+        self._detector = Detector(statements, roster, jitter, nonces, timing.pace)
+        self.outlook = Outlook(gate, home.exchange, self._detector, timing)
+        self._upkeep = Upkeep(gate, home.exchange, handshake, self._detector, timing)
+        self._probe_due_ms: int | None = None
+        self._pings: dict[int, int] = {}
+        self._is_spreading = False
+
+    def check_invariants(self) -> None:
+        """Assert what must always hold; a failure is a bug."""
+        assert len(self._pings) <= _MAX_PINGS
+        self._detector.check_invariants()
+        self.exchange.table.check_invariants()
+        assert self.exchange.table.get(self._gate.node) is None
+
+    def on_started(self, out: list[MembershipEffect]) -> None:
+        """Sign a record of this start, which is on disk before anybody sees it."""
+        out.append(self.exchange.own.renew(self._gate.now_ms))
+        out.append(SetTimer(PULL_TIMER, self._timing.pull_ms))
+        self._upkeep.begin()
+
+    def go_on(self, out: list[MembershipEffect]) -> None:
+        """After every event: what is new is to be passed on."""
+        self._refute(out)
+        due_ms = self._detector.due_ms
+        if due_ms != self._probe_due_ms:
+            self._probe_due_ms = due_ms
+            out.append(SetTimer(PROBE_TIMER, max(0, due_ms - self._gate.now_ms)))
+        if self.exchange.has_news and not self._is_spreading:
+            self._is_spreading = True
+            out.append(SetTimer(SPREAD_TIMER, self._timing.spread_ms))
+
+    def on_lost(self, peer: NodeId) -> None:
+        """The connection with a peer is gone."""
+        self._detector.lost(self._gate.now_ms, peer)
+
+    def on_awake(self, gap_ms: int) -> None:
+        """The node itself was asleep for so long: the silence of others says nothing."""
+        self._detector.forgive(self._gate.now_ms, gap_ms)
+
+    def on_beat(self, out: list[MembershipEffect]) -> None:
+        """Once a second."""
+        self._upkeep.beat(out)
+        self.outlook.watch_all(out)
+
+    def on_timer(self, out: list[MembershipEffect], name: str) -> None:
+        """One of the timers of this module."""
+        if name == SPREAD_TIMER:
+            self._is_spreading = False
+            out.extend(self.exchange.spread(self._gate.now_ms))
+        elif name == PROBE_TIMER:
+            self._probe(out)
+        elif name == PULL_TIMER:
+            self._upkeep.forget_outsiders()
+            out.extend(self.exchange.pull(1))
+            out.append(SetTimer(PULL_TIMER, self._timing.pull_ms))
+
+    def on_own_change(self, event: CapabilitiesChanged | AddressesChanged) -> None:
+        """Our own record is to say something else. Raises `RecordError`."""
+        own = self.exchange.own
+        if isinstance(event, AddressesChanged):
+            is_new = own.change(addresses=event.addresses)
+        else:
+            is_new = own.change(capabilities=event.capabilities, load=event.load)
+        if is_new:
+            self.exchange.change_own()
+
+    def farewell(self, out: list[MembershipEffect]) -> None:
+        """Tell everybody who is connected that we stop on purpose."""
+        friends = tuple(peer for peer, _ in self.exchange.friends())
+        if friends:
+            out.append(Broadcast(friends, Leave(self.exchange.own.signed.record.seq)))
+
+    # Messages
+
+    def on_heard(self, peer: NodeId) -> None:
+        """A connected peer has said anything at all."""
+        self.exchange.table.heard(self._gate.now_ms, peer)
+        self._detector.heard(peer)
+
+    def on_message(
+        self,
+        out: list[MembershipEffect],
+        peer: NodeId,
+        link: Link,
+        message: Records | FetchRecords | Leave | DetectionMessage,
+    ) -> None:
+        """A member's word."""
+        match message:
+            case Records():
+                now_ms = self._gate.now_ms
+                out.extend(self.exchange.on_records(now_ms, peer, link, message.records))
+                for signed in message.records:
+                    self.outlook.watch(out, NodeId(signed.record.node))
+            case FetchRecords() if link.may_cost(_FETCH_ANSWERS):
+                out.extend(self.exchange.on_fetch(peer, message))
+            case FetchRecords():
+                out.append(Rejected(peer, "it fetches too often"))
+            case Leave():
+                self.exchange.table.left(peer, message.seq)
+            case ProbeFor() | Heeded() | Challenge() | Proof() | Rumours() | FetchVoices():
+                now_ms = self._gate.now_ms
+                out.extend(self._detector.on_message(now_ms, peer, message, link.may_check))
+            case _:
+                assert_never(message)
+
+    def on_pong(self, peer: NodeId, pong: Pong) -> None:
+        """An answer to one of our pings tells the distance and the other's clock."""
+        sent_ms = self._pings.get(pong.nonce)
+        if sent_ms is not None:
+            rtt_ms = max(0, self._gate.now_ms - sent_ms)
+            offset_ms = pong.now_ms - (self._gate.now_ms - rtt_ms // 2)
+            self.exchange.table.measured(peer, rtt_ms, offset_ms)
+
+    # Detection
+
+    def _probe(self, out: list[MembershipEffect]) -> None:
+        self._probe_due_ms = None
+        effects: list[Effect] = self._detector.tick(self._gate.now_ms)
+        for effect in effects:
+            if isinstance(effect, Send) and isinstance(effect.message, Ping):
+                self._pings[effect.message.nonce] = self._gate.now_ms
+        while len(self._pings) > _MAX_PINGS:
+            del self._pings[next(iter(self._pings))]
+        out.extend(effects)
+        self.outlook.watch_all(out)
+
+    def _refute(self, out: list[MembershipEffect]) -> None:
+        """Somebody suspects us: raise our number, and say that we are there."""
+        challenge = self._detector.challenge(self._gate.now_ms)
+        if challenge is not None:
+            self.exchange.own.go_above(challenge)
+            out.append(self.exchange.own.renew(self._gate.now_ms))
+            self._detector.refuted(self._gate.now_ms, self.exchange.own.signed.record.seq)

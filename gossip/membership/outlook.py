@@ -1,0 +1,80 @@
+"""How every other member looks from here: the rows that are shown, and the news when one changes."""
+
+from __future__ import annotations
+
+from gossip.effects import Notify
+from gossip.identity import NodeId
+from gossip.membership.detector import Detector
+from gossip.membership.events import MembershipEffect
+from gossip.membership.gate import Gate
+from gossip.membership.notices import Liveness, PeerEntry, StatusChanged
+from gossip.membership.peer_table import Peer
+from gossip.membership.record_exchange import RecordExchange
+from gossip.membership.records import Capability
+from gossip.membership.timing import Timing
+
+
+class Outlook:
+    """Joins what the table, the ledger, the links and the detector know of a peer."""
+
+    def __init__(
+        self, gate: Gate, exchange: RecordExchange, detector: Detector, timing: Timing
+    ) -> None:
+        self._gate, self._exchange = gate, exchange
+        self._detector, self._timing = detector, timing
+
+    def table(self) -> tuple[PeerEntry, ...]:
+        """All other members, in the order of their ids."""
+        return tuple(
+            self._entry(node, peer, self._liveness(node, peer))
+            for node, peer in self._exchange.table.rows()
+            if self._gate.counts(node)
+        )
+
+    def watch(self, out: list[MembershipEffect], node: NodeId) -> None:
+        """Tell if a peer's status has changed."""
+        peer = self._exchange.table.get(node)
+        if peer is None or not self._gate.counts(node):
+            return
+        self._detector.renewed(node, peer.record.seq)
+        before, peer.shown = peer.shown, self._liveness(node, peer)
+        if before is not peer.shown:
+            out.append(Notify(StatusChanged(node, peer.record.name, before, peer.shown)))
+
+    def watch_all(self, out: list[MembershipEffect]) -> None:
+        """Tell whose status has changed."""
+        for node, _ in self._exchange.table.rows():
+            self.watch(out, node)
+
+    def _liveness(self, node: NodeId, peer: Peer) -> Liveness:
+        """Nobody is alive by hearsay: who was never heard is suspect at best."""
+        if peer.left_seq is not None:
+            return Liveness.LEFT
+        if self._detector.is_dead(node):
+            return Liveness.DEAD
+        is_suspect = self._detector.is_suspect(node)
+        return Liveness.SUSPECT if is_suspect or not peer.is_heard else Liveness.ALIVE
+
+    def _entry(self, node: NodeId, peer: Peer, status: Liveness) -> PeerEntry:
+        return PeerEntry(
+            node_id=node,
+            name=peer.record.name,
+            addresses=peer.addresses(),
+            capabilities=self._offered(peer),
+            status=status,
+            role=self._gate.admitted(node),
+            last_seen_ms=peer.last_seen_ms,
+            rtt_ms=peer.rtt_ms,
+            load=peer.record.load,
+            version=peer.record.version,
+            connected=node in self._gate.links,
+            clock_offset_ms=peer.clock_offset_ms,
+            found=tuple((one, peer.found_ms.get(one, 0)) for one in peer.reached),
+        )
+
+    def _offered(self, peer: Peer) -> tuple[Capability, ...]:
+        """What it can do, as long as it has said so lately: a record is renewed twice a minute."""
+        if peer.renewed_ms is None:
+            return ()
+        is_fresh = self._gate.now_ms - peer.renewed_ms < self._timing.capability_ms
+        return peer.record.capabilities if is_fresh else ()

@@ -1,0 +1,78 @@
+"""Suspicions and signs of life on their way to everybody: each is passed on so many times, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gossip.effects import Broadcast
+from gossip.identity import NodeId
+from gossip.membership.messages import MAX_RUMOURS, Rumours
+from gossip.membership.pace import FANOUT, NEVER, Pace
+from gossip.membership.suspicions import Life, Suspicion, retransmissions
+
+_MAX_QUEUE = 4096
+
+
+@dataclass(slots=True)
+class _Rumour:
+    what: Suspicion | Life
+    left: int
+
+
+class RumourMill:
+    """What one node still has to pass on."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self._queue: dict[tuple[bytes, bytes], _Rumour] = {}
+        self._gossip_ms = 0
+
+    @property
+    def due_ms(self) -> int:
+        """When there is something to pass on."""
+        return self._gossip_ms if self._queue else NEVER
+
+    def tell(self, now_ms: int, what: Suspicion | Life, size: int, *, full: bool) -> None:
+        """Pass on: in `full` as often as memberlist would among `size` members, else to one handful.
+
+        So go the first voices of a case and every life. A life makes older words on its node void.
+        """
+        left = retransmissions(size) if full else FANOUT
+        key = (what.node, what.accuser if isinstance(what, Suspicion) else b"")
+        if isinstance(what, Life):
+            for stale in [one for one in self._queue if one[0] == what.node]:
+                del self._queue[stale]
+        if not self._queue:
+            self._gossip_ms = max(now_ms, self._gossip_ms)
+        self._queue[key] = _Rumour(what, left)
+        while len(self._queue) > _MAX_QUEUE:
+            del self._queue[next(iter(self._queue))]
+
+    def grind(
+        self,
+        now_ms: int,
+        to: Sequence[NodeId],
+        life_of: Callable[[NodeId], tuple[Life, ...]],
+    ) -> list[Broadcast]:
+        """Pass on what was passed on least; with a suspicion goes what is known to speak against it."""
+        self._gossip_ms = now_ms + self._pace.gossip_ms
+        told = sorted(self._queue.items(), key=lambda entry: -entry[1].left)[: MAX_RUMOURS // 2]
+        suspicions, lives = [], []
+        for key, rumour in told:
+            rumour.left -= max(1, len(to))
+            if rumour.left <= 0:
+                del self._queue[key]
+            if isinstance(rumour.what, Suspicion):
+                suspicions.append(rumour.what)
+            else:
+                lives.append(rumour.what)
+        accused = dict.fromkeys(one.node for one in suspicions)
+        lives.extend(life for node in accused for life in life_of(NodeId(node)))
+        if not to:
+            return []
+        return [Broadcast(tuple(to), Rumours(tuple(suspicions), tuple(dict.fromkeys(lives))))]
+
+    def check_invariants(self) -> None:
+        """Bounds hold."""
+        assert len(self._queue) <= _MAX_QUEUE
