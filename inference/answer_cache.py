@@ -1,4 +1,4 @@
-"""Answers that need not be worked out again: vectors in memory, texts on disk.
+"""Answers that need not be worked out again: vectors in memory, texts on disk, and those that other nodes share.
 
 Only what is deterministic is kept: embeddings, and texts at temperature 0. An answer is found by who
 asked, by the model and by every parameter. The model is the hash of its file where that is known;
@@ -17,11 +17,10 @@ import msgspec
 
 from inference.backends.router import Candidate, Routed
 from inference.backends.servers import Vectors
-from inference.cache import CacheFigures, CacheKind, MemoryCache
+from inference.cache import CacheFigures, CacheKind, Level, MemoryCache
 from inference.chat import Call, CallKind, JsonObject
-from inference.selection import Considered, Decision, Verdict
+from inference.selection import Choice, Considered, Decision, Verdict
 
-HIT: Final = "HIT"
 MISS: Final = "MISS"
 BYPASS: Final = "BYPASS"
 
@@ -59,11 +58,27 @@ class Shelf(Protocol):
     def figures(self) -> CacheFigures: ...
 
 
-class AnswerCache:
-    """Both caches. `now_ms` is a steady clock."""
+class Sharing(Protocol):
+    """Answers of other nodes (`inference/shared_answers.py`)."""
 
-    def __init__(self, shelf: Shelf, now_ms: Callable[[], int]) -> None:
-        self._shelf, self._now_ms = shelf, now_ms
+    async def find(self, call: Call, choice: Choice, asker: Asker) -> Routed[JsonObject] | None:
+        """An answer that another node gave to the same request, checked."""
+
+    def keep(self, call: Call, routed: Routed[JsonObject], choice: Choice, asker: Asker) -> None:
+        """Share an answer, if its request allows that. `choice` is who gave it."""
+
+    def clear(self) -> None: ...
+
+    def figures(self) -> CacheFigures: ...
+
+
+class AnswerCache:
+    """All caches. `now_ms` is a steady clock."""
+
+    def __init__(
+        self, shelf: Shelf, now_ms: Callable[[], int], sharing: Sharing | None = None
+    ) -> None:
+        self._shelf, self._now_ms, self._sharing = shelf, now_ms, sharing
         self._vectors: MemoryCache[tuple[Vectors, str, str]] = MemoryCache(CacheKind.EMBEDDINGS)
         self._swept_ms = 0
         self._run = secrets.token_bytes(8)
@@ -89,12 +104,29 @@ class AnswerCache:
         if data is None:
             return None
         kept = msgspec.json.decode(data, type=Kept)
-        return Routed(kept.answer, kept.server, kept.model, _kept_decision(kept.model), HIT)
+        return Routed(
+            kept.answer, kept.server, kept.model, _kept_decision(kept.model), Level.DISK.value
+        )
 
     def keep_answer(self, key: bytes, routed: Routed[JsonObject]) -> None:
         """Keep a text."""
         kept = Kept(routed.answer, routed.server, routed.model)
         self._shelf.put(key, msgspec.json.encode(kept))
+
+    async def shared_answer(
+        self, call: Call, choice: Choice, asker: Asker
+    ) -> Routed[JsonObject] | None:
+        """What other nodes have of a text that the model of this choice would give."""
+        if self._sharing is None or asker.fresh:
+            return None
+        return await self._sharing.find(call, choice, asker)
+
+    def share_answer(
+        self, call: Call, routed: Routed[JsonObject], choice: Choice, asker: Asker
+    ) -> None:
+        """Let other nodes have a text."""
+        if self._sharing is not None:
+            self._sharing.keep(call, routed, choice, asker)
 
     def vectors(self, key: bytes, asker: Asker) -> Routed[Vectors] | None:
         """What is kept of vectors."""
@@ -102,7 +134,7 @@ class AnswerCache:
         if found is None:
             return None
         vectors, server, model = found
-        return Routed(vectors, server, model, _kept_decision(model), HIT)
+        return Routed(vectors, server, model, _kept_decision(model), Level.MEMORY.value)
 
     def keep_vectors(self, key: bytes, routed: Routed[Vectors]) -> None:
         """Keep vectors."""
@@ -117,10 +149,13 @@ class AnswerCache:
         """Forget everything."""
         self._vectors.clear()
         self._shelf.clear()
+        if self._sharing is not None:
+            self._sharing.clear()
 
     def figures(self) -> tuple[CacheFigures, ...]:
-        """Both as they stand."""
-        return (self._vectors.figures(), self._shelf.figures())
+        """All as they stand."""
+        shared = () if self._sharing is None else (self._sharing.figures(),)
+        return (self._vectors.figures(), self._shelf.figures(), *shared)
 
 
 def _kept_decision(model: str) -> Decision:

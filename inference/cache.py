@@ -28,6 +28,7 @@ class CacheKind(Enum):
 
     EMBEDDINGS = ("embeddings", Level.MEMORY, 5 * _MINUTE_S, 1_000 * _MB)
     RESPONSES = ("responses", Level.DISK, _HOUR_S, 2_000 * _MB)
+    SHARED = ("shared-answers", Level.FEDERATION, 30 * 24 * _HOUR_S, 1_000 * _MB)
 
     def __init__(self, title: str, level: Level, life_s: int, max_bytes: int) -> None:
         self.title, self.level = title, level

@@ -4,7 +4,7 @@
    with what is wrong with it; if that fails too, the caller is told and never gets it as if it fitted.
 2. `n` answers are collected one by one from servers that give one at a time.
 3. A stream that breaks is continued by another server, if its caller asked for that (`inference/continuing.py`).
-4. What is deterministic is taken from the cache (`inference/answer_cache.py`).
+4. What is deterministic is taken from the cache (`inference/answer_cache.py`), or from other nodes that share it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,25 @@ import trio
 
 from inference.answer_cache import BYPASS, MISS, AnswerCache, Asker
 from inference.backend import BackendError
-from inference.backends.router import ListedModel, ModelRouter, Refused, Routed, RoutedStream
+from inference.backends.router import (
+    Candidate,
+    ListedModel,
+    ModelRouter,
+    Refused,
+    Routed,
+    RoutedStream,
+)
 from inference.backends.servers import Vectors
 from inference.chat import Call, JsonObject
 from inference.continuing import ContinuedStream, may_continue
 from inference.failures import BadRequest, Garbled
-from inference.selection import Decision
+from inference.selection import Choice, Decision, split_file
 from inference.structured import Shape, fitted, repair_call, shape_of
 
 _UNCHECKED: Final = frozenset({"length", "tool_calls", "function_call", "content_filter"})
 """Answers that ended for these reasons are no whole texts."""
 _COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
+_FILE_DIGITS: Final = 64
 
 T = TypeVar("T")
 
@@ -60,18 +68,53 @@ class AnswerEngine:
     async def complete(self, call: Call, asker: Asker | None = None) -> Routed[JsonObject]:
         """A whole answer. Raises as the router does, and `FormFailure`."""
         shape = _shape(call)
-        key = await self._key(call, asker)
-        if key is not None and asker is not None:
-            kept = self.cache.answer(key, asker)
-            if kept is not None:
-                return kept
-        routed = await self._all_choices(call)
-        if shape is not None:
-            routed = await self._fitting(call, routed, shape)
-        if key is None:
+        if asker is None or not self.cache.may_keep(call):
+            routed = await self._worked_out(call, shape)
             return msgspec.structs.replace(routed, cache=BYPASS)
-        self.cache.keep_answer(key, routed)
+        candidate = await self._router.first_choice(call)
+        kept = await self._kept(call, candidate, asker, shape)
+        if kept is not None:
+            return kept
+        routed = await self._worked_out(call, shape)
+        if candidate is None:
+            return msgspec.structs.replace(routed, cache=BYPASS)
+        self._keep(call, routed, candidate, asker)
         return msgspec.structs.replace(routed, cache=MISS)
+
+    async def _worked_out(self, call: Call, shape: Shape | None) -> Routed[JsonObject]:
+        routed = await self._all_choices(call)
+        return routed if shape is None else await self._fitting(call, routed, shape)
+
+    async def _kept(
+        self, call: Call, candidate: Candidate | None, asker: Asker, shape: Shape | None
+    ) -> Routed[JsonObject] | None:
+        """What is kept here, or shared by others; that is kept here from now on."""
+        key = None if candidate is None else self.cache.key(call, candidate, asker)
+        kept = None if key is None else self.cache.answer(key, asker)
+        if kept is not None:
+            return kept
+        choice = _named_choice(call) if candidate is None else candidate.choice
+        if choice is None:
+            return None
+        shared = await self.cache.shared_answer(call, choice, asker)
+        if shared is None or (shape is not None and not await _fits(shared.answer, shape)):
+            return None
+        if key is not None:
+            self.cache.keep_answer(key, shared)
+        return shared
+
+    def _keep(
+        self, call: Call, routed: Routed[JsonObject], candidate: Candidate, asker: Asker
+    ) -> None:
+        """Keep an answer, if it came from what would have been looked up: not from another file that stood in."""
+        gave = next((one for one in routed.decision.choices if one.server == routed.server), None)
+        if gave is None:
+            return
+        if gave.server == candidate.choice.server or (
+            gave.file and gave.file == candidate.choice.file
+        ):
+            self.cache.keep_answer(self.cache.key(call, candidate, asker), routed)
+        self.cache.share_answer(call, routed, gave, asker)
 
     async def embed(self, call: Call, asker: Asker | None = None) -> Routed[Vectors]:
         """A vector for each text. Raises as the router does."""
@@ -170,6 +213,20 @@ class FormedStream:
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+def _named_choice(call: Call) -> Choice | None:
+    """Whose answer is wanted where nobody can be asked: the caller has named the model's file in full."""
+    model, file = split_file(call.model)
+    return Choice("", model, file) if len(file) == _FILE_DIGITS else None
+
+
+async def _fits(answer: JsonObject, shape: Shape) -> bool:
+    """Whether an answer that others share has the form."""
+    try:
+        return await _fit_all(answer, shape) == answer
+    except ValueError:
+        return False
 
 
 def _shape(call: Call) -> Shape | None:

@@ -21,6 +21,7 @@ from inference.backends.router import ModelRouter
 from inference.cache import CacheKind
 from inference.embedded.backend import EmbeddedBackend
 from inference.engine import AnswerEngine
+from inference.shared_answers import Circle
 from node.audits import Audits
 from node.backends import Backends
 from node.breaker_news import BreakerNews
@@ -50,6 +51,7 @@ from node.read_models import ReadModels
 from node.registry import Registry
 from node.sealed_store import SealedStore
 from node.service import NodeService
+from node.shared_answers import SharedAnswers
 from node.shelf import DiskShelf
 from node.signatures import InProcess
 from node.snapshots import Habits, Snapshots, Taken
@@ -63,7 +65,7 @@ from node.voting_key import finish_rotation, next_key
 
 log = structlog.get_logger(__name__)
 
-_BESIDE: Final = ("gateway", "answers")
+_BESIDE: Final = ("gateway", "answers", "shared")
 """Databases that no core writes."""
 _FAREWELL_S: Final = 0.3
 _GOOD_BYE_S: Final = 1.0
@@ -112,6 +114,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
         spreads = SpreadService(foreman, node.tasks, node.peers, config.kinds, nursery)
         chats = PeerChats(node.tasks, node.peers, foreman, audits)
         models.join(chats)
+        sharing = _sharing(parts, node, stores.disks["shared"], audits, nursery)
         _connect(parts, node, nursery)
         chain_disk = stores.disks["chain"]
         projector = Projector(
@@ -129,7 +132,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
             doors=Doors(
                 feed=node.chain,
                 signatures=signatures,
-                models=AnswerEngine(models, _answers(stores.disks["answers"])),
+                models=AnswerEngine(models, _answers(stores.disks["answers"], sharing)),
                 contents=parts.contents,
                 snapshots=snapshots,
                 topics=node.topics,
@@ -161,7 +164,8 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
         for task in [one.run for one in services]:
             nursery.start_soon(task)
         nursery.start_soon(serve, app, listener)
-        offers = ModelOffers(files, node.peers, node.tasks, config.kinds)
+        shared = () if sharing is None else (sharing.capability(),)
+        offers = ModelOffers(files, node.peers, node.tasks, config.kinds, shared)
         nursery.start_soon(files.run, offers.renew)
         if config.canary_every_s:
             canaries = Canaries(chats, files.is_here, config.canary_every_s)
@@ -355,7 +359,31 @@ def _now_s() -> int:
     return now_ms() // 1000
 
 
-def _answers(disk: LevelStore) -> AnswerCache:
+def _answers(disk: LevelStore, sharing: SharedAnswers | None) -> AnswerCache:
     """The caches of answers; those in memory count on a clock that never goes back."""
     shelf = DiskShelf(CacheKind.RESPONSES, disk, now_ms)
-    return AnswerCache(shelf, lambda: int(trio.current_time() * 1000))
+    return AnswerCache(shelf, lambda: int(trio.current_time() * 1000), sharing)
+
+
+def _sharing(
+    parts: Parts,
+    node: _Node,
+    disk: LevelStore,
+    audits: Audits,
+    nursery: trio.Nursery,
+) -> SharedAnswers | None:
+    """None where the owner has not said with whom."""
+    secret = parts.options.config.shared_cache
+    if not secret:
+        return None
+    return SharedAnswers(
+        circle=Circle(bytes.fromhex(secret)),
+        signer=parts.keys.identity,
+        verifier=Ed25519Verifier(),
+        ledger=node.engine.ledger,
+        shelf=DiskShelf(CacheKind.SHARED, disk, now_ms),
+        peers=node.peers,
+        tasks=node.tasks,
+        audits=audits,
+        nursery=nursery,
+    )

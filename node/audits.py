@@ -42,7 +42,7 @@ class Audits:
         nursery: trio.Nursery,
         share_per_cent: int = SHARE_PER_CENT,
     ) -> None:
-        self._router, self._files, self._foreman = router, files, foreman
+        self._router, self._files, self.foreman = router, files, foreman
         self._nursery, self._share = nursery, share_per_cent
         self._under_way = 0
 
@@ -66,7 +66,7 @@ class Audits:
             finding=judgement.finding.value,
             why=judgement.reason,
         )
-        self._foreman.judged(peer, judgement)
+        self.foreman.judged(peer, judgement)
         return judgement
 
     async def _judge(self, given: ChatInput, content: bytes) -> Judgement:

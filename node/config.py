@@ -71,7 +71,8 @@ class Config:
     `chat` among the kinds, members may ask them too. `chat_peers` says that conversations of this
     node's users may go to peers without being asked for each, `audit_per_cent` how many of peers' answers are looked
     at again where a server here has the same file; every `canary_every_s` seconds one peer is asked just for that (0:
-    never). `quota_per_s` is how many requests the
+    never). `shared_cache` is the secret of the nodes that share answers, 64 hex digits (empty: this one shares none).
+    `quota_per_s` is how many requests the
     HTTP interface takes from one caller in a second, for good, `client_parallel` how many of one caller's the model
     servers work on at once (0: no bound).
     A snapshot is made every `snapshot_every` blocks, and taken by a node that is `snapshot_behind` behind (0: never).
@@ -86,6 +87,7 @@ class Config:
     chat_peers: bool = False
     audit_per_cent: int = 10
     canary_every_s: int = 0
+    shared_cache: str = ""
     model_idle_s: int = 120
     log_level: str = "info"
     contents_mb: int = 2048
@@ -265,6 +267,13 @@ def _between(least: int, most: int) -> Callable[[object], int]:
     return read
 
 
+def _secret(value: object) -> str:
+    text = _text(value)
+    if text and not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise ValueError("expected 64 hex digits, as `bizra-node caches --secret` makes them")
+    return text
+
+
 def _level(value: object) -> str:
     if value not in LOG_LEVELS:
         raise ValueError(f"expected one of {', '.join(LOG_LEVELS)}, found {_shown(value)}")
@@ -281,6 +290,7 @@ _READERS: dict[str, Callable[[object], object]] = {
     "chat_peers": _flag,
     "audit_per_cent": _between(0, 100),
     "canary_every_s": _between(0, 10**9),
+    "shared_cache": _secret,
     "model_idle_s": _idle,
     "log_level": _level,
     "contents_mb": _between(16, 1_000_000),

@@ -6,6 +6,7 @@ token                      the owner's token for the HTTP interface, mode 0600
 config.toml                what the owner chose
 genesis.json               the federation that this node belongs to
 chain/  votes/  pool/  peers/  tasks/  work/   databases; each has one opener, the daemon that holds `lock`
+answers/  shared/          what is kept of models' answers, and those that other nodes share
 content/                   what members fetch from each other, named by its hash
 log                        what the daemon wrote
 api.json                   where the running daemon listens; gone when it ends well
@@ -140,6 +141,10 @@ class Home:
     @property
     def answers(self) -> Path:
         return self.path / "answers"
+
+    @property
+    def shared(self) -> Path:
+        return self.path / "shared"
 
     @property
     def backends(self) -> Path:

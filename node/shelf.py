@@ -64,6 +64,13 @@ class DiskShelf:
         ]
         self._store.write(writes, sync=False)
 
+    def drop(self, key: bytes) -> None:
+        """Forget one."""
+        standing = self._index.pop(key, None)
+        if standing is not None:
+            self._size_bytes -= standing[1]
+            self._store.write(_deletion(key), sync=False)
+
     def clear(self) -> None:
         """Forget everything."""
         writes = [write for key in self._index for write in _deletion(key)]

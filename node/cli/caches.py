@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 import click
 
 from node.cli.session import Session, with_session
@@ -11,9 +13,15 @@ from node.gateway.views import CachesView
 
 @click.command()
 @click.option("--clear", is_flag=True, help="Forget all of it.")
+@click.option("--secret", is_flag=True, help="Make a secret for nodes that shall share answers.")
 @with_session
-def caches(session: Session, *, clear: bool) -> None:
+def caches(session: Session, *, clear: bool, secret: bool) -> None:
     """Show how full the caches of answers are, and how often they help."""
+    if secret:
+        made = secrets.token_hex(32)
+        told = f'Put this into config.toml of each node that shall share, and start it again:\nshared_cache = "{made}"'
+        session.tell({"shared_cache": made}, told)
+        return
     with session.client() as client:
         view = client.clear_caches() if clear else client.caches()
     session.tell(view, _text(view))

@@ -89,7 +89,7 @@ async def cached(gateway: ModelGateway, **more: Any) -> str:  # noqa: ANN401 - a
 async def test_a_deterministic_answer_is_kept_for_who_asked(home_path: Path) -> None:
     async with model_server() as server, model_gateway(home_path, [server]) as gateway:
         assert await cached(gateway) == "MISS"
-        assert await cached(gateway) == "HIT"
+        assert await cached(gateway) == "L2"
         assert len(server.asked) == 1
         assert await cached(gateway, max_tokens=5) == "MISS"
         assert await cached(gateway, temperature=0.1) == "BYPASS"
@@ -107,7 +107,7 @@ async def test_vectors_are_kept(home_path: Path) -> None:
         for form in ("float", "base64"):
             body = {"model": "m", "input": ["a"], "encoding_format": form}
             answer = await gateway.http.post("/v1/embeddings", json=body)
-            assert answer.headers["x-cache"] == ("MISS" if form == "float" else "HIT")
+            assert answer.headers["x-cache"] == ("MISS" if form == "float" else "L1")
         assert len(server.asked) == 1
 
 
