@@ -14,9 +14,10 @@ NO_ACCOUNT = Account(0, 0)
 def debit(draft: Draft, owner: bytes, amount: int) -> Refusal | None:
     """Take `amount` from an account, if it is there."""
     account = draft.get(ACCOUNTS, owner) or NO_ACCOUNT
-    if account.balance < amount:
+    left = account.balance - amount
+    if left < 0:
         return Refusal(Code.OVERDRAFT, (account.balance, amount))
-    draft.put(ACCOUNTS, owner, Account(account.balance - amount, account.nonce))
+    draft.put(ACCOUNTS, owner, Account(left, account.nonce))
     return None
 
 

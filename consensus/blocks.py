@@ -21,7 +21,7 @@ MAX_BLOCK_BYTES = 2 * 1024 * 1024
 RawTransaction = Annotated[bytes, msgspec.Meta(max_length=MAX_TRANSACTION_BYTES)]
 
 
-class Header(Wire, frozen=True, dict=True):
+class Header(Wire, frozen=True, dict=True, gc=True):
     """What is hashed and voted on. `timestamp_ms` is the first proposer's clock, later than its parent's."""
 
     chain: Bytes32
@@ -38,7 +38,7 @@ class Header(Wire, frozen=True, dict=True):
         return digest(b"block", encode(self))
 
 
-class Block(Wire, frozen=True, dict=True):
+class Block(Wire, frozen=True, dict=True, gc=True):
     """A header and the canonical bytes of its transactions."""
 
     header: Header

@@ -15,6 +15,7 @@ against any other it changes nothing, and its event says `bad_nonce` with both v
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Annotated, Any, TypeAlias, get_args
 
 import msgspec
@@ -227,34 +228,23 @@ def block_events(block: Block, statement: StateStatement, result: BlockResult) -
             len(transactions),
         ),
     )
-    start = 0
+    submitted_kind, submitted_version = _SHAPES[TransactionSubmitted]
+    executed_kind, executed_version = _SHAPES[TransactionExecuted]
+    start, records, events = 0, log.records, result.events
     for about, (transaction, outcome, end) in enumerate(
         zip(transactions, result.outcomes, result.event_ends, strict=True), 1
     ):
-        body = transaction.body
-        submitted = log.add(
-            about,
-            created,
-            TransactionSubmitted(
-                transaction.id,
-                body.sender,
-                body.nonce,
-                tuple([_TAGS[type(operation)] for operation in body.operations]),
-            ),
+        body, name = transaction.body, transaction.id
+        tags, _ = _layout(tuple(map(type, body.operations)))
+        submitted = len(records)
+        command = TransactionSubmitted(name, body.sender, body.nonce, tags)
+        fate = TransactionExecuted(
+            name, outcome.code, outcome.operation, outcome.figures, parties_of(transaction)
         )
-        executed = log.add(
-            about,
-            submitted,
-            TransactionExecuted(
-                transaction.id,
-                outcome.code,
-                outcome.operation,
-                outcome.figures,
-                parties_of(transaction),
-            ),
-        )
-        for event in result.events[start:end]:
-            log.add(about, executed, event)
+        records.append(Record(submitted_kind, submitted_version, about, created, command))
+        records.append(Record(executed_kind, executed_version, about, submitted, fate))
+        for event in events[start:end]:
+            log.add(about, submitted + 1, event)
         start = end
     accepted = sum(outcome.ok for outcome in result.outcomes)
     validated = log.add(
@@ -296,13 +286,25 @@ class _Batch:
 
 def parties_of(transaction: Transaction) -> tuple[bytes, ...]:
     """The accounts that a transaction names, each once: its sender, then those in its operations."""
+    operations = transaction.body.operations
+    _, fields = _layout(tuple(map(type, operations)))
     found: dict[bytes, None] = {transaction.body.sender: None}
-    for operation in transaction.body.operations:
-        for name in _PARTY_FIELDS[type(operation)]:
-            value = getattr(operation, name)
-            if value is not None:
-                found[value] = None
+    for at, name in fields:
+        value = getattr(operations[at], name)
+        if value is not None:
+            found[value] = None
     return tuple(found)
+
+
+@lru_cache(maxsize=64)
+def _layout(
+    kinds: tuple[type[Any], ...],
+) -> tuple[tuple[str, ...], tuple[tuple[int, str], ...]]:
+    """For operations of these kinds their tags, and where accounts stand: index and field."""
+    return (
+        tuple(_TAGS[kind] for kind in kinds),
+        tuple((at, name) for at, kind in enumerate(kinds) for name in _PARTY_FIELDS[kind]),
+    )
 
 
 def event_write(batch: Batch) -> Write:

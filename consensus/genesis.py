@@ -38,7 +38,7 @@ class Founder(Wire, frozen=True):
     stake: Coins = 0
 
 
-class Genesis(Wire, frozen=True, dict=True):
+class Genesis(Wire, frozen=True, dict=True, gc=True):
     """A new federation.
 
     Build it with `found` or `Genesis.load`, which check what the types don't say.

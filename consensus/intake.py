@@ -64,21 +64,23 @@ class Intake:
         """Take what a peer spreads, up to the first one that an honest peer would not have sent."""
         out: list[Effect] = []
         is_news = False
+        mempool, ledger = self._mempool, self._ledger
         for raw in message.raw:
             name = id_of(raw)
-            if self._mempool.contains(name):
+            if mempool.contains(name):
                 continue
             try:
                 transaction = decode_transaction(raw, name)
             except DecodeError as error:
                 return [*out, Rejected(peer, f"transaction: {error}", Cause.MALFORMED)]
-            if self._mempool.refusal(transaction, self._ledger) is not None:
+            if mempool.refusal(transaction, ledger) is not None:
                 continue
             if not transaction.is_signed(self._verifier):
                 return [*out, forged("transaction").of(peer)]
             is_news = True
-            added = self._mempool.place(transaction, self._ledger)
-            out += self._after(transaction, added)
+            added = mempool.place(transaction, ledger)
+            if added.replaced is not None:
+                out += self._after(transaction, added)
         return out if is_news else [*out, KNOWN.of(peer)]
 
     def _add(self, transaction: Transaction) -> tuple[Added | Refused, list[Effect]]:

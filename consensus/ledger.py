@@ -6,7 +6,7 @@ checked before they come here, when they enter a mempool or a replica checks a b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, assert_never
@@ -312,8 +312,8 @@ class Ledger:
 
     def initial_writes(self) -> tuple[Write, ...]:
         """All of the state as writes of the chain store; the first batch of a new chain."""
-        values = {key: encode(value) for key, value in self._state.everything()}
-        return _stored(values, self._height)
+        values = sorted(self._state.everything(), key=_first)
+        return _stored(((key, encode(value)) for key, value in values), self._height)
 
     def value(self, key: bytes) -> bytes | None:
         """The encoded value of a state key, as `prove` speaks of it."""
@@ -358,9 +358,10 @@ class Ledger:
         draft = Draft(self._state)
         outcomes: list[Outcome] = []
         event_ends: list[int] = []
+        events = draft.events
         for transaction in block.transactions:
             outcomes.append(self._execute_one(draft, block, present, transaction))
-            event_ends.append(len(draft.events))
+            event_ends.append(len(events))
         end_block(draft, self._context(draft, block, present, None))
         draft.keep()
         coming = draft.get(VALIDATORS, THE_ONE)
@@ -388,7 +389,7 @@ class Ledger:
         members = give_up(draft, context, lost)
         draft.keep()
         encoded = self._apply(draft.changes)
-        return Recovered(_stored(encoded, self._height), members, self.state_root)
+        return Recovered(_stored(encoded.items(), self._height), members, self.state_root)
 
     def _execute_one(
         self, draft: Draft, block: Block, present: ValidatorSet, transaction: Transaction
@@ -452,29 +453,34 @@ class Ledger:
         coming: ValidatorSet,
     ) -> BlockResult:
         """Make the draft the state."""
-        encoded = self._apply(draft.changes)
+        changes = draft.changes
+        encoded = self._apply(changes)
         self._height = height
-        results = Results(outcomes, digest(b"state-writes", encode(sorted(encoded.items()))))
+        results = Results(outcomes, digest(b"state-writes", encode(list(encoded.items()))))
         cut = len(ACCOUNTS.prefix)
-        accounts = sorted(
-            (key[cut:], value) for key, value in draft.changes.items() if isinstance(value, Account)
-        )
+        accounts = [
+            AccountChanged(key[cut:], value)
+            for key in encoded
+            if isinstance(value := changes[key], Account)
+        ]
         return BlockResult(
             height,
-            _stored(encoded, height),
+            _stored(encoded.items(), height),
             results,
             results.root,
             self.state_root,
             coming,
-            (*draft.events, *(AccountChanged(owner, account) for owner, account in accounts)),
+            (*draft.events, *accounts),
             event_ends,
         )
 
     def _apply(self, changes: dict[bytes, Any]) -> dict[bytes, bytes | None]:
-        """Put changes into the state and the tree; their encoded form."""
-        encoded = {key: None if value is None else encode(value) for key, value in changes.items()}
-        for key, value in changes.items():
-            self._state.put(key, value)
+        """Put changes into the state and the tree; their encoded form, in the order of the keys."""
+        put = self._state.put
+        encoded: dict[bytes, bytes | None] = {}
+        for key, value in sorted(changes.items(), key=_first):
+            put(key, value)
+            encoded[key] = None if value is None else encode(value)
         self._tree = self._tree.update(encoded)
         return encoded
 
@@ -483,6 +489,8 @@ def _apply(draft: Draft, context: Context, operation: Operation, index: int) -> 
     match operation:
         case Transfer():
             return transfer(draft, context, operation)
+        case Remark():
+            return None
         case SubmitTask():
             return submit_task(draft, context, operation, index)
         case ClaimTask():
@@ -497,8 +505,6 @@ def _apply(draft: Draft, context: Context, operation: Operation, index: int) -> 
             return approve_validator(draft, context, operation)
         case SubmitGroup() | CommitResult() | AttestGroup() | OfferKinds():
             return apply_to_group(draft, context, operation, index)
-        case Remark():
-            return None
         case _:
             return _apply_to_registry(draft, context, operation)
 
@@ -533,9 +539,13 @@ def _apply_to_registry(
             assert_never(operation)
 
 
-def _stored(values: Mapping[bytes, bytes | None], height: int) -> tuple[Write, ...]:
+def _first(change: tuple[bytes, Any]) -> bytes:
+    return change[0]
+
+
+def _stored(values: Iterable[Write], height: int) -> tuple[Write, ...]:
     """State values as writes of the chain store."""
-    changes = ((STATE_PREFIX + key, value) for key, value in sorted(values.items()))
+    changes = [(STATE_PREFIX + key, value) for key, value in values]
     return (*changes, (HEIGHT_KEY, height.to_bytes(8, "big")))
 
 

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
 from typing import Any
+
+import msgspec
 
 from consensus.blocks import Block
 from consensus.group_operations import AttestGroup, CommitResult, SubmitGroup
@@ -29,6 +31,7 @@ from consensus.transactions import (
     CompleteTask,
     FailTask,
     Operation,
+    Remark,
     SubmitTask,
     Transaction,
     Transfer,
@@ -66,8 +69,7 @@ class RefusalCode(Enum):
     FULL = "full"
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
+class Added(msgspec.Struct, frozen=True, gc=False):
     """The transaction waits. It is ready when all nonces before it are there.
 
     `replaced` is what waited with its nonce before.
@@ -77,16 +79,14 @@ class Added:
     replaced: Transaction | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True, gc=False):
     """The transaction is not taken."""
 
     code: RefusalCode
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Dropped:
+class Dropped(msgspec.Struct, frozen=True, gc=False):
     """A transaction that waited and never can be executed any more."""
 
     transaction: Transaction
@@ -105,8 +105,15 @@ class Limits:
     max_gap: int = 512
 
 
-@dataclass(slots=True)
-class _Queue:
+class _Waiting(msgspec.Struct, frozen=True, gc=False):
+    """A transaction with what is asked of it more than once."""
+
+    transaction: Transaction
+    spending: int
+    is_urgent: bool
+
+
+class _Queue(msgspec.Struct):
     """One sender's waiting transactions by nonce.
 
     All from `next_nonce` to `first_gap` are there.
@@ -114,7 +121,7 @@ class _Queue:
 
     next_nonce: int
     first_gap: int
-    waiting: dict[int, Transaction] = field(default_factory=dict)
+    waiting: dict[int, Transaction] = msgspec.field(default_factory=dict)
     size_bytes: int = 0
     spending: int = 0
     urgent: int = 0
@@ -126,7 +133,7 @@ class Mempool:
     def __init__(self, chain: Digest, limits: Limits | None = None) -> None:
         self._chain = chain
         self._limits = limits or Limits()
-        self._by_id: dict[bytes, Transaction] = {}
+        self._by_id: dict[bytes, _Waiting] = {}
         self._queues: dict[bytes, _Queue] = {}
         self._ready: dict[bytes, int] = {}
         """The senders whose turn comes, in the order in which they joined the line, and when that was, ms."""
@@ -154,7 +161,8 @@ class Mempool:
 
     def get(self, transaction_id: bytes) -> Transaction | None:
         """A waiting transaction."""
-        return self._by_id.get(transaction_id)
+        found = self._by_id.get(transaction_id)
+        return None if found is None else found.transaction
 
     def contains(self, transaction_id: bytes) -> bool:
         """Whether a transaction waits."""
@@ -166,7 +174,7 @@ class Mempool:
 
     def waiting(self, at_most: int) -> tuple[Transaction, ...]:
         """The first that came of those that wait, in the order in which they came."""
-        return tuple(islice(self._by_id.values(), at_most))
+        return tuple(one.transaction for one in islice(self._by_id.values(), at_most))
 
     def next_nonce(self, sender: bytes, ledger: Ledger) -> int:
         """The nonce that the sender's next transaction should carry."""
@@ -197,13 +205,15 @@ class Mempool:
         replaced = queue.waiting.get(body.nonce)
         if replaced is not None:
             self._remove(replaced)
+        name, size_bytes = transaction.id, len(transaction.raw)
+        waiting = _Waiting(transaction, _spending(transaction), _is_urgent(transaction))
         queue.waiting[body.nonce] = transaction
-        queue.size_bytes += len(transaction.raw)
-        queue.spending += _spending(transaction)
-        queue.urgent += _is_urgent(transaction)
-        self._by_id[transaction.id] = transaction
-        self._size_bytes += len(transaction.raw)
-        heapq.heappush(self._expiries, (body.expiry_height, transaction.id))
+        queue.size_bytes += size_bytes
+        queue.spending += waiting.spending
+        queue.urgent += waiting.is_urgent
+        self._by_id[name] = waiting
+        self._size_bytes += size_bytes
+        heapq.heappush(self._expiries, (body.expiry_height, name))
         while queue.first_gap in queue.waiting:
             queue.first_gap += 1
         is_ready = body.nonce < queue.first_gap
@@ -240,9 +250,7 @@ class Mempool:
                 RefusalCode.UNKNOWN_ACCOUNT,
                 "the sender has no account: it has never received anything",
             )
-        queue = self._queues.get(body.sender)
-        if queue is None:
-            queue = _Queue(account.nonce, account.nonce)
+        queue = self._queues.get(body.sender) or _Queue(account.nonce, account.nonce)
         if body.nonce < queue.next_nonce:
             return Refused(
                 RefusalCode.BAD_NONCE,
@@ -263,7 +271,7 @@ class Mempool:
             )
         size_bytes, spending = len(transaction.raw), queue.spending + _spending(transaction)
         if rival is not None:
-            spending -= _spending(rival)
+            spending -= self._by_id[rival.id].spending
         if spending > account.balance:
             return Refused(
                 RefusalCode.OVERDRAFT,
@@ -318,14 +326,16 @@ class Mempool:
             dropped += self._settle(sender, ledger)
         while self._expiries and self._expiries[0][0] <= ledger.height:
             _, transaction_id = heapq.heappop(self._expiries)
-            expired = self._by_id.get(transaction_id)
+            expired = self.get(transaction_id)
             if expired is not None:
                 self._remove(expired)
                 self._settle(expired.body.sender, ledger)
                 reason = f"valid up to height {expired.body.expiry_height}"
                 dropped.append(Dropped(expired, RefusalCode.EXPIRED, reason))
         if len(self._expiries) > 2 * self.size + _SLACK:
-            self._expiries = [(one.body.expiry_height, one.id) for one in self._by_id.values()]
+            self._expiries = [
+                (one.transaction.body.expiry_height, name) for name, one in self._by_id.items()
+            ]
             heapq.heapify(self._expiries)
         return tuple(dropped)
 
@@ -351,14 +361,16 @@ class Mempool:
         self.overtaken_ms = max(0, newest - oldest)
 
     def _remove(self, transaction: Transaction) -> None:
-        if self._by_id.pop(transaction.id, None) is None:
+        waiting = self._by_id.pop(transaction.id, None)
+        if waiting is None:
             return
-        queue = self._queues[transaction.body.sender]
-        del queue.waiting[transaction.body.nonce]
-        queue.size_bytes -= len(transaction.raw)
-        queue.spending -= _spending(transaction)
-        queue.urgent -= _is_urgent(transaction)
-        self._size_bytes -= len(transaction.raw)
+        body, size_bytes = transaction.body, len(transaction.raw)
+        queue = self._queues[body.sender]
+        del queue.waiting[body.nonce]
+        queue.size_bytes -= size_bytes
+        queue.spending -= waiting.spending
+        queue.urgent -= waiting.is_urgent
+        self._size_bytes -= size_bytes
 
     def _settle(self, sender: bytes, ledger: Ledger) -> list[Dropped]:
         """Bring a sender's queue in line with its account; it moves to the end of the line."""
@@ -426,13 +438,15 @@ _EARNERS = frozenset((CompleteTask, FailTask, AttestGroup, LeaveValidators))
 def _spending(transaction: Transaction) -> int:
     """What the transaction takes from its sender's balance at least.
 
-    Nothing if it may earn as well. By type and not by pattern: this is asked three times of every transaction.
+    Nothing if it may earn as well. By type and not by pattern: this is asked twice of every transaction.
     """
-    spent = 0
-    for operation in transaction.body.operations:
+    spent, body = 0, transaction.body
+    for operation in body.operations:
         kind = type(operation)
         if isinstance(operation, Transfer):
-            spent += 0 if operation.to == transaction.body.sender else operation.amount
+            spent += 0 if operation.to == body.sender else operation.amount
+        elif kind is Remark:
+            continue
         elif kind in _SPENDERS:
             spent += _SPENDERS[kind](operation)
         elif kind in _EARNERS:

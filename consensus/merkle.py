@@ -52,7 +52,12 @@ def merkle_root(items: Sequence[bytes]) -> Digest:
 
     An odd node moves up unchanged.
     """
-    level = [_leaf(item) for item in items]
+    level: list[bytes] = []
+    begun = _LEAF.copy
+    for item in items:
+        leaf = begun()
+        leaf.update(item)
+        level.append(leaf.digest())
     if not level:
         return ZERO_DIGEST
     while len(level) > 1:
@@ -61,7 +66,12 @@ def merkle_root(items: Sequence[bytes]) -> Digest:
 
 
 def _level_above(level: list[bytes]) -> list[bytes]:
-    above = [_node(level[at], level[at + 1]) for at in range(0, len(level) - 1, 2)]
+    above: list[bytes] = []
+    begun = _NODE.copy
+    for left, right in zip(level[::2], level[1::2], strict=False):
+        node = begun()
+        node.update(left + right)
+        above.append(node.digest())
     if len(level) % 2:
         above.append(level[-1])
     return above

@@ -43,7 +43,7 @@ class Validator(Wire, frozen=True):
     power: Annotated[int, msgspec.Meta(ge=1, le=MAX_POWER)]
 
 
-class ValidatorSet(Wire, frozen=True, dict=True):
+class ValidatorSet(Wire, frozen=True, dict=True, gc=True):
     """Who votes in one epoch, in seat order. Immutable; its hash is what certificates promise for the next epoch."""
 
     epoch: Natural

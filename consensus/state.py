@@ -60,8 +60,9 @@ class State:
 
     def read(self, table: Table[V], name: bytes) -> V | None:
         """The value of an id, or None."""
-        values = self._tables.get(table.prefix)
-        return None if values is None else values.get(table.prefix + name)
+        prefix = table.prefix
+        values = self._tables.get(prefix)
+        return None if values is None else values.get(prefix + name)
 
     def items(self, table: Table[V]) -> Iterator[tuple[bytes, V]]:
         """The ids and values of a table, in no particular order."""
@@ -82,67 +83,69 @@ class Draft:
     """Changes of a block that are not yet state, and of a transaction not yet the block's.
 
     Rules read and write here. `keep` makes the transaction's changes the block's; `drop` forgets
-    them.
+    them: what a transaction writes over is remembered until one of the two is called.
     """
 
-    __slots__ = ("_base", "_kept", "_kept_events", "_tried", "_tried_events")
+    __slots__ = ("_base", "_changes", "_events", "_kept_events", "_undo")
 
     def __init__(self, base: State) -> None:
         self._base = base
-        self._kept: dict[bytes, Any] = {}
-        self._tried: dict[bytes, Any] = {}
-        self._kept_events: list[Event] = []
-        self._tried_events: list[Event] = []
+        self._changes: dict[bytes, Any] = {}
+        self._undo: dict[bytes, Any] = {}
+        self._events: list[Event] = []
+        self._kept_events = 0
 
     def get(self, table: Table[V], name: bytes) -> V | None:
         """The value of an id as of now, or None."""
         key = table.prefix + name
-        for layer in (self._tried, self._kept):
-            if key in layer:
-                value: V | None = layer[key]
-                return value
-        return self._base.read(table, name)
+        value: V | None = self._changes.get(key, _MISSING)
+        return self._base.get(key) if value is _MISSING else value
 
     def put(self, table: Table[V], name: bytes, value: V | None) -> None:
         """Set or, with None, delete."""
-        self._tried[table.prefix + name] = value
+        key, changes = table.prefix + name, self._changes
+        if key not in self._undo:
+            self._undo[key] = changes.get(key, _MISSING)
+        changes[key] = value
 
     def items(self, table: Table[V]) -> list[tuple[bytes, V]]:
         """The ids and values of a table as of now, in the order of the ids."""
         found: dict[bytes, V | None] = dict(self._base.items(table))
         cut = len(table.prefix)
-        for layer in (self._kept, self._tried):
-            found.update(
-                (key[cut:], value) for key, value in layer.items() if key[:cut] == table.prefix
-            )
+        found.update(
+            (key[cut:], value) for key, value in self._changes.items() if key[:cut] == table.prefix
+        )
         return [(name, value) for name, value in sorted(found.items()) if value is not None]
 
     def emit(self, event: Event) -> None:
         """Tell what happened; forgotten with the transaction."""
-        self._tried_events.append(event)
+        self._events.append(event)
 
     def keep(self) -> None:
         """The transaction succeeded."""
-        self._kept.update(self._tried)
-        self._tried.clear()
-        if self._tried_events:
-            self._kept_events += self._tried_events
-            self._tried_events.clear()
+        self._undo.clear()
+        self._kept_events = len(self._events)
 
     def drop(self) -> None:
         """The transaction failed, or begins."""
-        self._tried.clear()
-        self._tried_events.clear()
+        for key, value in self._undo.items():
+            if value is _MISSING:
+                del self._changes[key]
+            else:
+                self._changes[key] = value
+        self._undo.clear()
+        del self._events[self._kept_events :]
 
     @property
-    def changes(self) -> dict[bytes, Wire | None]:
-        """What the kept transactions changed, by state key."""
-        return self._kept
+    def changes(self) -> dict[bytes, Any]:
+        """What the kept transactions changed, by state key; only after `keep` or `drop`."""
+        assert not self._undo
+        return self._changes
 
     @property
     def events(self) -> list[Event]:
-        """What the kept transactions told, in order."""
-        return self._kept_events
+        """What the kept transactions told, in order; only after `keep` or `drop`."""
+        return self._events
 
 
 class Context(msgspec.Struct, frozen=True, gc=False):

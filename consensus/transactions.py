@@ -6,7 +6,7 @@ the hash of the full signed bytes. Amounts are integers of the smallest unit.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated
 
 import msgspec
@@ -31,6 +31,8 @@ from gossip.identity import NodeId, Signer, Verifier, signing_bytes
 MAX_TRANSACTION_BYTES = 64 * 1024
 MAX_OPERATIONS = 1000
 MAX_REMARK_BYTES = 256
+_HEAD_BYTES = 2
+"""Before the bytes of a signature stand their kind and number."""
 
 
 class Transfer(Wire, frozen=True, tag="transfer"):
@@ -158,7 +160,7 @@ class TransactionBody(Wire, frozen=True):
     ]
 
 
-class Transaction(Wire, frozen=True, dict=True):
+class Transaction(Wire, frozen=True, dict=True, gc=True):
     """A signed command. `raw` is its one canonical encoding, `id` the hash of that."""
 
     body: TransactionBody
@@ -177,7 +179,7 @@ class Transaction(Wire, frozen=True, dict=True):
     @property
     def claim(self) -> tuple[bytes, bytes, bytes]:
         """Who is said to have signed what, and with which signature."""
-        return self.body.sender, _transaction_bytes(self.body), self.signature
+        return self.body.sender, _signed_part(self), self.signature
 
     def is_signed(self, verifier: Verifier) -> bool:
         """Whether its sender signed it."""
@@ -186,6 +188,20 @@ class Transaction(Wire, frozen=True, dict=True):
 
 def _transaction_bytes(body: TransactionBody) -> bytes:
     return signing_bytes("transaction", Digest(body.chain), body)
+
+
+def _signed_part(transaction: Transaction) -> bytes:
+    """The same bytes as `_transaction_bytes` of its body, which `raw` has encoded in it already."""
+    return (
+        _signed_head(Digest(transaction.body.chain))
+        + transaction.raw[1 : -_HEAD_BYTES - len(transaction.signature)]
+    )
+
+
+@lru_cache(maxsize=16)
+def _signed_head(chain: Digest) -> bytes:
+    """What stands before the body in what is signed."""
+    return signing_bytes("transaction", chain, None)[:-1]
 
 
 def _receipt_bytes(receipt: TaskReceipt) -> bytes:
@@ -217,7 +233,8 @@ def decode_transaction(raw: bytes, known_id: Digest | None = None) -> Transactio
             f"a transaction has at most {MAX_TRANSACTION_BYTES} bytes, this one has {len(raw)}"
         )
     transaction = decode_canonical(raw, Transaction)
-    transaction.__dict__.update(raw=raw, id=known_id or id_of(raw))
+    known = transaction.__dict__
+    known["raw"], known["id"] = raw, known_id or id_of(raw)
     return transaction
 
 

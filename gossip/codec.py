@@ -35,7 +35,7 @@ class DecodeError(ValueError):
     """The bytes are not a canonical encoding of the expected type; the text says what was wrong."""
 
 
-class Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Base of every type that crosses a wire, is signed, or is kept on disk."""
 
 

@@ -12,6 +12,7 @@ from node.bench import gateway as gateway_bench
 from node.bench import gossip as gossip_bench
 from node.bench import lan as lan_bench
 from node.bench.consensus import ConsensusFigures, Work, as_json, measure
+from node.bench.engine import EngineWork, measure_engine
 from node.bench.etcd import etcd
 from node.bench.inference import measuring as inference_bench
 from node.bench.inference import model_speed, under_load
@@ -159,6 +160,26 @@ def _rival_line(ours: ConsensusFigures, other: RivalFigures) -> str:
         f"{other.tx_per_cpu_second} a CPU-second; this node does {ratio:.2f} of that. "
         f"It is unsigned, bears crashes only, {'synced' if other.durable else 'not synced'}; {other.note}"
     )
+
+
+@bench.command()
+@click.option("--clients", type=click.IntRange(1, 2000), default=500, show_default=True)
+@click.option("--blocks", type=click.IntRange(1, 2000), default=20, show_default=True)
+@click.option("--payload", type=click.IntRange(0, MAX_REMARK_BYTES), default=128, show_default=True)
+@with_session
+def engine(session: Session, *, clients: int, blocks: int, payload: int) -> None:
+    """Where a replica's CPU goes: four engines in this process, without network and HTTP.
+
+    BLOCKS are filled with one signed transfer of each of the CLIENTS.
+    """
+    figures = measure_engine(EngineWork(clients, blocks, payload))
+    rows = [
+        (name, str(each), str(figures.us_each[name]))
+        for name, each in sorted(figures.us_per_transaction.items(), key=lambda one: -one[1])
+    ]
+    rows.append(("in all", str(figures.us_per_transaction_in_all), ""))
+    text = table(("PART", "US A TRANSACTION", "US EACH"), rows, empty="")
+    session.tell(asdict(figures), text)
 
 
 @bench.command()
