@@ -22,6 +22,7 @@ AUTO: Final = "auto"
 """The model name that leaves the choice to the node."""
 
 _MOST_LETTERS_A_TOKEN: Final = 16
+_USUAL_LETTERS_A_TOKEN: Final = 4
 _TOKEN_FIELDS: Final = (
     "content",
     "tool_calls",
@@ -70,8 +71,19 @@ class Call(msgspec.Struct, frozen=True):
 
 def least_tokens(call: Call) -> int:
     """How many tokens a request has at the very least: no tokeniser makes fewer of so many letters."""
+    return _letters(call) // _MOST_LETTERS_A_TOKEN
+
+
+def likely_tokens(call: Call) -> int:
+    """About how many tokens a request and its answer have, as far as that can be told without a tokeniser."""
+    answer = call.body.get("max_completion_tokens") or call.body.get("max_tokens") or 0
+    room = answer if isinstance(answer, int) else 0
+    return _letters(call) // _USUAL_LETTERS_A_TOKEN + room
+
+
+def _letters(call: Call) -> int:
     given = call.body.get("messages") or call.body.get("prompt") or call.body.get("input")
-    return sum(len("".join(text.split())) for text in _texts(given)) // _MOST_LETTERS_A_TOKEN
+    return sum(len("".join(text.split())) for text in _texts(given))
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -3,7 +3,8 @@
 A model is what the caller named, or nothing: nobody is asked for a model that it does not list. A
 name may be followed by `@` and the first digits of the SHA-256 of the model's file; then only those
 are asked whose file is known to be that one. Of peers that call different files by one name none is
-asked until the caller says which file is meant.
+asked until the caller says which file is meant. Who is known to read fewer tokens than the request
+has at the very least is not asked; who reads fewer than it likely has comes last of its kind.
 
 Everybody that was looked at leaves a line in the decision, chosen or not.
 """
@@ -117,12 +118,20 @@ class Considered(msgspec.Struct, frozen=True):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """A server to ask, its name for the model, the SHA-256 of the model's file (empty if not known), and why."""
+    """A server to ask, its name for the model, the SHA-256 of the model's file (empty if not known), and why.
+
+    `context` is how many tokens it reads, 0 if that is not known.
+    """
 
     server: str
     model: str
     file: str = ""
     why: str = ""
+    context: int = 0
+
+    def may_read_more(self, other: Choice) -> bool:
+        """Whether what was too long for another one may fit here."""
+        return self.context > other.context or (self.context == 0 and other.context > 0)
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -184,6 +193,8 @@ class Wanted(msgspec.Struct, frozen=True):
     quotes: bool = True
     least_tokens: int = 0
     """What the request has at the very least."""
+    likely_tokens: int = 0
+    """What it has with its answer, about."""
 
 
 def split_file(model: str) -> tuple[str, str]:
@@ -194,14 +205,22 @@ def split_file(model: str) -> tuple[str, str]:
 
 def select(wanted: Wanted, kind: CallKind, standings: Sequence[Standing]) -> Decision:
     """Look at everybody, the preferred kinds first; within a kind by merit, at last in the owner's order."""
-    ordered = sorted(standings, key=lambda one: (_RANKS[one.kind], one.order()))
-    looked = [(standing, model_at(standing, wanted.model, kind)) for standing in ordered]
+    looked = sorted(
+        ((standing, model_at(standing, wanted.model, kind)) for standing in standings),
+        key=lambda one: (_RANKS[one[0].kind], _is_tight(one, wanted), one[0].order()),
+    )
     rival = _rival_files(wanted, looked)
     considered = tuple(_consider(standing, wanted, name, rival) for standing, name in looked)
     return Decision(
         model=wanted.model,
         choices=tuple(
-            Choice(standing.name, name, standing.files.get(name, ""), one.reason)
+            Choice(
+                standing.name,
+                name,
+                standing.files.get(name, ""),
+                one.reason,
+                standing.contexts.get(name, 0),
+            )
             for (standing, name), one in zip(looked, considered, strict=True)
             if one.verdict is Verdict.CHOSEN and name is not None
         ),
@@ -212,6 +231,13 @@ def select(wanted: Wanted, kind: CallKind, standings: Sequence[Standing]) -> Dec
         ),
         wait_ms=_shortest_wait(standing for standing, name in looked if name is not None),
     )
+
+
+def _is_tight(looked: tuple[Standing, str | None], wanted: Wanted) -> bool:
+    """Whether a request is likely too long, though that is not certain."""
+    standing, name = looked
+    context = None if name is None else standing.contexts.get(name)
+    return context is not None and context < wanted.likely_tokens
 
 
 def _rival_files(wanted: Wanted, looked: Sequence[tuple[Standing, str | None]]) -> tuple[str, ...]:
@@ -257,10 +283,10 @@ def _consider(
             return reject(Verdict.NOT_ALLOWED, LEAVE_HINT)
         if standing.merits.distrust is not None:
             return reject(Verdict.DISTRUSTED, standing.merits.distrust)
-    return _by_room(standing, name, reject)
+    return _by_room(standing, name, wanted, reject)
 
 
-def _by_room(standing: Standing, name: str, reject: _Rejection) -> Considered:
+def _by_room(standing: Standing, name: str, wanted: Wanted, reject: _Rejection) -> Considered:
     """Whether one that may be asked can be asked just now."""
     if not standing.admits:
         reason = f"it failed too often (circuit breaker {standing.breaker.value})"
@@ -272,7 +298,7 @@ def _by_room(standing: Standing, name: str, reject: _Rejection) -> Considered:
     if standing.paced_ms:
         in_s = standing.paced_ms / 1000
         return reject(Verdict.FULL, f"it has had its requests of this minute; more in {in_s:.1f} s")
-    return reject(Verdict.CHOSEN, _praise(standing, name))
+    return reject(Verdict.CHOSEN, _praise(standing, name, wanted))
 
 
 class _Rejection(msgspec.Struct, frozen=True):
@@ -303,12 +329,16 @@ def _identity_fault(
     return None
 
 
-def _praise(standing: Standing, name: str) -> str:
+def _praise(standing: Standing, name: str, wanted: Wanted) -> str:
     file = standing.files.get(name)
     which = f"{name!r}" if not file else f"{name!r} (file {file[:12]})"
+    context = standing.contexts.get(name)
+    reads = "" if context is None else f", which reads {context} tokens"
+    if _is_tight((standing, name), wanted):
+        reads += f" (the request likely needs {wanted.likely_tokens})"
     price = f", price {standing.price}" if standing.price else ""
     merits = price if standing.merits is None else f": {standing.merits.told()}"
-    return f"it is up and has {which}{merits}"
+    return f"it is up and has {which}{reads}{merits}"
 
 
 def _shortest_wait(standings: Iterable[Standing]) -> int:

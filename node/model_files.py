@@ -21,11 +21,9 @@ from inference.backends.router import ModelRouter
 from inference.backends.standing import KnownServer
 from inference.selection import ServerKind
 from node.model_servers import ModelServer
+from node.offers import MODELS, reads_row
 
 log = structlog.get_logger(__name__)
-
-MODELS: Final = "models"
-"""The kind of capability under which a peer's models stand."""
 
 _LOOK_S: Final = 2.0
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,63}", re.ASCII)
@@ -43,6 +41,7 @@ class ModelFiles:
         self._places: dict[tuple[str, str], str] = {}
         self._slots: dict[tuple[str, str], int] = {}
         self._prices: dict[tuple[str, str], int] = {}
+        self._contexts: dict[tuple[str, str], int] = {}
         self._unnameable: set[str] = set()
 
     def add(self, server: ModelServer) -> None:
@@ -94,14 +93,16 @@ class ModelFiles:
     async def look(self) -> None:
         """Ask the servers, and hash what is new."""
         places: dict[tuple[str, str], str] = {}
+        contexts: dict[tuple[str, str], int] = {}
         for known in await self._router.local():
             if known.name not in self._settings:
                 continue
             files = await self._files_of(known)
             self._router.identify(known.name, files)
             for model, file in files.items():
-                places.setdefault((model, file), known.name)
-        self._places = places
+                if places.setdefault((model, file), known.name) == known.name:
+                    contexts[model, file] = known.standing().contexts.get(model, 0)
+        self._places, self._contexts = places, contexts
         there = {
             key: self._settings[name] for key, name in places.items() if name in self._settings
         }
@@ -142,8 +143,11 @@ class ModelFiles:
             return None
 
     def capabilities(self, in_hand: Callable[[str, str], int], room: int) -> tuple[Capability, ...]:
-        """For this node's record. `in_hand` counts a model's requests, `room` is what a record may still list."""
-        offers = []
+        """For this node's record. `in_hand` counts a model's requests, `room` is what a record may still list.
+
+        Where there is not room for all, how much the last models read is left out first.
+        """
+        offers, reads = [], []
         for model, file in self.models():
             if not _NAME.fullmatch(model):
                 if model not in self._unnameable:
@@ -153,7 +157,10 @@ class ModelFiles:
             free = max(0, self.slots_of(model, file) - in_hand(model, file))
             price = self.price_of(model, file)
             offers.append(Capability(MODELS, model, bytes.fromhex(file), price, free))
-        return tuple(offers[: min(room, MAX_CAPABILITIES)])
+            row = reads_row(offers[-1], self._contexts.get((model, file), 0))
+            if row is not None:
+                reads.append(row)
+        return tuple([*offers, *reads][: min(room, MAX_CAPABILITIES)])
 
 
 def _stamp(path: Path) -> Stamp:

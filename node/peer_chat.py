@@ -20,7 +20,7 @@ from inference.placement import Place
 from inference.selection import Merits, ServerKind
 from node.audits import Audits, canary
 from node.foreman import ForemanService
-from node.model_files import MODELS
+from node.offers import MODELS, contexts_of, files_of
 from node.own_account import NotTakenError
 from node.peer_service import PeerService
 from node.task_service import Follower, TaskService
@@ -50,11 +50,13 @@ class PeerChats:
     def servers(self) -> Iterator[tuple[PeerServer, Merits, Mapping[str, str]]]:
         """Peers that are alive, connected, admitted and list a model."""
         for entry, files in self._there():
-            yield self._server(entry.node_id), self._merits(entry), files
+            server = self._server(entry.node_id)
+            server.contexts = contexts_of(entry.capabilities)
+            yield server, self._merits(entry), files
 
     def _there(self) -> Iterator[tuple[PeerEntry, dict[str, str]]]:
         for entry in self._peers.membership.table():
-            files = _files_of(entry)
+            files = files_of(entry.capabilities)
             is_there = entry.connected and entry.status is Liveness.ALIVE and entry.role is not None
             if files and is_there:
                 yield entry, files
@@ -112,7 +114,12 @@ class PeerChats:
     async def check(self, node: NodeId, model: str) -> Judgement:
         """Ask a peer a canary and compare its answer with the same file's here."""
         files = next(
-            (_files_of(one) for one in self._peers.membership.table() if one.node_id == node), {}
+            (
+                files_of(one.capabilities)
+                for one in self._peers.membership.table()
+                if one.node_id == node
+            ),
+            {},
         )
         if model not in files:
             has = ", ".join(files) or "none"
@@ -219,11 +226,3 @@ class Answer(Follower):
         if self._record is None and self._failure is None:
             self.wants_stop.set()
             self._tasks.withdraw(self.name)
-
-
-def _files_of(entry: PeerEntry) -> dict[str, str]:
-    return {
-        one.name: one.model_hash.hex()
-        for one in entry.capabilities
-        if one.kind == MODELS and one.model_hash is not None
-    }

@@ -6,6 +6,7 @@ same rules as that of any server: it is checked chunk by chunk, and no broken on
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import trio
@@ -38,10 +39,11 @@ class PeerDoor(Protocol):
 
 
 class PeerServer:
-    """A `Server`. Its models are known from the peer's record, not asked for."""
+    """A `Server`. Its models and their contexts are known from the peer's record, not asked for."""
 
     def __init__(self, settings: ServerSettings, door: PeerDoor) -> None:
         self.settings = settings
+        self.contexts: Mapping[str, int] = {}
         self._door = door
 
     async def aclose(self) -> None:

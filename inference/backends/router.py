@@ -22,7 +22,7 @@ from inference.backend import BackendError
 from inference.backends.servers import Server, TokenStream, Vectors
 from inference.backends.standing import KnownServer, OnBreaker, Ticket
 from inference.breaker import Breaker, BreakerLimits
-from inference.chat import Call, JsonObject, has_token, least_tokens
+from inference.chat import Call, JsonObject, has_token, least_tokens, likely_tokens
 from inference.failures import Broken, ContextOverflow, Failure, FailureClass, Garbled
 from inference.retry import RetryPolicy, may_ask_again
 from inference.selection import (
@@ -355,16 +355,18 @@ class ModelRouter:
             retry_after_ms, last = None, None
             for choice in tuple(left):
                 known = everybody[choice.server]
-                if not known.admits or attempts >= self._policy.attempts:
+                if choice not in left or not known.admits or attempts >= self._policy.attempts:
                     continue
                 attempts += 1
                 try:
                     answer = await self._try(known, choice, call, work)
                 except Failure as failure:
                     decision = _with_failure(decision, choice, failure)
-                    if failure.kind is FailureClass.REQUEST:
+                    if isinstance(failure, ContextOverflow):
+                        left = [one for one in left if one.may_read_more(choice)]
+                    if failure.kind is FailureClass.REQUEST and not _may_fit(failure, left):
                         raise Refused(decision, failure) from failure
-                    if not may_ask_again(failure):
+                    if choice in left and not may_ask_again(failure):
                         left.remove(choice)
                     last, retry_after_ms = failure, _sooner(retry_after_ms, failure)
                 else:
@@ -398,8 +400,10 @@ def _wanted(call: Call, standings: Sequence[Standing]) -> Wanted:
     model, file = call.model, call.file
     if not file and not any(model in one.models for one in standings):
         model, file = split_file(model)
-    least = least_tokens(call) if any(one.contexts for one in standings) else 0
-    return Wanted(model, file, call.peers, call.quotes, least)
+    if not any(one.contexts for one in standings):
+        return Wanted(model, file, call.peers, call.quotes)
+    least, likely = least_tokens(call), likely_tokens(call)
+    return Wanted(model, file, call.peers, call.quotes, least, likely)
 
 
 def _nobody(decision: Decision) -> BackendError:
@@ -410,6 +414,11 @@ def _nobody(decision: Decision) -> BackendError:
     if Verdict.TOO_LONG in looked and not looked.keys() & {Verdict.BREAKER_OPEN, Verdict.FULL}:
         return Refused(decision, ContextOverflow(looked[Verdict.TOO_LONG]))
     return NoServerNow(decision)
+
+
+def _may_fit(failure: Failure, left: Sequence[Choice]) -> bool:
+    """Whether what one server refused may suit another: only where it was too long for the first."""
+    return isinstance(failure, ContextOverflow) and bool(left)
 
 
 def _with_failure(decision: Decision, choice: Choice, failure: Failure) -> Decision:

@@ -20,6 +20,7 @@ async def main(given: argparse.Namespace) -> None:
     server = ModelServer("openai", (given.model,), [Speak(text, pause_ms=given.pause_ms)])
     server.file, server.certainty = given.file, given.certainty
     server.obeys_limits = True
+    server.card = {"max_model_len": given.context} if given.context else {}
     server.tell = lambda what: print(what, flush=True)  # noqa: T201 - its owner reads it
     async with trio.open_nursery() as nursery:
         serve = partial(trio.serve_tcp, server.serve, given.port, host="127.0.0.1")
@@ -33,6 +34,7 @@ if __name__ == "__main__":
     parser.add_argument("--model", default="m")
     parser.add_argument("--file", required=True)
     parser.add_argument("--words", type=int, default=20)
+    parser.add_argument("--context", type=int, default=0, help="What it says that it reads.")
     parser.add_argument("--pause-ms", type=int, default=0)
     parser.add_argument(
         "--certainty", type=float, default=0.0, help="The log-probability it tells."

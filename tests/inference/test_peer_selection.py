@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from inference.chat import AUTO, CallKind
 from inference.selection import Decision, Merits, ServerKind, Standing, Verdict, Wanted, select
@@ -21,6 +22,10 @@ def peer(name: str, file: str = FILE, **merits: Any) -> Standing:  # noqa: ANN40
         files={"m": file} if file else {},
         merits=said,
     )
+
+
+def reading(name: str, tokens: int, **merits: Any) -> Standing:  # noqa: ANN401 - as above
+    return structs.replace(peer(name, **merits), contexts={"m": tokens})
 
 
 def local(name: str = "studio", file: str = "") -> Standing:
@@ -115,3 +120,26 @@ def test_the_explanation_of_a_peer_names_all_that_counted() -> None:
     reason = told.considered[0].reason
     for part in (FILE[:12], "1 slots", "load 12.5 %", "price 0", "3 ms", "trust 1"):
         assert part in reason
+
+
+def test_a_peer_that_reads_less_than_the_request_has_is_not_asked_and_the_reason_is_told() -> None:
+    standings = [reading("small", 100), reading("large", 200), peer("silent")]
+    decision = select(
+        Wanted("m", peers=True, least_tokens=150, likely_tokens=190), CallKind.CHAT, standings
+    )
+    assert chosen(decision) == ["large", "silent"]
+    assert verdict(decision, "small") is Verdict.TOO_LONG
+    told = {one.server: one.reason for one in decision.considered}
+    assert "reads 100 tokens" in told["small"]
+    assert "reads 200 tokens" in told["large"]
+    assert "reads" not in told["silent"]
+
+
+def test_a_peer_that_likely_reads_too_little_comes_last_whatever_speaks_for_it() -> None:
+    standings = [reading("small", 100, price=1), reading("large", 1000, price=9)]
+    wanted = Wanted("m", peers=True, least_tokens=50, likely_tokens=200)
+    decision = select(wanted, CallKind.CHAT, standings)
+    assert chosen(decision) == ["large", "small"]
+    assert "likely needs 200" in decision.considered[1].reason
+    assert decision.choices[0].may_read_more(decision.choices[1])
+    assert not decision.choices[1].may_read_more(decision.choices[0])

@@ -9,11 +9,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from inference.backends.router import GivenUp, ModelRouter, NoServerNow, UnknownModel
+from inference.backends.router import GivenUp, ModelRouter, NoServerNow, Refused, UnknownModel
 from inference.backends.servers import ServerSettings, TokenStream, Vectors
 from inference.breaker import BreakerChanged
 from inference.chat import Call, CallKind, JsonObject
-from inference.failures import Failure, Garbled, Overloaded, Unreachable
+from inference.failures import ContextOverflow, Failure, Garbled, Overloaded, Unreachable
 from inference.selection import ServerKind, Verdict
 
 CALL = Call(CallKind.CHAT, "m", {})
@@ -31,7 +31,9 @@ class ScriptedServer:
         allowed: tuple[str, ...] = (),
         per_minute: int = 0,
         price: int = 100,
+        context: int = 0,
     ) -> None:
+        self.contexts = {"m": context} if context else {}
         self.settings = ServerSettings(
             name=name,
             url="",
@@ -185,3 +187,29 @@ async def test_a_server_is_sent_no_more_a_minute_than_its_owner_allows(
         with pytest.raises(NoServerNow) as caught:
             await router.complete(CALL)
         assert caught.value.decision.wait_ms == 10_000
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "goes_on"),
+    [(100, 200, True), (100, 0, True), (0, 200, True), (0, 0, False), (100, 100, False)],
+)
+async def test_what_is_too_long_for_one_goes_to_who_may_read_more(
+    autojump_clock: MockClock, first: int, second: int, goes_on: bool
+) -> None:
+    def overflow() -> Failure:
+        return ContextOverflow("too long")
+
+    small = ScriptedServer(context=first, fault=overflow, price=1)
+    large = ScriptedServer("b", context=second)
+    async with ModelRouter([small, large], on_breaker=lambda *_: None) as router:
+        if goes_on:
+            routed = await router.complete(CALL)
+            assert routed.server == "b"
+            assert "too long" in routed.decision.considered[-1].reason
+        else:
+            with pytest.raises(Refused, match="too long"):
+                await router.complete(CALL)
+            assert large.asked_s == []
+        large.fault = overflow
+        with pytest.raises(Refused, match="too long"):
+            await router.complete(CALL)

@@ -49,8 +49,9 @@ class OwnServer:
         words: int = 20,
         pause_ms: int = 0,
         certainty: float = 0.0,
+        context: int = 0,
     ) -> None:
-        self.model, self.file = model, file
+        self.model, self.file, self.context = model, file, context
         self.words, self.pause_ms, self.certainty = words, pause_ms, certainty
         self.port, self.url = 0, ""
         self._lines: list[str] = []
@@ -65,6 +66,7 @@ class OwnServer:
             "--words": self.words,
             "--pause-ms": self.pause_ms,
             "--certainty": self.certainty,
+            "--context": self.context,
         }
         given = [str(part) for pair in options.items() for part in pair]
         process = subprocess.Popen(

@@ -6,6 +6,7 @@ Each test runs against a model server of our own, and in `make e2e` against a re
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -238,3 +239,38 @@ def test_a_peer_that_says_the_same_with_another_file_is_found_out(
     told = asker.command("trust", "forget", liar.id)
     assert told.code == 0, told
     assert [one.node_id for one in asker.client.trust().peers] == [friend.id]
+
+
+def test_a_request_goes_to_the_peer_whose_model_reads_it(fleet: Fleet, tmp_path: Path) -> None:
+    file = tmp_path / "tiny.gguf"
+    file.write_bytes(b"the weights of a model")
+    small, large = OwnServer(file, context=64), OwnServer(file, context=4096)
+    try:
+        for server in (small, large):
+            server.start()
+        settings = {1: table(small) + "price = 1\n", 2: table(large)}
+        asker, one, other = fleet.federation(3, {0: (), 1: ("chat",), 2: ("chat",)}, settings)
+
+        def reads() -> dict[str, set[str]]:
+            rows = asker.client.peers().peers
+            return {
+                peer.node_id: {row for row in peer.capabilities if "reads-" in row} for peer in rows
+            }
+
+        known = {one.id: {"reads-64.tiny"}, other.id: {"reads-4096.tiny"}}
+        until(lambda: reads() == known, "both contexts to be told")
+        long = [{"role": "user", "content": "Recite. " * 300}]
+        body = {"model": "tiny", "messages": long, "max_tokens": 3}
+        answer = post(asker, body, x_bizra_peers="1", x_bizra_explain="1")
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["x-bizra-backend"] == f"peer:{other.id[:12]}"
+        considered = answer.json()["bizra"]["considered"]
+        told = {line["server"]: (line["verdict"], line["reason"]) for line in considered}
+        verdict, reason = told[f"peer:{one.id[:12]}"]
+        assert verdict == "too_long"
+        assert "reads 64 tokens" in reason
+        assert "reads 4096 tokens" in told[f"peer:{other.id[:12]}"][1]
+        assert small.asked() == 0
+    finally:
+        small.kill()
+        large.kill()
