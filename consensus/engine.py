@@ -16,9 +16,11 @@ from consensus.block_rules import BlockRules
 from consensus.blocks import Block
 from consensus.certificates import Certificate, StateCertificate
 from consensus.chain import ChainReader, genesis_writes
+from consensus.collected import vote_in
+from consensus.collecting import COLLECT_TIMER
 from consensus.execution import BlockExecution
 from consensus.faults import KNOWN, UNASKED, unsound
-from consensus.finality import STATE_TIMER, Finality
+from consensus.finality import STATE_TIMER, STATES_TIMER, Finality
 from consensus.gathering import FETCH_TIMER
 from consensus.genesis import Genesis
 from consensus.intake import Intake, spread
@@ -30,6 +32,8 @@ from consensus.messages import (
     Blocks,
     Body,
     Certified,
+    CollectedStates,
+    CollectedVotes,
     ConsensusMessage,
     FetchBlocks,
     FetchBody,
@@ -165,7 +169,13 @@ class Engine:
         for key in silenced_keys(votes):
             self.keys.silence(key)
         self._own_votes = OwnVotes(self.keys, self._chain_id, verifier)
-        self._finality = Finality(self._chain_id, StateKeys(self.keys), verifier, self.chain)
+        self._finality = Finality(
+            self._chain_id,
+            StateKeys(self.keys),
+            verifier,
+            self.chain,
+            self._timing.collect_ms,
+        )
         self._peers: set[NodeId] = set()
         self._beats = 0
         self._now_ms = 0
@@ -289,6 +299,8 @@ class Engine:
                 known = self.replica.last_ballots
                 warned = self._own_votes.on_live_vote(message, known)
                 return warned or self.replica.on_message(self._now_ms, peer, message)
+            case CollectedVotes():
+                return self._on_collected(peer, message)
             case (
                 Proposal()
                 | Vote()
@@ -301,10 +313,8 @@ class Engine:
                 | Fetched()
             ):
                 return self.replica.on_message(self._now_ms, peer, message)
-            case StateVote():
-                return self._finality.on_vote(peer, message)
-            case Certified():
-                return self._finality.on_certified(peer, message)
+            case StateVote() | Certified() | CollectedStates():
+                return self._finality.on_message(peer, message)
             case Status():
                 return self._on_status(peer, message)
             case FetchBlocks():
@@ -320,6 +330,13 @@ class Engine:
                 return self._on_newest_votes(peer, message)
             case _:
                 assert_never(message)
+
+    def _on_collected(self, peer: NodeId, message: CollectedVotes) -> list[Effect]:
+        """Votes by the own key may be among them that the log does not know of."""
+        own = vote_in(message, self.keys.present, self.validators)
+        known = self.replica.last_ballots
+        warned = [] if own is None else self._own_votes.on_live_vote(own, known)
+        return warned or self.replica.on_message(self._now_ms, peer, message)
 
     def _on_newest_votes(self, peer: NodeId, message: NewestVotes) -> list[Effect]:
         out = self._own_votes.on_answer(
@@ -338,7 +355,8 @@ class Engine:
         voters = self.replica.members
         done = self._execution.execute(block, certificate, voters)
         out, members = done.effects, done.next_set
-        out += self._finality.executed(done.statement, voters, known)
+        gatherers = self.replica.gatherers(certificate.ballot)
+        out += self._finality.executed(done.statement, voters, known, gatherers)
         tip = tip_of(block, certificate)
         if members.epoch == voters.epoch:
             is_unfair = self.mempool.overtaken_ms > self._timing.progress_ms
@@ -431,6 +449,10 @@ class Engine:
             return self._sync.on_timeout(self.height)
         if name == STATE_TIMER:
             return self._finality.on_timer()
+        if name == COLLECT_TIMER:
+            return self.replica.on_collect_timeout(self._now_ms)
+        if name == STATES_TIMER:
+            return self._finality.on_collect_timeout()
         assert name == BEAT_TIMER
         return [*self._on_beat(), SetTimer(BEAT_TIMER, self._timing.status_ms)]
 
@@ -448,7 +470,7 @@ class Engine:
         out = self.replica.resend(self._now_ms)
         out += self._own_votes.ask_again(self.validators)
         out += self._resend_transactions()
-        hearers = tuple(sorted(self._peers))
+        hearers = self.replica.hearers(tuple(sorted(self._peers)), self._beats)
         if hearers:
             out.append(Broadcast(hearers, self._status()))
         return out

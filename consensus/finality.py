@@ -11,7 +11,8 @@ others repeat.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import assert_never
 
 from consensus.certificates import (
     StateCertificate,
@@ -21,9 +22,11 @@ from consensus.certificates import (
     is_endorsed,
 )
 from consensus.chain import ChainReader, certified_height_write, state_certificate_write
+from consensus.collected import collected_states, unpacked
+from consensus.collection import TO_ALL, TWICE_BAD, UNMATCHED, UNSEATED
 from consensus.faults import FAR_AHEAD, KNOWN, OTHER_EPOCH, OVER, forged, seatless, unsound
-from consensus.messages import Certified, Proposal, StateVote, Vote
-from consensus.quorum import ValidatorSet
+from consensus.messages import Certified, CollectedStates, Proposal, StateVote, Vote
+from consensus.quorum import Validator, ValidatorSet
 from consensus.tally import Tally
 from gossip.codec import Digest, digest, encode
 from gossip.effects import (
@@ -38,10 +41,13 @@ from gossip.effects import (
 )
 from gossip.identity import NodeId, Signer, Verifier
 
-STATE_TIMER = "state"
+STATE_TIMER, STATES_TIMER = "state", "states"
 _HELD_MS = 10
 _MAX_HELD = 16
 _EARLY_HEIGHTS = 2
+_EARLY_COLLECTED = 4
+_PATIENCE = 5
+"""So much longer than other votes STATE votes wait for their collector: no block waits for them."""
 _ANSWERS = 16
 _KEPT_OPEN = 64
 """So many of the lowest heights without a certificate are in memory, and so many of the newest."""
@@ -71,14 +77,28 @@ class _Open:
     members: ValidatorSet
     tally: Tally
     statements: dict[Digest, StateStatement]
+    gatherers: tuple[Validator, ...]
+    """Who collects the votes, in a large set."""
+    stage: int = 0
+    """So many of them have kept this node waiting."""
+    is_due: bool = False
+    distrusted: set[NodeId] = field(default_factory=set)
 
 
 class Finality:
     """Gathers STATE votes for the heights that are executed but not yet certified."""
 
     def __init__(
-        self, chain: Digest, signer: Signer, verifier: Verifier, reader: ChainReader
+        self,
+        chain: Digest,
+        signer: Signer,
+        verifier: Verifier,
+        reader: ChainReader,
+        collect_ms: int,
     ) -> None:
+        self._wait_ms = _PATIENCE * collect_ms
+        self._is_waiting = False
+        self._early_collected: dict[NodeId, CollectedStates] = {}
         self._chain, self._signer, self._verifier, self._reader = chain, signer, verifier, reader
         self._open: dict[int, _Open] = {}
         self._early: dict[tuple[NodeId, int], StateVote] = {}
@@ -119,9 +139,14 @@ class Finality:
             return None
         return StateVote(statement, endorse(self._signer, self._chain, statement))
 
-    def _begin(self, statement: StateStatement, members: ValidatorSet) -> _Open:
+    def _begin(
+        self,
+        statement: StateStatement,
+        members: ValidatorSet,
+        gatherers: tuple[Validator, ...] = (),
+    ) -> _Open:
         vote = self._vote(statement, members)
-        opened = _Open(statement, vote, members, Tally(members), {})
+        opened = _Open(statement, vote, members, Tally(members), {}, gatherers)
         self._open[statement.height] = opened
         if vote is not None:
             opened.tally.add(
@@ -136,29 +161,100 @@ class Finality:
         return name
 
     def executed(
-        self, statement: StateStatement, members: ValidatorSet, known: StateCertificate | None
+        self,
+        statement: StateStatement,
+        members: ValidatorSet,
+        known: StateCertificate | None,
+        gatherers: tuple[Validator, ...] = (),
     ) -> list[Effect]:
         """A block was executed by the set `members`; sign it, or take the certificate that came with it."""
         self._executed = statement.height
-        opened = self._begin(statement, members)
+        opened = self._begin(statement, members, gatherers)
         past = statement.height - _KEPT_OPEN
         if past > self._certified + _KEPT_OPEN:
             self._open.pop(past, None)
         if known is not None and self._is_about(known, statement, members):
             return self._close(opened, known)
         if opened.own_vote is not None:
-            others = tuple(
-                NodeId(one.node)
-                for one in members.validators
-                if one.voting_key != self._signer.public
-            )
-            if others:
-                self._held.append(Broadcast(others, opened.own_vote))
+            to = self._receivers(opened)
+            if to:
+                self._held.append(Broadcast(to, opened.own_vote))
         out = self._check(opened)
         early = [key for key in self._early if key[1] <= statement.height]
         for key in early:
             out += self.on_vote(key[0], self._early.pop(key))
+        early_collected, self._early_collected = self._early_collected, {}
+        for peer, message in early_collected.items():
+            out += self.on_collected(peer, message)
+        if statement.height in self._open:
+            out += self._wait_for(opened)
         return out
+
+    # By way of collectors
+
+    def _receivers(self, opened: _Open) -> tuple[NodeId, ...]:
+        """Who gets the own vote: the collectors that are waited for, or everybody."""
+        everybody = not opened.gatherers or opened.stage >= TO_ALL
+        chosen = opened.members.validators if everybody else opened.gatherers[: opened.stage + 1]
+        return tuple(NodeId(one.node) for one in chosen if one.voting_key != self._signer.public)
+
+    def _wait_for(self, opened: _Open) -> list[Effect]:
+        if self._is_waiting or not opened.gatherers or opened.own_vote is None:
+            return []
+        self._is_waiting = True
+        return [SetTimer(STATES_TIMER, self._wait_ms)]
+
+    def on_collect_timeout(self) -> list[Effect]:
+        """Votes that no certificate has answered from one timeout to the next go to one collector more, or to all."""
+        out: list[Effect] = []
+        self._is_waiting = False
+        for _, opened in sorted(self._open.items()):
+            if opened.own_vote is None or opened.stage >= TO_ALL or not opened.gatherers:
+                continue
+            if opened.is_due:
+                opened.stage += 1
+                out.append(Broadcast(self._receivers(opened), opened.own_vote))
+            opened.is_due = True
+            out += self._wait_for(opened)
+        return out
+
+    def on_collected(self, peer: NodeId, message: CollectedStates) -> list[Effect]:
+        """Take the certificate that a collector hands out."""
+        statement = message.statement
+        opened = self._open.get(statement.height)
+        if opened is None:
+            if self._executed < statement.height <= self._executed + _EARLY_HEIGHTS:
+                self._early_collected.pop(peer, None)
+                self._early_collected[peer] = message
+                if len(self._early_collected) > _EARLY_COLLECTED:
+                    del self._early_collected[next(iter(self._early_collected))]
+                return []
+            return [(FAR_AHEAD if statement.height > self._executed else OVER).of(peer)]
+        if statement.epoch != opened.members.epoch:
+            return [OTHER_EPOCH.of(peer)]
+        if peer not in opened.members.nodes:
+            return [UNSEATED.of(peer)]
+        if peer in opened.distrusted:
+            return [TWICE_BAD.of(peer)]
+        endorsements = unpacked(message.voters, message.signatures, opened.members)
+        if endorsements is None:
+            opened.distrusted.add(peer)
+            return [UNMATCHED.of(peer)]
+        out = self.on_certified(peer, Certified(StateCertificate(statement, endorsements)))
+        if statement.height in self._open:
+            opened.distrusted.add(peer)
+        return out
+
+    def _hand_out(self, opened: _Open, certificate: StateCertificate) -> list[Effect]:
+        """As a collector, give everybody what has just come together."""
+        if all(one.voting_key != self._signer.public for one in opened.gatherers):
+            return []
+        others = tuple(
+            NodeId(one.node)
+            for one in opened.members.validators
+            if one.voting_key != self._signer.public
+        )
+        return [Broadcast(others, collected_states(certificate, opened.members))]
 
     def hand_over(self, out: list[Effect]) -> None:
         """At the end of a turn: put the own votes behind what leaves anyway; if nothing does, have them leave soon."""
@@ -190,6 +286,20 @@ class Finality:
         """Whether it certifies this height; one of another height says nothing about this one."""
         same = known.statement.height == statement.height
         return same and not certificate_fault(known, members, self._chain, self._verifier)
+
+    def on_message(
+        self, peer: NodeId, message: StateVote | CollectedStates | Certified
+    ) -> list[Effect]:
+        """Take what a peer says about the outcome of a block."""
+        match message:
+            case StateVote():
+                return self.on_vote(peer, message)
+            case CollectedStates():
+                return self.on_collected(peer, message)
+            case Certified():
+                return self.on_certified(peer, message)
+            case _:
+                assert_never(message)
 
     def on_vote(self, peer: NodeId, message: StateVote) -> list[Effect]:
         """Count a STATE vote."""
@@ -249,7 +359,9 @@ class Finality:
 
     def _check(self, opened: _Open) -> list[Effect]:
         certificate = self._own_certificate(opened)
-        return [] if certificate is None else self._close(opened, certificate)
+        if certificate is None:
+            return []
+        return [*self._hand_out(opened, certificate), *self._close(opened, certificate)]
 
     @staticmethod
     def _own_certificate(opened: _Open) -> StateCertificate | None:

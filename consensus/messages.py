@@ -30,6 +30,9 @@ MESSAGE_BYTES = 1024 * 1024
 """What fits no frame is never sent, so nothing that grows is much above this."""
 MAX_SHOWN_VOTES = 16
 
+VoterBits = Annotated[bytes, msgspec.Meta(max_length=(MAX_VALIDATORS + 7) // 8)]
+Signatures = Annotated[bytes, msgspec.Meta(max_length=64 * MAX_VALIDATORS)]
+
 
 class Proposal(Wire, frozen=True, tag="proposal"):
     """PRE-PREPARE: the leader of (view, height) puts a block to the vote. No vote itself.
@@ -78,6 +81,22 @@ class StateVote(Wire, frozen=True, tag="state_vote"):
 
     statement: StateStatement
     endorsement: Endorsement
+
+
+class CollectedVotes(Wire, frozen=True, tag="collected_votes"):
+    """A quorum's votes, as a collector hands them out: a bit for each voter, keys in order, and signatures."""
+
+    ballot: Ballot
+    voters: VoterBits
+    signatures: Signatures
+
+
+class CollectedStates(Wire, frozen=True, tag="collected_states"):
+    """The same of STATE votes."""
+
+    statement: StateStatement
+    voters: VoterBits
+    signatures: Signatures
 
 
 class Certified(Wire, frozen=True, tag="certified"):
@@ -227,6 +246,8 @@ ConsensusMessage = (
     Proposal
     | Vote
     | StateVote
+    | CollectedVotes
+    | CollectedStates
     | Certified
     | Suspect
     | ViewChange

@@ -70,6 +70,19 @@ class ValidatorSet(Wire, frozen=True, dict=True, gc=True):
         """The identities of the members, in seat order."""
         return tuple(NodeId(validator.node) for validator in self.validators)
 
+    @cached_property
+    def key_order(self) -> dict[bytes, int]:
+        """The place of each voting key among all of them, in their order: that of signers in a certificate."""
+        return {key: place for place, key in enumerate(sorted(self._by_key))}
+
+    @cached_property
+    def _seats(self) -> dict[bytes, int]:
+        return {one.voting_key: seat for seat, one in enumerate(self.validators)}
+
+    def seat_of(self, voting_key: bytes) -> int:
+        """The number of a member's seat."""
+        return self._seats[voting_key]
+
     def member(self, voting_key: bytes) -> Validator | None:
         """The seat whose votes this key signs."""
         return self._by_key.get(voting_key)

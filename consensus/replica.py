@@ -17,6 +17,7 @@ from consensus.certificates import Phase
 from consensus.faults import Fault
 from consensus.messages import (
     Body,
+    CollectedVotes,
     FetchBody,
     Fetched,
     FetchTransactions,
@@ -39,6 +40,7 @@ from gossip.identity import NodeId
 ReplicaMessage = (
     Proposal
     | Vote
+    | CollectedVotes
     | Suspect
     | ViewChange
     | NewView
@@ -110,6 +112,12 @@ class Replica(ViewChanging):
             self._fetch_transactions()
             if was_asked and not self._requests.has_suspected(self._signer.public):
                 self._suspect_leader()
+        return self._take()
+
+    def on_collect_timeout(self, now_ms: int) -> list[Effect]:
+        """A collector owes a certificate: do not wait for it any longer."""
+        self._now_ms = now_ms
+        self._fall_back()
         return self._take()
 
     def set_waiting(self, now_ms: int, waiting: bool) -> list[Effect]:  # noqa: FBT001 - a plain state
@@ -205,6 +213,8 @@ class Replica(ViewChanging):
                 return self._on_proposal(peer, message)
             case Vote():
                 return self._on_vote(peer, message)
+            case CollectedVotes():
+                return self._on_collected(peer, message)
             case Suspect():
                 return self._on_suspect(message)
             case ViewChange():

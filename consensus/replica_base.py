@@ -15,6 +15,7 @@ from consensus.faults import FAR_AHEAD, OTHER_EPOCH, OVER, Fault
 from consensus.leader_watch import LeaderWatch
 from consensus.messages import (
     MAX_SHOWN_VOTES,
+    CollectedVotes,
     NewView,
     Proposal,
     ViewChange,
@@ -96,6 +97,9 @@ class ReplicaBase:
         self._timer_runs = False
         self._owed_since_ms = 0
         self._failed_views = 0
+        self._doubted: set[bytes] = set()
+        """Voting keys of leaders that have not handed out the votes they were sent."""
+        self._asked = 0
         self._watch = LeaderWatch()
         self._tip = tip
         self._log = log
@@ -107,7 +111,7 @@ class ReplicaBase:
         self._own_change: ViewChange | None
         self._binding: Binding | None
         self._requests: ViewRequests
-        self._ahead: dict[NodeId, list[Proposal | Vote]]
+        self._ahead: dict[NodeId, list[Proposal | Vote | CollectedVotes]]
         self._slot: Slot
         self._guard_height = 0 if log.ballots is None else log.ballots.height
         self._kept = {body.digest: body.height for body in log.bodies}
@@ -238,7 +242,7 @@ class ReplicaBase:
 
     # Saying things
 
-    def _keep_ahead(self, peer: NodeId, message: Proposal | Vote) -> None:
+    def _keep_ahead(self, peer: NodeId, message: Proposal | Vote | CollectedVotes) -> None:
         """Keep the newest few messages of each peer; STATUS repairs what does not fit."""
         kept = self._ahead.setdefault(peer, [])
         kept.append(message)
@@ -289,6 +293,7 @@ class ReplicaBase:
         self._new_view = self._own_change = self._binding = None
         self._requests = ViewRequests(members)
         self._ahead = {}
+        self._doubted = set()
         self._restore_view()
         self._next_slot()
 

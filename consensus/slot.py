@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from consensus.blocks import Block
 from consensus.bodies import Bodies, LoadBody
 from consensus.certificates import Ballot, Certificate, Endorsement, Phase
+from consensus.collection import Collection
 from consensus.gathering import Gathering
 from consensus.messages import PreparedProof, Proposal, Vote
 from consensus.quorum import ValidatorSet
@@ -23,6 +24,7 @@ class Slot:
         "_members",
         "_tallies",
         "bodies",
+        "collection",
         "commit_cast",
         "decided",
         "gathering",
@@ -32,6 +34,7 @@ class Slot:
         "prepared",
         "proposal",
         "shown_commit",
+        "shown_prepare",
         "wanted",
     )
 
@@ -55,6 +58,9 @@ class Slot:
         self.decided = False
         self.shown_commit: Certificate | None = None
         """A commit certificate that somebody showed, checked."""
+        self.shown_prepare: Certificate | None = None
+        """The quorum of PREPAREs of this view, as a collector has handed it out, checked."""
+        self.collection = Collection()
 
     @property
     def heard(self) -> Proposal | None:
@@ -87,27 +93,47 @@ class Slot:
                 ballot = Ballot(phase, self._members.epoch, view, self.height, digest)
                 one = next(one for one in tally.endorsements(digest) if one.voter == voter)
                 found.append(Vote(ballot, one))
+        for shown in (self.shown_commit, self.shown_prepare):
+            if shown is not None:
+                found += (
+                    Vote(shown.ballot, one) for one in shown.endorsements if one.voter == voter
+                )
         return tuple(found)
 
     def prepared_certificate(self, view: int) -> Certificate | None:
         """The quorum of PREPAREs for the proposal of this view, if there is one."""
         if self.proposal is None:
             return None
-        digest = self.proposal.digest
-        tally = self.tally(Phase.PREPARE, view)
-        if not tally.has_quorum(digest):
+        digest, shown = self.proposal.digest, self.collected(Phase.PREPARE, view)
+        if shown is not None and shown.ballot.digest == digest:
+            return shown
+        if not self.tally(Phase.PREPARE, view).has_quorum(digest):
             return None
-        return self._certificate(Phase.PREPARE, view, digest)
+        return self.certificate(Phase.PREPARE, view, digest)
+
+    def collected(self, phase: Phase, view: int) -> Certificate | None:
+        """What somebody has shown to answer the votes of this phase and view."""
+        shown = self.shown_prepare if phase is Phase.PREPARE else self.shown_commit
+        is_now = shown is not None and (phase is Phase.COMMIT or shown.ballot.view == view)
+        return shown if is_now else None
+
+    def keep_collected(self, certificate: Certificate) -> None:
+        """Keep a checked certificate of this height."""
+        if certificate.ballot.phase is Phase.PREPARE:
+            self.shown_prepare = certificate
+        else:
+            self.shown_commit = certificate
 
     def committed_certificate(self) -> Certificate | None:
         """The quorum of COMMITs in any view, counted or shown, if there is one."""
         for (phase, view), tally in self._tallies.items():
             digest = tally.decided() if phase is Phase.COMMIT else None
             if digest is not None:
-                return self._certificate(phase, view, digest)
+                return self.certificate(phase, view, digest)
         return self.shown_commit
 
-    def _certificate(self, phase: Phase, view: int, digest: bytes) -> Certificate:
+    def certificate(self, phase: Phase, view: int, digest: bytes) -> Certificate:
+        """The votes that are counted for a digest."""
         ballot = Ballot(phase, self._members.epoch, view, self.height, digest)
         return Certificate(ballot, self.tally(phase, view).endorsements(digest))
 
@@ -117,7 +143,8 @@ class Slot:
         `written` are the digests of blocks that are on disk.
         """
         self.proposal = self.gathering = self.prepare_cast = self.commit_cast = None
-        self.is_leader_exposed = False
+        self.is_leader_exposed, self.shown_prepare = False, None
+        self.collection.leave_view()
         self.bodies.thin_out(
             written, () if self.prepared is None else (self.prepared.header.digest,)
         )

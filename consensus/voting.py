@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from consensus.blocks import MAX_BLOCK_BYTES, Block, Header, make_block
 from consensus.certificates import Ballot, Phase, is_endorsed
+from consensus.collecting import Collecting
 from consensus.faults import KNOWN, OVER, UNASKED, Fault, forged, seatless, unsound
 from consensus.gathering import FETCH_TIMER, FIRST_FETCH_MS, Gathering
 from consensus.messages import (
     Body,
+    CollectedVotes,
     FetchBody,
     Fetched,
     FetchTransactions,
@@ -21,7 +23,6 @@ from consensus.messages import (
     proposal_bytes,
 )
 from consensus.quorum import Validator
-from consensus.replica_base import ReplicaBase
 from consensus.reports import (
     Decided,
     Equivocation,
@@ -47,7 +48,7 @@ from gossip.effects import (
 from gossip.identity import NodeId
 
 
-class Voting(ReplicaBase):
+class Voting(Collecting):
     """Deciding one height in one view."""
 
     @property
@@ -192,6 +193,7 @@ class Voting(ReplicaBase):
             self._keep_ahead(peer, message)
             return None
         if ballot.epoch != self._members.epoch or ballot.height != self._tip.height + 1:
+            self._answer_late(peer, ballot)
             return self._out_of_place(ballot.epoch, ballot.height)
         oldest = self._view if ballot.phase is Phase.PREPARE else self._view - VIEWS_BACK
         if not oldest <= ballot.view <= self._view:
@@ -201,16 +203,50 @@ class Voting(ReplicaBase):
         tally = self._slot.tally(ballot.phase, ballot.view)
         counted = tally.choice_of(voter)
         if counted == ballot.digest or tally.has_quorum(ballot.digest) or tally.is_exposed(voter):
+            self._answer_late(peer, ballot)
             return KNOWN
         if not is_endorsed(message.endorsement, ballot, self._chain, self._verifier):
             return forged("vote")
         if counted is not None:
             return self._report_double_vote(tally, counted, message)
         tally.add(voter, ballot.digest, message.endorsement.signature)
+        if ballot.view == self._view:
+            self._hand_out(ballot.phase, ballot.digest)
         if ballot.phase is Phase.PREPARE:
             self._check_prepared()
         self._check_committed()
         return None
+
+    def _on_collected(self, peer: NodeId, message: CollectedVotes) -> Fault | None:
+        """A quorum's votes at once: from here on all is as if they had come one by one."""
+        ballot, slot = message.ballot, self._slot
+        if self._is_ahead(ballot.epoch, ballot.view, ballot.height):
+            self._keep_ahead(peer, message)
+            return None
+        if ballot.epoch != self._members.epoch or ballot.height != self._tip.height + 1:
+            return self._out_of_place(ballot.epoch, ballot.height)
+        if ballot.phase is Phase.PREPARE and ballot.view != self._view:
+            return OVER
+        if slot.collected(ballot.phase, ballot.view) is not None or slot.decided:
+            return KNOWN
+        if ballot.phase is Phase.PREPARE and self._prepared_now() is not None:
+            return KNOWN
+        fault = self._take_collected(peer, message)
+        if fault is not None:
+            return fault
+        self._expose_double_votes(ballot)
+        self._check_prepared()
+        self._check_committed()
+        return None
+
+    def _expose_double_votes(self, ballot: Ballot) -> None:
+        """Whose vote has come by itself for one digest, and collected for another."""
+        collected = self._slot.collected(ballot.phase, ballot.view)
+        tally = self._slot.tally(ballot.phase, ballot.view)
+        for one in () if collected is None else collected.endorsements:
+            counted = tally.choice_of(one.voter)
+            if counted not in (None, ballot.digest) and not tally.is_exposed(one.voter):
+                self._report_double_vote(tally, counted, Vote(ballot, one))
 
     def _report_double_vote(self, tally: Tally, counted: bytes, message: Vote) -> Fault:
         """Once for each voter and question: whoever sends more of them has them looked at no more."""
@@ -259,8 +295,9 @@ class Voting(ReplicaBase):
         record = BallotRecord(*place, slot.prepare_cast, slot.commit_cast)
         self._persist_vote(block, record, *writes)
         vote = self._own_vote(phase, digest)
-        self._cast_to_all(vote)
+        self._spread(vote)
         slot.count_own(phase, self._view, vote.endorsement, digest)
+        self._hand_out(phase, digest)
         if phase is Phase.COMMIT:
             self._check_committed()
 
@@ -269,11 +306,13 @@ class Voting(ReplicaBase):
         ahead, self._ahead = self._ahead, {}
         for peer, messages in ahead.items():
             for message in messages:
-                fault = (
-                    self._on_vote(peer, message)
-                    if isinstance(message, Vote)
-                    else self._on_proposal(peer, message)
-                )
+                match message:
+                    case Vote():
+                        fault = self._on_vote(peer, message)
+                    case CollectedVotes():
+                        fault = self._on_collected(peer, message)
+                    case _:
+                        fault = self._on_proposal(peer, message)
                 if fault is not None:
                     self._out.append(fault.of(peer))
 
@@ -322,9 +361,11 @@ class Voting(ReplicaBase):
         assert gathering is not None
         asked = {gathering.peer}
         if gathering.asked:
-            tally = self._slot.tally(Phase.PREPARE, self._view)
-            holders = tally.endorsements(gathering.proposal.digest)
-            asked.update(self._nodes_of(tuple(one.voter for one in holders)))
+            digest, shown = gathering.proposal.digest, self._slot.shown_prepare
+            holders = self._slot.tally(Phase.PREPARE, self._view).endorsements(digest)
+            if shown is not None and shown.ballot.digest == digest:
+                holders += shown.endorsements
+            asked.update(self._some(tuple(one.voter for one in holders)))
         gathering.asked = True
         self._out.append(Broadcast(tuple(sorted(asked)), FetchTransactions(gathering.lacking)))
         self._out.append(SetTimer(FETCH_TIMER, self._timing.fetch_ms))
@@ -352,4 +393,4 @@ class Voting(ReplicaBase):
 
     def _fetch_body(self, digest: Digest, holders: tuple[bytes, ...]) -> None:
         self._slot.wanted.add(digest)
-        self._out.append(Broadcast(self._nodes_of(holders), FetchBody(digest)))
+        self._out.append(Broadcast(self._some(holders), FetchBody(digest)))

@@ -25,6 +25,8 @@ from consensus.intake import Submitted
 from consensus.mempool import Added, Dropped, Refused
 from consensus.messages import (
     AskVotes,
+    CollectedStates,
+    CollectedVotes,
     FetchBlocks,
     FetchBody,
     FetchTransactions,
@@ -60,7 +62,7 @@ _DROPPED_KEPT = 10_000
 _READ_AHEAD = 512
 _EXCUSED = 4
 """Messages of one peer for each block that may come too late to matter: its votes, when others were quicker."""
-_URGENT = (Proposal, Vote, StateVote)
+_URGENT = (Proposal, Vote, StateVote, CollectedVotes, CollectedStates)
 _QUESTIONS = (
     *(Status, FetchBlocks, FetchBody, FetchTransactions, AskVotes, NewestVotes),
     *(Suspect, ViewChange, NewView),

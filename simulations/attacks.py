@@ -38,6 +38,7 @@ from simulations.adversaries import (
     another,
     forged,
 )
+from simulations.collector_lies import LyingCollector, MuteCollector
 from simulations.scenario import ActorKind
 from simulations.schemes import (
     Alarmist,
@@ -173,4 +174,6 @@ KINDS: dict[ActorKind, type[Liar]] = {
     "two_faced": TwoFaced,
     "twin": Liar,
     "snapshot_liar": SnapshotLiar,
+    "mute_collector": MuteCollector,
+    "lying_collector": LyingCollector,
 }

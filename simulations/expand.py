@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
+import msgspec
+
 from consensus.quorum import admission_powers
 from simulations.campaigns import CAMPAIGNS, Campaign
 from simulations.draws import Draws
@@ -20,7 +22,8 @@ _SHAPES: tuple[Literal["uniform", "exponential", "pareto"], ...] = (
     "pareto",
 )
 _LEAST_TOLERANT = 4
-_LIARS = tuple(kind for kind in get_args(ActorKind) if kind != "snapshot_liar")
+_COLLECTORS: tuple[ActorKind, ...] = ("mute_collector", "lying_collector")
+_LIARS = tuple(kind for kind in get_args(ActorKind) if kind not in ("snapshot_liar", *_COLLECTORS))
 """Those that lie in any federation. A seed's scenario is the same for ever, so these stay."""
 
 
@@ -91,6 +94,20 @@ def crowd(seed: int) -> Scenario:
         delays=_delays(draws),
         actors=tuple(sorted(actors, key=lambda actor: actor.node)),
         **drawn,
+    )
+
+
+def collecting(seed: int) -> Scenario:
+    """The scenario of `crowd` or `expand` with votes that go through collectors, half of whose liars lie as such."""
+    draws, whole = Draws(seed), crowd(seed) if seed % 2 else expand(seed)
+    actors = tuple(
+        msgspec.structs.replace(one, kind=_COLLECTORS[draws.below(2, "collector", one.node)])
+        if draws.below(2, "collects", one.node)
+        else one
+        for one in whole.actors
+    )
+    return msgspec.structs.replace(
+        whole, name=f"collectors {seed}", collected_from=4, actors=actors
     )
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from simulations.expand import crowd, expand
+from simulations.expand import collecting, crowd, expand
 from simulations.expand_tasks import expand_tasks
 from simulations.latecomers import latecomer
 from simulations.scenario import Scenario
 
-Family = Literal["federations", "latecomers", "crowds", "whole-nodes"]
+Family = Literal["federations", "latecomers", "crowds", "whole-nodes", "collectors"]
 
 FAMILIES: dict[Family, Callable[[int], Scenario]] = {
     "federations": expand,
     "latecomers": latecomer,
     "crowds": crowd,
     "whole-nodes": expand_tasks,
+    "collectors": collecting,
 }

@@ -166,6 +166,7 @@ class Federation(World):
                 progress_cap_ms=delays.progress_cap_ms,
                 status_ms=delays.status_ms,
                 drift_ms=delays.drift_ms,
+                collected_from=self.scenario.collected_from,
             ),
             "asks_at_start": process.is_honest and process.life > 0,
         }

@@ -7,6 +7,8 @@ from consensus.messages import (
     Blocks,
     Body,
     Certified,
+    CollectedStates,
+    CollectedVotes,
     FetchBlocks,
     FetchBody,
     Fetched,
@@ -41,6 +43,14 @@ def labelled(message: object) -> str:
             return (
                 f"{_PHASES[ballot.phase]} v{ballot.view} h{ballot.height} {ballot.digest.hex()[:6]}"
             )
+        case CollectedVotes():
+            ballot = message.ballot
+            return (
+                f"COLLECTED-{_PHASES[ballot.phase]}S v{ballot.view} h{ballot.height}"
+                f" {ballot.digest.hex()[:6]}"
+            )
+        case CollectedStates():
+            return f"COLLECTED-STATES h{message.statement.height}"
         case StateVote():
             return f"STATE h{message.statement.height}"
         case Certified():

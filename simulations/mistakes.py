@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+import consensus.collecting
 import consensus.engine
 import consensus.finality
 import consensus.quorum
@@ -20,7 +21,7 @@ import consensus.view_changing
 import consensus.voting
 import simulations.snapshot_node
 from consensus.block_rules import BlockRules
-from consensus.certificates import Phase, certificate_fault
+from consensus.certificates import Phase, certificate_fault, is_endorsed
 from consensus.engine import Engine
 from consensus.finality import Finality
 from consensus.ledger import Ledger
@@ -386,3 +387,35 @@ def snapshot_without_nonces() -> list[Patch]:
         )
 
     return [(simulations.snapshot_node, "state_pages", pages), *snapshot_other_state()]
+
+
+def collected_unsigned() -> list[Patch]:
+    def fault(certificate: Any, members: Any, _chain: Any, _verifier: Any) -> str | None:
+        voters = frozenset(one.voter for one in certificate.endorsements)
+        return None if members.is_quorum(members.power_of(voters)) else "no quorum"
+
+    return [(consensus.collecting, "certificate_fault", fault)]
+
+
+def collected_too_few() -> list[Patch]:
+    def fault(certificate: Any, members: Any, chain: Any, verifier: Any) -> str | None:
+        signed = all(
+            is_endorsed(one, certificate.ballot, chain, verifier)
+            for one in certificate.endorsements
+        )
+        return None if signed and members.epoch == certificate.ballot.epoch else "not signed"
+
+    return [(consensus.collecting, "certificate_fault", fault)]
+
+
+def collected_of_another_phase() -> list[Patch]:
+    def fault(certificate: Any, members: Any, chain: Any, verifier: Any) -> str | None:
+        other = msgspec.structs.replace(
+            certificate.ballot, phase=Phase(3 - certificate.ballot.phase)
+        )
+        turned = msgspec.structs.replace(certificate, ballot=other)
+        return certificate_fault(certificate, members, chain, verifier) and certificate_fault(
+            turned, members, chain, verifier
+        )
+
+    return [(consensus.collecting, "certificate_fault", fault)]

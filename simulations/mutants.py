@@ -173,6 +173,24 @@ MUTANTS: tuple[Mutant, ...] = (
         family="latecomers",
     ),
     Mutant(
+        "collected_unsigned",
+        "a collector's certificate is believed without its signatures",
+        mistakes.collected_unsigned,
+        family="collectors",
+    ),
+    Mutant(
+        "collected_too_few",
+        "a collector's certificate needs no quorum",
+        mistakes.collected_too_few,
+        family="collectors",
+    ),
+    Mutant(
+        "collected_of_another_phase",
+        "a collector may hand out PREPAREs as COMMITs",
+        mistakes.collected_of_another_phase,
+        family="collectors",
+    ),
+    Mutant(
         "output_before_claim",
         "an output leaves before its claim is final",
         task_mistakes.output_before_claim,

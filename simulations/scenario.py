@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from consensus.quorum import MAX_VALIDATORS
+from consensus.reports import COLLECTED_FROM
 from inference.asker import GRACE_MS
 from simulations.faults import Ms, Node, Ppm, Value
 from simulations.setting import Setting, setting_fault
@@ -35,6 +37,8 @@ ActorKind = Literal[
     "two_faced",
     "twin",
     "snapshot_liar",
+    "mute_collector",
+    "lying_collector",
 ]
 
 
@@ -117,12 +121,14 @@ class Tasks(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Scenario(Setting, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """See the module."""
 
-    weights: Annotated[tuple[int, ...], msgspec.Meta(min_length=1, max_length=100)]
+    weights: Annotated[tuple[int, ...], msgspec.Meta(min_length=1, max_length=MAX_VALIDATORS)]
     """One founder each."""
     joiners: Annotated[tuple[Ms, ...], msgspec.Meta(max_length=20)] = ()
     """When more nodes ask to be let in and then seated."""
     signatures: Literal["keyed_hash", "ed25519"] = "keyed_hash"
     max_block_txs: Annotated[int, msgspec.Meta(ge=1, le=2_000)] = 50
+    collected_from: Annotated[int, msgspec.Meta(ge=1, le=MAX_VALIDATORS + 1)] = COLLECTED_FROM
+    """From so many validators on votes go through collectors."""
     clients: Clients = Clients()
     delays: Delays = Delays()
     actors: tuple[Actor, ...] = ()

@@ -10,6 +10,8 @@ A script is lines of commands, each followed by what changed, indented. Lines wi
     only KIND [N]          the same for one kind of message
     lose N | lose KIND     throw away what is under way from N, or of a kind
     mute N / unmute N      from now on N's messages are lost
+    collect N              before nodes: sets of N and more have their votes collected
+    keep N                 from now on N hands out nothing of what it collects
     equivocate N           N proposes one block to its first hearer and another to the rest
     censor N M             N takes no notice of what M's user asks for
     slow N MS              N's proposals take so much longer
@@ -40,6 +42,8 @@ from consensus.execution import BlockExecuted
 from consensus.finality import StateCertified
 from consensus.genesis import Founder, Genesis, found
 from consensus.messages import (
+    CollectedStates,
+    CollectedVotes,
     ConsensusMessage,
     Proposal,
     Transactions,
@@ -47,7 +51,7 @@ from consensus.messages import (
     Vote,
     proposal_bytes,
 )
-from consensus.reports import Equivocation, Prepared, ViewEntered
+from consensus.reports import Equivocation, Prepared, Timing, ViewEntered
 from consensus.transactions import (
     AdmitObserver,
     ApproveValidator,
@@ -89,6 +93,7 @@ class Actor:
     muted: bool = False
     lies: bool = False
     censored: bytes | None = None
+    keeps: bool = False
     slow_ms: int = 0
     nonce: int = 0
 
@@ -120,6 +125,7 @@ class Story:
         self.now_ms = START_MS
         self.genesis: Genesis
         self.names: dict[bytes, str] = {}
+        self.timing = Timing()
 
     # Commands
 
@@ -140,6 +146,12 @@ class Story:
         self.genesis = found("a story", START_MS, founders)
         for _ in powers:
             self.do_observer()
+
+    def do_collect(self, least: str) -> None:
+        self.timing = Timing(collected_from=int(least))
+
+    def do_keep(self, number: str) -> None:
+        self.actors[int(number)].keeps = True
 
     def do_observer(self) -> None:
         number = len(self.actors)
@@ -162,6 +174,7 @@ class Story:
             chain=actor.chain,
             votes=actor.votes,
             pool=actor.pool,
+            timing=self.timing,
         )
         self.turn(actor, Started())
         for other in self.actors:
@@ -287,7 +300,7 @@ class Story:
             line = f"asks for view {message.view}{bound}"
             if f"  n{actor.number} {line}" not in self.lines:
                 self.say(actor, line)
-        if actor.muted:
+        if actor.muted or (actor.keeps and isinstance(message, CollectedVotes | CollectedStates)):
             return
         numbers = [one.number for node in to for one in self.actors if one.node_id == node]
         for place, number in enumerate(numbers):

@@ -22,6 +22,7 @@ def with_liar(kind: ActorKind, weights: tuple[int, ...], seed: int) -> Result:
         clients=Clients(transactions=8, interval_ms=60, burst=2),
         network=Network(loss_ppm=20_000, tail_ppm=20_000, tail_us=300_000),
         max_block_txs=3,
+        collected_from=4 if kind.endswith("collector") else 32,
         faults=(Crash(node=1, at_ms=700, down_ms=300, in_turn=True),),
         heal_ms=3_000,
     )

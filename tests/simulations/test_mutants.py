@@ -17,6 +17,7 @@ QUICK = {
     "any_certificate": 40,
     "any_digest": 20,
     "client_table_lost": 20,
+    "collected_unsigned": 12,
     "constant_timeout": 20,
     "not_proposed_again": 40,
     "quorum_f_plus_1": 20,
