@@ -82,6 +82,7 @@ from gossip.identity import NodeId, Signer, Verifier
 BEAT_TIMER = "beat"
 _IDLE_BEATS = 4
 _FEW_PEERS = 8
+_IDLE_HEARERS = 2
 _RESENT_TRANSACTIONS = 500
 
 
@@ -178,6 +179,7 @@ class Engine:
         )
         self._peers: set[NodeId] = set()
         self._beats = 0
+        self._last_told = NodeId(b"")
         self._now_ms = 0
         start = self.chain.epoch(self.ledger.validators.epoch)
         assert start is not None
@@ -465,19 +467,26 @@ class Engine:
             or self.certified < self.height
             or self.mempool.has_ready()
         )
-        if not busy and self._beats % self._idle_beats():
+        if not busy and self._beats % _IDLE_BEATS:
             return []
         out = self.replica.resend(self._now_ms)
         out += self._own_votes.ask_again(self.validators)
         out += self._resend_transactions()
-        hearers = self.replica.hearers(tuple(sorted(self._peers)), self._beats)
+        hearers = tuple(sorted(self._peers))
+        if busy:
+            hearers = self.replica.hearers(hearers, self._beats)
+        elif len(hearers) > _FEW_PEERS:
+            hearers = self._next_told(hearers)
         if hearers:
             out.append(Broadcast(hearers, self._status()))
         return out
 
-    def _idle_beats(self) -> int:
-        """Among many peers an idle node speaks more rarely: they all speak to each other."""
-        return _IDLE_BEATS * max(1, len(self._peers) // _FEW_PEERS)
+    def _next_told(self, peers: tuple[NodeId, ...]) -> tuple[NodeId, ...]:
+        """Of many, an idle node tells two, each in its turn: whoever is behind soon asks one who is not."""
+        later = tuple(peer for peer in peers if peer > self._last_told)
+        told = (later + peers)[:_IDLE_HEARERS]
+        self._last_told = told[-1]
+        return told
 
     def check_invariants(self) -> None:
         """What must hold after every event."""

@@ -13,7 +13,6 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
-import trio
 
 from inference.backends.router import ModelRouter
 from inference.backends.servers import TellsContexts
@@ -26,6 +25,7 @@ from node.gateway.facade import Problem
 from node.gateway.views import BackendModelView, BackendsView, BackendView
 from node.model_files import ModelFiles
 from node.model_servers import MAX_SERVERS, ModelServer, make_server, read_servers, to_toml
+from node.rounds import next_round
 
 log = structlog.get_logger(__name__)
 
@@ -113,7 +113,7 @@ class Backends:
             for name, url, kind in USUAL:
                 if name not in self._origins and not self._is_known(url):
                     await self._try(ModelServer(name, url, kind))
-            await trio.sleep(_LOOK_S)
+            await next_round(_LOOK_S)
 
     async def _try(self, found: ModelServer) -> None:
         server = make_server(found, self._now_s)

@@ -10,10 +10,10 @@ from statistics import median
 from typing import Protocol
 
 import structlog
-import trio
 
 from gossip.identity import NodeId
 from gossip.membership.notices import PeerEntry
+from node.rounds import next_round
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +41,7 @@ class ClockWatch:
     async def run(self) -> None:
         """Look now and then until cancelled."""
         while True:
-            await trio.sleep(_LOOK_S)
+            await next_round(_LOOK_S)
             for sentence in self.look():
                 log.warning("clocks", what=sentence)
                 self._teller.wrong_clock(sentence)

@@ -103,13 +103,13 @@ class CoreDriver(Generic[Event]):
                     one.set()
                 else:
                     self._carry_out(one)
-            await trio.lowlevel.checkpoint()
 
     async def _sleep(self) -> None:
         if self._queue:
+            await trio.lowlevel.checkpoint()
             return
         self._wake = trio.Event()
-        with trio.move_on_at(min(self._deadlines.values(), default=math.inf)):
+        with trio.CancelScope(deadline=min(self._deadlines.values(), default=math.inf)):
             await self._wake.wait()
 
     def _round(self) -> Iterator[Event | trio.Event]:

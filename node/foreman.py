@@ -34,6 +34,7 @@ from inference.waiting import (
     Withdrawn,
 )
 from node.driver import CoreDriver, now_ms
+from node.rounds import next_round
 from node.store import StagedStore
 
 log = structlog.get_logger(__name__)
@@ -87,7 +88,7 @@ class ForemanService:
                 if places != self._places:
                     self._places = places
                     self._driver.post(PlacesChanged(places))
-            await trio.sleep(_LOOK_S)
+            await next_round(_LOOK_S)
 
     async def _models(self) -> frozenset[str]:
         names = {model.id for model in await self._router.models(askable=True)}

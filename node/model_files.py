@@ -22,6 +22,7 @@ from inference.backends.standing import KnownServer
 from inference.selection import ServerKind
 from node.model_servers import ModelServer
 from node.offers import MODELS, reads_row
+from node.rounds import next_round
 
 log = structlog.get_logger(__name__)
 
@@ -88,7 +89,7 @@ class ModelFiles:
         while True:
             await self.look()
             on_look()
-            await trio.sleep(_LOOK_S)
+            await next_round(_LOOK_S)
 
     async def look(self) -> None:
         """Ask the servers, and hash what is new."""

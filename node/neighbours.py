@@ -25,6 +25,7 @@ from gossip.membership.events import AddBootstrap
 from gossip.sightings import ApplyTo, Choose, Sighting
 from gossip.transport import Transport
 from node.peer_service import PeerService
+from node.rounds import next_round
 
 log = structlog.get_logger(__name__)
 
@@ -115,7 +116,7 @@ class Neighbours:
 
     async def _dial_again(self) -> None:
         while True:
-            await trio.sleep(_AGAIN_S)
+            await next_round(_AGAIN_S)
             for sighting in list(self._near.values()):
                 await self._meet(sighting)
 

@@ -43,6 +43,7 @@ from node.durable import replace_file
 from node.errors import NodeError
 from node.founding import load_genesis
 from node.home import Home
+from node.rounds import next_round
 from node.store import LevelStore, StagedStore
 
 log = structlog.get_logger(__name__)
@@ -210,7 +211,7 @@ class Snapshots:
         engine, behind = self._chain.engine, self._habits.behind
         self._chain.post(BoundSync(behind))
         while not self.ready.is_set():
-            await trio.sleep(_LOOK_S)
+            await next_round(_LOOK_S)
             if engine.known_height - engine.height < behind:
                 continue
             try:

@@ -29,12 +29,14 @@ from node.errors import NodeError
 from node.foreman import ForemanService
 from node.own_account import NotTakenError
 from node.peer_service import PeerService
+from node.rounds import next_round
 from node.task_service import Follower, TaskService
 
 DEADLINE_S: Final = 15 * 60
 PART_DEADLINE_S: Final = 120
 """How long one node has for a part, if the spread's own deadline is not sooner."""
 _LOOK_S: Final = 0.5
+_IDLE_S: Final = 1.0
 
 
 class SpreadRefusedError(NodeError):
@@ -60,12 +62,13 @@ class SpreadService:
     async def run(self) -> None:
         """Watch who is there, while something is under way."""
         while True:
-            if not self._foreman.core.spreads.is_idle:
+            is_idle = self._foreman.core.spreads.is_idle
+            if not is_idle:
                 now = self._nodes()
                 if now != self._told:
                     self._told = now
                     self._foreman.post(now)
-            await trio.sleep(_LOOK_S)
+            await next_round(_IDLE_S if is_idle else _LOOK_S)
 
     def _nodes(self) -> NodesChanged:
         own = self._peers.link.node_id

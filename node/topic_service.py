@@ -30,6 +30,7 @@ from gossip.identity import Ed25519Verifier, NodeId, Signer
 from gossip.membership.notices import Liveness
 from node.driver import CoreDriver, now_ms
 from node.peer_service import TOPIC_CHANNEL, PeerService
+from node.rounds import next_round
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +83,7 @@ class TopicService:
                 if seen != self._peers.changes:
                     seen = self._peers.changes
                     self.look()
-                await trio.sleep(_LOOK_S)
+                await next_round(_LOOK_S)
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Tell all members, this node's own listeners too. Raises `TopicError`."""

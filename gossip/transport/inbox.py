@@ -7,7 +7,6 @@ reader that finds its share used up waits, its window fills, and its sender stop
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Self
@@ -160,14 +159,20 @@ class Inbox:
     async def receive(self) -> TransportEvent:
         """See `Events.receive`."""
         await trio.lowlevel.checkpoint_if_cancelled()
+        has_rested = False
         while True:
             try:
                 event = self.receive_nowait()
             except trio.WouldBlock:
-                with trio.move_on_at(min(self._held.values(), default=math.inf)):
+                has_rested = True
+                if self._held:
+                    with trio.CancelScope(deadline=min(self._held.values())):
+                        await self._readers.park()
+                else:
                     await self._readers.park()
             else:
-                await trio.lowlevel.cancel_shielded_checkpoint()
+                if not has_rested:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
                 return event
 
     def __aiter__(self) -> Self:

@@ -34,12 +34,14 @@ _LAST_WORDS_S = 0.1
 class Patience:
     """How long a silent or slow peer is borne. A freeze is noticed after `ping_misses` pings.
 
-    A node with more than `few_connections` asks each of them more rarely, so that all together cost no more.
+    A node with more than `few_connections` asks each of them more rarely, down to once in `ping_rarely_s`, so that all
+    together cost less than those few: who of many members is gone, membership notices sooner, and ends the connection.
     `connect_s`
     is for the first answer of the other host: a packet lost on a cut network is not sent again soon enough.
     """
 
     ping_every_s: float = 2.0
+    ping_rarely_s: float = 30.0
     ping_misses: int = 3
     few_connections: int = 8
     write_s: float = 10.0
@@ -49,7 +51,8 @@ class Patience:
 
     def pace_s(self, connections: int) -> float:
         """The time between two pings of one of so many connections."""
-        return self.ping_every_s * max(1.0, connections / self.few_connections)
+        crowding = max(1.0, connections / self.few_connections)
+        return min(self.ping_every_s * crowding**2, max(self.ping_every_s, self.ping_rarely_s))
 
 
 class MuxStream:

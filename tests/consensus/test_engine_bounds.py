@@ -1,4 +1,6 @@
-"""Messages that leave an engine fit a frame, however much waits."""
+"""Messages that leave an engine fit a frame, however much waits, and are few when nothing does."""
+
+from collections import Counter
 
 from consensus.blocks import MAX_BLOCK_TXS
 from consensus.engine import (
@@ -10,12 +12,12 @@ from consensus.engine import (
     TimerFired,
     initial_writes,
 )
-from consensus.genesis import Founder, found
-from consensus.messages import Transactions
+from consensus.genesis import Founder, Genesis, found
+from consensus.messages import Status, Transactions
 from consensus.transactions import FailTask, Transaction, TransactionBody, sign_transaction
 from gossip.codec import encode
 from gossip.effects import Broadcast, Effect
-from gossip.identity import NodeId
+from gossip.identity import NodeId, Signer
 from simulations.disk import MemoryStore
 from simulations.draws import Draws
 from simulations.signatures import Keyring
@@ -31,10 +33,11 @@ def sent(effects: list[Effect]) -> list[Transactions]:
     ]
 
 
-def test_what_waits_is_sent_in_messages_that_fit_a_frame() -> None:
+def last_of(founders: int) -> tuple[Engine, Genesis, list[Signer]]:
+    """The engine of the last one, their genesis and the keys of all."""
     keys = Keyring(Draws(0), real=False)
-    users = [keys.signer(b"identity", number) for number in range(4)]
-    voters = [keys.signer(b"voting", number) for number in range(4)]
+    users = [keys.signer(b"identity", number) for number in range(founders)]
+    voters = [keys.signer(b"voting", number) for number in range(founders)]
     genesis = found(
         "bounds",
         1,
@@ -47,12 +50,17 @@ def test_what_waits_is_sent_in_messages_that_fit_a_frame() -> None:
     store.write(initial_writes(genesis, keys.verifier))
     engine = Engine(
         genesis=genesis,
-        voting_key=voters[3],
+        voting_key=voters[-1],
         verifier=keys.verifier,
         chain=store,
         votes=MemoryStore(),
         pool=MemoryStore(),
     )
+    return engine, genesis, users
+
+
+def test_what_waits_is_sent_in_messages_that_fit_a_frame() -> None:
+    engine, genesis, users = last_of(4)
     engine.handle(1, Started())
     for user in users[:3]:
         engine.handle(1, PeerConnected(NodeId(user.public)))
@@ -70,3 +78,32 @@ def test_what_waits_is_sent_in_messages_that_fit_a_frame() -> None:
     for message in (*submitted, *resent):
         assert len(encode(message)) < FRAME_BYTES
         assert len(message.raw) <= MAX_BLOCK_TXS
+
+
+def test_an_idle_node_among_many_tells_two_at_a_time_where_it_stands_and_leaves_out_nobody() -> (
+    None
+):
+    engine, _, users = last_of(21)
+    peers = [NodeId(user.public) for user in users[:-1]]
+    engine.handle(1, Started())
+    for peer in peers:
+        engine.handle(1, PeerConnected(peer))
+    told: Counter[NodeId] = Counter()
+    for beat in range(4 * len(peers)):
+        for one in engine.handle(2 + beat, TimerFired(BEAT_TIMER)):
+            if isinstance(one, Broadcast):
+                assert isinstance(one.message, Status)
+                assert len(one.to) == 2
+                told.update(one.to)
+    assert told == dict.fromkeys(peers, 2)
+
+
+def test_an_idle_node_among_few_tells_all_where_it_stands() -> None:
+    engine, _, users = last_of(4)
+    peers = {NodeId(user.public) for user in users[:-1]}
+    engine.handle(1, Started())
+    for peer in peers:
+        engine.handle(1, PeerConnected(peer))
+    beats = [engine.handle(2 + beat, TimerFired(BEAT_TIMER)) for beat in range(4)]
+    told = [set(one.to) for beat in beats for one in beat if isinstance(one, Broadcast)]
+    assert told == [peers]
