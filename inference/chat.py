@@ -23,6 +23,7 @@ AUTO: Final = "auto"
 
 _MOST_LETTERS_A_TOKEN: Final = 16
 _USUAL_LETTERS_A_TOKEN: Final = 4
+_NO_CHOICES: Final = "its answer has no list of choices"
 _TOKEN_FIELDS: Final = (
     "content",
     "tool_calls",
@@ -149,19 +150,27 @@ class StreamCheck:
         self._open: dict[int, bool] = {}
         """By choice: whether it still waits for its finish_reason."""
 
-    def take(self, chunk: JsonObject) -> JsonObject:
-        """The chunk as callers may see it: with the stream's one id, its first delta with a role.
+    def take(self, chunk: JsonObject) -> bool:
+        """Make a chunk what callers may see: with the stream's one id, its first delta with a role.
 
-        Raises `Garbled`, `WrongModel`, `Overloaded`.
+        True if it had to be changed for that. Raises `Garbled`, `WrongModel`, `Overloaded`.
         """
-        _raise_error(chunk)
+        if chunk.get("error"):
+            _raise_error(chunk)
         if (said := chunk.get("model")) != self._said:
             check_model(self._call.model, chunk)
             self._said = said
         if self._id is None:
             self._id = str(chunk.get("id") or "")
-        chunk["id"] = self._id
-        for choice in _choices(chunk):
+        is_changed = chunk.get("id") != self._id
+        if is_changed:
+            chunk["id"] = self._id
+        choices = chunk.get("choices")
+        if not isinstance(choices, list):
+            raise Garbled(_NO_CHOICES)
+        for choice in choices:
+            if not isinstance(choice, dict):
+                raise Garbled(_NO_CHOICES)
             index = choice.get("index", 0)
             if not isinstance(index, int):
                 raise Garbled("a choice of its stream has no number as index")
@@ -169,14 +178,20 @@ class StreamCheck:
                 delta = choice.get("delta")
                 if not isinstance(delta, dict):
                     raise Garbled("a choice of its stream has no delta")
-                if index not in self._open:
-                    delta.setdefault("role", "assistant")
+                if index not in self._open and "role" not in delta:
+                    delta["role"] = "assistant"
+                    is_changed = True
             self._open[index] = self._open.get(index, True) and not choice.get("finish_reason")
-        return chunk
+        return is_changed
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every choice has come to its end."""
+        return bool(self._open) and not any(self._open.values())
 
     def end(self) -> None:
         """The stream's end. Raises `Broken` unless every choice had come to its own."""
-        if not self._open or any(self._open.values()):
+        if not self.is_complete:
             raise Broken("its stream ended without a finish_reason")
 
 
@@ -220,5 +235,5 @@ def _raise_error(answer: JsonObject) -> None:
 def _choices(answer: JsonObject) -> list[JsonObject]:
     choices = answer.get("choices")
     if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
-        raise Garbled("its answer has no list of choices")
+        raise Garbled(_NO_CHOICES)
     return choices

@@ -13,7 +13,9 @@ from typing import Final
 import msgspec
 
 from inference.backend import BackendError
+from inference.backends.passing import pass_chunks
 from inference.backends.router import ModelRouter, Routed, RoutedStream
+from inference.backends.servers import Take
 from inference.chat import Call, CallKind, JsonObject
 from inference.failures import Failure, FailureClass
 
@@ -55,6 +57,10 @@ class ContinuedStream:
                 await self._go_on(failure)
                 continue
             return None if chunk is None else self._taken(chunk)
+
+    async def pass_on(self, take: Take) -> bytes | None:
+        """As `TokenStream` says."""
+        return await pass_chunks(self.receive, take)
 
     def _taken(self, chunk: JsonObject) -> JsonObject:
         self._id = self._id or chunk["id"]

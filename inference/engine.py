@@ -16,6 +16,7 @@ import trio
 
 from inference.answer_cache import BYPASS, MISS, AnswerCache, Asker
 from inference.backend import BackendError
+from inference.backends.passing import pass_chunks
 from inference.backends.router import (
     Candidate,
     ListedModel,
@@ -24,7 +25,7 @@ from inference.backends.router import (
     Routed,
     RoutedStream,
 )
-from inference.backends.servers import Vectors
+from inference.backends.servers import Take, Vectors
 from inference.chat import Call, JsonObject
 from inference.continuing import ContinuedStream, may_continue
 from inference.failures import BadRequest, Garbled
@@ -199,6 +200,10 @@ class FormedStream:
             if choice.get("finish_reason") in _UNCHECKED:
                 self._unchecked.add(index)
         return chunk
+
+    async def pass_on(self, take: Take) -> bytes | None:
+        """As `TokenStream` says."""
+        return await pass_chunks(self.receive, take)
 
     async def _check(self) -> None:
         for index, parts in self._texts.items():

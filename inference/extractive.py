@@ -69,6 +69,10 @@ class Embedder(Protocol):
         """float32[len(texts), dimensions], each row of length 1."""
         ...
 
+    def embed_counted(self, texts: Sequence[str]) -> tuple[Vectors, list[int]]:
+        """What `embed` and `token_counts` give, read once."""
+        ...
+
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         """Each text's whole length in tokens."""
         ...
@@ -82,6 +86,15 @@ class _Piece(msgspec.Struct, frozen=True):
 
     def quote(self, score: float) -> Quote:
         return Quote(self.document.name, self.chunk.start, self.chunk.end, self.chunk.text, score)
+
+
+def execute_measured(task: TaskInput, embedder: Embedder) -> tuple[TaskOutput, int, int]:
+    """Do a task of any kind; beside its output what `measure` says of it."""
+    if isinstance(task, EmbedInput):
+        # Short texts are embedded in the time of a few readings.
+        output, counts = _embed(task, embedder)
+        return output, len(counts), sum(counts)
+    return execute(task, embedder), *measure(task, embedder)
 
 
 def execute(task: TaskInput, embedder: Embedder) -> TaskOutput:
@@ -118,13 +131,17 @@ def measure(task: TaskInput, embedder: Embedder) -> tuple[int, int]:
 
 def embed(task: EmbedInput, embedder: Embedder) -> EmbedOutput:
     """The texts' vectors, and which texts were too long to be read whole."""
-    vectors = embedder.embed(task.texts).astype("<f4", copy=False)
-    counts = embedder.token_counts(task.texts)
-    return EmbedOutput(
+    return _embed(task, embedder)[0]
+
+
+def _embed(task: EmbedInput, embedder: Embedder) -> tuple[EmbedOutput, list[int]]:
+    vectors, counts = embedder.embed_counted(task.texts)
+    output = EmbedOutput(
         dimensions=embedder.dimensions,
-        vectors=vectors.tobytes(),
+        vectors=vectors.astype("<f4", copy=False).tobytes(),
         truncated=tuple(i for i, count in enumerate(counts) if count > embedder.max_tokens),
     )
+    return output, counts
 
 
 def rank(task: RankInput, embedder: Embedder) -> RankOutput:

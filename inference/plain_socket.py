@@ -8,6 +8,7 @@ who sends without ever receiving must yield by himself.
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -34,9 +35,33 @@ class PlainSocket:
             except OSError as error:
                 raise trio.BrokenResourceError from error
 
+    async def receive_each(self, take: Callable[[bytes], bool]) -> None:
+        """Give what comes to `take`, nothing at the end, until that says no. Raises as `receive_some` does.
+
+        For what comes in small pieces over a long time: nothing else is done for a piece.
+        """
+        sock = self.sock
+        while (number := sock.fileno()) >= 0:
+            await trio.lowlevel.wait_readable(number)
+            try:
+                received = sock.recv(READ_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise trio.BrokenResourceError from error
+            if not take(received):
+                return
+        raise trio.ClosedResourceError
+
     def send_now(self, data: bytes) -> int:
         """How much of it the other side has room for. Raises as `receive_some` does."""
-        return self._send(self._open(), data)
+        try:
+            return self.sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self._open()
+            raise trio.BrokenResourceError from error
 
     async def send_all(self, data: bytes | memoryview) -> None:
         """Waits while the other side has no room. Raises as `receive_some` does."""

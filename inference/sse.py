@@ -27,8 +27,8 @@ class SseParser:
 
     def feed(self, received: bytes) -> Iterator[bytes]:
         """The events that end in these bytes; each must be taken. Raises `LineTooLong`."""
-        if self._is_one_event(received):
-            yield received[len(_DATA) : -2]
+        if (data := self.only(received)) is not None:
+            yield data
             return
         for line in self._lines.feed(received):
             if not line:
@@ -43,18 +43,25 @@ class SseParser:
                 if self._size_bytes > self._max_bytes:
                     raise LineTooLong(f"an event of more than {self._max_bytes:,} bytes")
 
-    def _is_one_event(self, received: bytes) -> bool:
-        """Whether these bytes are one whole event of one line: what servers send nearly always."""
-        return (
+    def only(self, received: bytes) -> bytes | None:
+        """The data, if these bytes are one whole event of one line: what servers send nearly always."""
+        if (
             received.startswith(_DATA)
             and received.find(b"\n") == len(received) - 2
             and received.endswith(b"\n\n")
             and len(received) <= self._max_bytes
             and not self._data
             and self._lines.is_empty
-        )
+        ):
+            return received[len(_DATA) : -2]
+        return None
+
+
+def is_one_line(data: bytes) -> bool:
+    """Whether data can be written as it is. To a reader who follows the standard, CR ends a line too."""
+    return b"\r" not in data and b"\n" not in data
 
 
 def event(data: bytes) -> bytes:
-    """One event; the data holds no line end, as no JSON that we write does."""
+    """One event; the data is one line, as all JSON is that we write."""
     return b"data: " + data + b"\n\n"

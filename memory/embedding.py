@@ -68,24 +68,34 @@ class EmbeddingModel:
 
         A text longer than `MAX_TOKENS` tokens is read up to there: compare `token_counts`.
         """
-        token_ids = [encoding.ids for encoding in self._encode(texts)]
-        vectors = np.empty((len(texts), DIMENSIONS), np.float32)
-        for rows in _batches([len(ids) for ids in token_ids]):
-            vectors[rows] = self._run([token_ids[row] for row in rows])
-        return vectors
+        return self._vectors(self._encode(texts))
+
+    def embed_counted(self, texts: Sequence[str]) -> tuple[Vectors, list[int]]:
+        """Both `embed` and `token_counts`, for the price of one reading."""
+        encodings = self._encode(texts)
+        return self._vectors(encodings), _counts(encodings)
 
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         """How long each text is in tokens: whole, without the two that the model adds."""
-        return [
-            sum(len(part.ids) - SPECIAL_TOKENS for part in (encoding, *encoding.overflowing))
-            for encoding in self._encode(texts)
-        ]
+        return _counts(self._encode(texts))
+
+    def _vectors(self, encodings: Sequence[Encoding]) -> Vectors:
+        token_ids = [encoding.ids for encoding in encodings]
+        if len(token_ids) == 1:
+            return self._run(token_ids)
+        vectors = np.empty((len(token_ids), DIMENSIONS), np.float32)
+        for rows in _batches([len(ids) for ids in token_ids]):
+            vectors[rows] = self._run([token_ids[row] for row in rows])
+        return vectors
 
     def _encode(self, texts: Sequence[str]) -> list[Encoding]:
         return self._tokenizer.encode_batch_fast(list(texts))
 
     def _run(self, token_ids: Sequence[Sequence[int]]) -> Vectors:
         """One batch through the network, padded to its longest row."""
+        if len({len(tokens) for tokens in token_ids}) == 1:
+            ids = np.array(token_ids, np.int64)
+            return self.run_ids(ids, np.ones_like(ids))
         ids = np.zeros((len(token_ids), max(map(len, token_ids))), np.int64)
         mask = np.zeros_like(ids)
         for row, tokens in enumerate(token_ids):
@@ -97,6 +107,13 @@ class EmbeddingModel:
         """The network alone, on rows of token ids; `mask` has a 1 for each that counts."""
         (embeddings,) = self._session.run(["embeddings"], {"ids": ids, "mask": mask})
         return cast("Vectors", embeddings)
+
+
+def _counts(encodings: Sequence[Encoding]) -> list[int]:
+    return [
+        sum(len(part) - SPECIAL_TOKENS for part in (encoding, *encoding.overflowing))
+        for encoding in encodings
+    ]
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
@@ -123,8 +140,6 @@ def _session(files: ModelFiles, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Activations go back to the system after each run: an idle child shall be small.
-    options.enable_cpu_mem_arena = False
     values = [ort.OrtValue.ortvalue_from_numpy(weight) for weight in graph.external.values()]
     options.add_external_initializers(list(graph.external), values)
     return ort.InferenceSession(

@@ -5,6 +5,7 @@
    `ollama_form.py`).
 3. `wire.py` is HTTP: it turns every way in which a server can misbehave into a typed failure;
    `connections.py` carries the bytes.
-4. `stream.py` follows one streamed answer to its end.
+4. `stream.py` follows one streamed answer to its end. What callers read as it was written is passed on so,
+   checked but not written anew; `passing.py` does it for streams of another form.
 5. `router.py` is what callers use: it knows how the servers stand, chooses, tries again, fails over.
 """

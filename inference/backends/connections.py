@@ -2,12 +2,13 @@
 
 A general client spends more on a streamed chunk than all the rest of the node; a server on this
 machine needs no redirects, proxies, cookies or unpacking. Errors are `OSError` when there is no
-connection, `Ended` when it ends too early, `NotHttp` for what is no HTTP.
+connection, `Ended` when it ends too early, `NotHttp` for what is no HTTP, `TooMuch` for what has no end.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -30,11 +31,15 @@ class NotHttp(Exception):  # noqa: N818  # says what came
     """What came breaks the rules of HTTP."""
 
 
-class Connection:
-    """One connection, for one request at a time."""
+class TooMuch(Exception):  # noqa: N818  # says what came
+    """An answer is longer than any may be."""
 
-    def __init__(self, plain: PlainSocket) -> None:
-        self._plain = plain
+
+class Connection:
+    """One connection, for one request at a time. No answer has more than `most_bytes`."""
+
+    def __init__(self, plain: PlainSocket, most_bytes: int) -> None:
+        self._plain, self._most_bytes = plain, most_bytes
         self._parser = httptools.HttpResponseParser(self)
         self._parts: deque[bytes] = deque()
         self._fresh()
@@ -44,13 +49,13 @@ class Connection:
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
         self._parts.clear()
-        self._is_head_read = self._is_whole = self._keeps_alive = False
-        self._head_bytes = 0
+        self._is_head_read = self.is_whole = self._keeps_alive = False
+        self._head_bytes = self._read_bytes = 0
 
     @property
     def is_reusable(self) -> bool:
         """Whether the answer is whole, and another one may follow."""
-        return self._is_whole and self._keeps_alive
+        return self.is_whole and self._keeps_alive
 
     @property
     def is_quiet(self) -> bool:
@@ -72,16 +77,42 @@ class Connection:
     async def receive(self) -> bytes | None:
         """The next piece of the body; None after its end."""
         while not self._parts:
-            if self._is_whole:
+            if self.is_whole:
                 return None
             await self._more()
-        return self._parts.popleft()
+        return self._take_parts()
+
+    async def receive_each(self, take: Callable[[bytes], bool]) -> None:
+        """Give each piece of the body to `take` as it comes, until that says no or the body ends."""
+
+        def goes_on(received: bytes) -> bool:
+            self._feed(received)
+            if self._parts and not take(self._take_parts()):
+                return False
+            return not self.is_whole
+
+        if self._parts and not take(self._take_parts()):
+            return
+        if not self.is_whole:
+            try:
+                await self._plain.receive_each(goes_on)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                raise Ended("the server broke the connection") from error
+
+    def _take_parts(self) -> bytes:
+        """What has come of the body."""
+        part = self._parts.popleft() if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        return part
 
     async def _more(self) -> None:
         try:
             received = await self._plain.receive_some()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise Ended("the server broke the connection") from error
+        self._feed(received)
+
+    def _feed(self, received: bytes) -> None:
         if not received:
             self._on_end()
             return
@@ -91,18 +122,21 @@ class Connection:
             self._parser.feed_data(received)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             raise NotHttp(str(error) or type(error).__name__) from error
+        self._read_bytes += len(received)
+        if self._read_bytes > self._most_bytes:
+            raise TooMuch(f"its answer has more than {self._most_bytes:,} bytes")
 
     def _on_end(self) -> None:
         headers = self.headers
         has_length = b"content-length" in headers or b"transfer-encoding" in headers
         if not self._is_head_read or has_length:
             raise Ended("the server closed the connection in the middle of its answer")
-        self._is_whole, self._keeps_alive = True, False
+        self.is_whole, self._keeps_alive = True, False
 
     # What llhttp calls
 
     def on_message_begin(self) -> None:
-        if self._is_whole:
+        if self.is_whole:
             raise NotHttp("an answer that nobody asked for")
         self.headers = {}
 
@@ -119,20 +153,20 @@ class Connection:
         self._parts.append(part)
 
     def on_message_complete(self) -> None:
-        self._is_whole = self._is_head_read
+        self.is_whole = self._is_head_read
 
     def close(self) -> None:
         self._plain.close()
 
 
 class Pool:
-    """The connections to one server, at most `most` in use."""
+    """The connections to one server, at most `most` in use. No answer has more than `most_bytes`."""
 
-    def __init__(self, url: str, most: int) -> None:
+    def __init__(self, url: str, most: int, most_bytes: int) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None
         self._host, self._port = parts.hostname, parts.port or 80
-        self._most, self._in_use = most, 0
+        self._most, self._most_bytes, self._in_use = most, most_bytes, 0
         self._kept: list[Connection] = []
 
     async def ask(self, request: bytes, connect_s: float) -> Connection | None:
@@ -183,5 +217,5 @@ class Pool:
 
     async def _connect(self, connect_s: float) -> Connection:
         with trio.move_on_after(connect_s):
-            return Connection(await connect(self._host, self._port))
+            return Connection(await connect(self._host, self._port), self._most_bytes)
         raise TimeoutError(f"no connection within {connect_s:g} s")

@@ -18,7 +18,8 @@ from inference.backend import (
     TaskFailed,
     TimedOut,
 )
-from inference.backends.servers import ServerSettings, Vectors
+from inference.backends.passing import pass_chunks
+from inference.backends.servers import ServerSettings, Take, Vectors
 from inference.chat import Call, CallKind, JsonObject
 from inference.failures import (
     BadRequest,
@@ -172,6 +173,9 @@ class _Pieces:
 
     async def receive(self) -> JsonObject | None:
         return self._chunks.popleft() if self._chunks else None
+
+    async def pass_on(self, take: Take) -> bytes | None:
+        return await pass_chunks(self.receive, take)
 
     async def aclose(self) -> None:
         self._chunks.clear()

@@ -115,11 +115,15 @@ class OllamaAnswer:
         self._tool_calls = 0
         self.is_done = False
 
-    def feed(self, received: bytes) -> Iterator[JsonObject]:
+    def event_in(self, _received: bytes) -> None:
+        """Never: Ollama's lines are of another form."""
+
+    def feed(self, received: bytes) -> Iterator[tuple[JsonObject, None]]:
         """The chunks that end in these bytes. Raises `Failure`, `LineTooLong`."""
         for line in self._lines.feed(received):
             if line.strip():
-                yield from self._chunks(decode_object(line))
+                for chunk in self._chunks(decode_object(line)):
+                    yield chunk, None
 
     def whole(self, answer: JsonObject) -> JsonObject:
         """A plain answer. Raises `Failure`."""

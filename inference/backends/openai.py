@@ -21,7 +21,7 @@ from inference.chat import (
     decode_object,
 )
 from inference.failures import Garbled
-from inference.sse import DONE, SseParser
+from inference.sse import DONE, SseParser, is_one_line
 
 PROBE_S: Final = 3.0
 _MAX_MODELS: Final = 1_000
@@ -81,12 +81,16 @@ class SseChunks:
         self._events = SseParser()
         self.is_done = False
 
-    def feed(self, received: bytes) -> Iterator[JsonObject]:
+    def event_in(self, received: bytes) -> bytes | None:
+        data = self._events.only(received)
+        return None if data == DONE or b"\r" in received else data
+
+    def feed(self, received: bytes) -> Iterator[tuple[JsonObject, bytes | None]]:
         for data in self._events.feed(received):
             if data.strip() == DONE:
                 self.is_done = True
                 return
-            yield decode_object(data)
+            yield decode_object(data), data if is_one_line(data) else None
 
 
 def _context_in(row: JsonObject) -> int | None:

@@ -11,7 +11,8 @@ from typing import Protocol
 
 import trio
 
-from inference.backends.servers import ServerSettings, Vectors
+from inference.backends.passing import pass_chunks
+from inference.backends.servers import ServerSettings, Take, Vectors
 from inference.chat import Call, JsonObject, StreamCheck, check_answer, decode_object
 from inference.chat_task import ChatInput, chat_input, without_proof
 from inference.failures import Broken, Silent, Unsupported
@@ -94,7 +95,8 @@ class PeerStream:
             if line is None:
                 self._check.end()
                 return None
-            chunk = self._check.take(decode_object(line.encode()))
+            chunk = decode_object(line.encode())
+            self._check.take(chunk)
             if not chunk["choices"] and not self._call.wants_usage:
                 continue  # its usage is for the receipt; this caller did not ask for it
             without_proof(self._call, chunk)
@@ -102,6 +104,9 @@ class PeerStream:
                 self._is_first = False
                 chunk["bizra_task"] = self._answer.task
             return chunk
+
+    async def pass_on(self, take: Take) -> bytes | None:
+        return await pass_chunks(self.receive, take)
 
     async def aclose(self) -> None:
         await self._answer.aclose()

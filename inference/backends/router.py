@@ -19,7 +19,8 @@ import msgspec
 import trio
 
 from inference.backend import BackendError
-from inference.backends.servers import Server, TokenStream, Vectors
+from inference.backends.passing import chunk_event
+from inference.backends.servers import Server, Take, TokenStream, Vectors
 from inference.backends.standing import KnownServer, OnBreaker, Ticket
 from inference.breaker import Breaker, BreakerLimits
 from inference.chat import Call, JsonObject, has_token, least_tokens, likely_tokens
@@ -148,6 +149,21 @@ class RoutedStream:
         if chunk is None:
             self._ticket.end()
         return chunk
+
+    async def pass_on(self, take: Take) -> bytes | None:
+        """As `TokenStream` says."""
+        if self._held:
+            events, self._held = b"".join(map(chunk_event, self._held)), []
+            if not take(events):
+                return None
+        try:
+            last = await self._stream.pass_on(take)
+        except BaseException as error:
+            self._ticket.fail(error)
+            raise
+        if last is not None:
+            self._ticket.end()
+        return last
 
     async def hold(self) -> None:
         """Wait for the first token."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol, runtime_checkable
 
 import msgspec
@@ -41,11 +41,22 @@ class Vectors(msgspec.Struct, frozen=True):
     prompt_tokens: int
 
 
+Take = Callable[[bytes], bool]
+"""Takes bytes at once, and says whether there is room for more."""
+
+
 class TokenStream(Protocol):
-    """A streamed answer, chunk by chunk in OpenAI's form."""
+    """A streamed answer, in OpenAI's form."""
 
     async def receive(self) -> JsonObject | None:
         """The next chunk; None after a proper end. Raises `Failure`."""
+
+    async def pass_on(self, take: Take) -> bytes | None:
+        """Give the rest, as events of OpenAI's protocol, to `take` as it comes.
+
+        None if that has no room, to be called again when it has. After a proper end the last events
+        (perhaps none), which `take` was not given: there is more to come with them. Raises `Failure`.
+        """
 
     async def aclose(self) -> None:
         """Give the connection back; before the end, this tells the server to stop."""

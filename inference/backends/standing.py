@@ -34,6 +34,7 @@ class KnownServer:
 
     def __init__(self, server: Server, breaker: Breaker, on_breaker: OnBreaker) -> None:
         self.server = server
+        self._tells_contexts = server if isinstance(server, TellsContexts) else None
         self._breaker, self._on_breaker = breaker, on_breaker
         self._models: tuple[str, ...] = server.settings.models
         self._fault: str | None = None
@@ -82,7 +83,7 @@ class KnownServer:
             most_in_hand=self.server.settings.parallel,
             paced_ms=self._pace.wait_ms(now),
             files=self.files,
-            contexts=self.server.contexts if isinstance(self.server, TellsContexts) else {},
+            contexts=self._tells_contexts.contexts if self._tells_contexts else {},
             price=self.server.settings.price,
             merits=self._merits and structs.replace(self._merits, sent=self._sent),
         )

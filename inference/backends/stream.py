@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from typing import Final, Protocol
 
 import trio
 
+from inference.backends.passing import chunk_event
+from inference.backends.servers import Take
 from inference.backends.silence import watch
 from inference.backends.wire import Reply
-from inference.chat import Call, JsonObject, StreamCheck
-from inference.failures import Broken, Garbled, Silent
+from inference.chat import Call, JsonObject, StreamCheck, decode_object
+from inference.failures import Broken, Failure, Garbled, Silent
 from inference.lines import LineTooLong
+from inference.sse import event
 
 _AFTER_END_S: Final = 0.2
 """How long the end of HTTP's body may come after the end of the answer, for the connection to be kept."""
@@ -25,8 +29,14 @@ class ChunkReader(Protocol):
     def is_done(self) -> bool:
         """Whether the protocol's own end has come."""
 
-    def feed(self, received: bytes) -> Iterator[JsonObject]:
-        """The chunks that end in these bytes. Raises `Failure`, `LineTooLong`."""
+    def event_in(self, received: bytes) -> bytes | None:
+        """The JSON of a chunk, if these bytes are an event of OpenAI's protocol that holds it, and nothing else."""
+
+    def feed(self, received: bytes) -> Iterator[tuple[JsonObject, bytes | None]]:
+        """The chunks that end in these bytes, each with its JSON if that can be passed on as it came.
+
+        Raises `Failure`, `LineTooLong`.
+        """
 
 
 class ChunkStream:
@@ -38,39 +48,93 @@ class ChunkStream:
         self._check = StreamCheck(call)
         self._ready: deque[JsonObject] = deque()
         """The chunks of one piece of received bytes: never more than fit into it."""
+        self._last = b""
+        """The events that came with the end."""
+        self._is_full = False
+        """Whether the events went to somebody who has no room for more."""
 
     async def receive(self) -> JsonObject | None:
         """The next chunk; None after a proper end."""
         if not self._ready and not self._reader.is_done:
-            await self._fill()
+            await self._until_end(self._keep)
         if self._ready:
             return self._ready.popleft()
-        self._check.end()
-        with trio.move_on_after(_AFTER_END_S):
-            await self._reply.receive()
+        await self._end()
         return None
 
-    async def _fill(self) -> None:
-        """Receive until there is a chunk, or the end. What is no chunk, pings say, breaks no silence."""
+    def _keep(self, received: bytes) -> bool:
+        for chunk, _ in self._reader.feed(received):
+            self._check.take(chunk)
+            self._ready.append(chunk)
+        return not (self._ready or self._reader.is_done)
+
+    async def pass_on(self, take: Take) -> bytes | None:
+        """As `TokenStream` says."""
+        if self._ready:
+            events = b"".join(map(chunk_event, self._ready))
+            self._ready.clear()
+            if not take(events):
+                return None
+        if not self._reader.is_done:
+            self._is_full = False
+            await self._until_end(partial(self._pass_events, take))
+            if self._is_full:
+                return None
+        if self._last and not (self._reply.is_whole and self._check.is_complete):
+            # The end is not here, or is none: nothing of the answer waits for that.
+            last, self._last = self._last, b""
+            if not take(last):
+                return None
+        await self._end()
+        return self._last
+
+    def _pass_events(self, take: Take, received: bytes) -> bool:
+        data = self._reader.event_in(received)
+        if data is not None:
+            chunk = decode_object(data)
+            return self._give(take, chunk_event(chunk) if self._check.take(chunk) else received)
+        events: list[bytes] = []
+        try:
+            for chunk, said in self._reader.feed(received):
+                is_changed = self._check.take(chunk)
+                events.append(chunk_event(chunk) if said is None or is_changed else event(said))
+        except (Failure, LineTooLong):
+            # What came before what is wrong is a part of the answer.
+            if events:
+                take(b"".join(events))
+            raise
+        if self._reader.is_done:
+            self._last = b"".join(events)
+            return False
+        # What is no chunk, pings say, breaks no silence.
+        return not events or self._give(take, b"".join(events))
+
+    def _give(self, take: Take, events: bytes) -> bool:
+        self._patience.begins()
+        self._is_full = not take(events)
+        return not self._is_full
+
+    async def _until_end(self, take: Take) -> None:
+        """Wait for the bytes that `take` says no to, or for their end."""
         patience = self._patience
         patience.begins()
-        while not self._ready and not self._reader.is_done:
-            try:
-                received = await self._reply.receive()
-                if received is None:
-                    break
-                for chunk in self._reader.feed(received):
-                    self._ready.append(self._check.take(chunk))
-            except LineTooLong as error:
-                raise Garbled(f"its stream holds {error}") from error
-            except Broken as error:
-                if not patience.is_over:
-                    raise
-                silent_s = patience.limit_s
-                raise Silent(
-                    f"it fell silent for {silent_s:g} s in the middle of an answer"
-                ) from error
+        try:
+            await self._reply.receive_each(take)
+        except LineTooLong as error:
+            raise Garbled(f"its stream holds {error}") from error
+        except Broken as error:
+            if not patience.is_over:
+                raise
+            silent_s = patience.limit_s
+            raise Silent(f"it fell silent for {silent_s:g} s in the middle of an answer") from error
         patience.pauses()
+
+    async def _end(self) -> None:
+        """After the last chunk. Raises `Broken` unless it was a proper one."""
+        self._check.end()
+        if not self._reply.is_whole:
+            with trio.move_on_after(_AFTER_END_S):
+                await self._reply.receive()
 
     async def aclose(self) -> None:
         self._patience.ends()

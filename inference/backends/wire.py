@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 import trio
 
-from inference.backends.connections import Connection, Ended, NotHttp, Pool
+from inference.backends.connections import Connection, Ended, NotHttp, Pool, TooMuch
 from inference.chat import JsonObject, decode_object, error_text
 from inference.failures import (
     Broken,
@@ -49,7 +49,7 @@ class Wire:
         if api_key is not None:
             lines.append(f"Authorization: Bearer {api_key}")
         self._headers = "\r\n".join(lines)
-        self._pool = Pool(url, MAX_CONNECTIONS)
+        self._pool = Pool(url, MAX_CONNECTIONS, MAX_ANSWER_BYTES)
 
     async def aclose(self) -> None:
         """Close the connections that nobody uses."""
@@ -106,12 +106,16 @@ class Reply:
 
     def __init__(self, connection: Connection, pool: Pool, url: str) -> None:
         self._connection, self._pool, self._url = connection, pool, url
-        self._read_bytes = 0
         self._is_open = True
 
     @property
     def status(self) -> int:
         return self._connection.status
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its end has been read."""
+        return self._connection.is_whole
 
     @property
     def media_type(self) -> str:
@@ -134,14 +138,16 @@ class Reply:
         """The next bytes; None at the end. Raises `Broken`, `Garbled`."""
         # Not `_telling`: a context manager for every piece of every stream costs as much as the rest.
         try:
-            part = await self._connection.receive()
+            return await self._connection.receive()
         except _TROUBLE as error:
             raise _told(self._url, error) from error
-        if part is not None:
-            self._read_bytes += len(part)
-            if self._read_bytes > MAX_ANSWER_BYTES:
-                raise Garbled(f"its answer has more than {MAX_ANSWER_BYTES:,} bytes")
-        return part
+
+    async def receive_each(self, take: Callable[[bytes], bool]) -> None:
+        """Give the bytes to `take` as they come, until that says no or they end. Raises as `receive` does."""
+        try:
+            await self._connection.receive_each(take)
+        except _TROUBLE as error:
+            raise _told(self._url, error) from error
 
     async def read(self, most_bytes: int) -> bytes:
         """All that comes; what is beyond `most_bytes` is left, to be noticed as half a JSON."""
@@ -197,13 +203,15 @@ def _telling(url: str) -> Iterator[None]:
         raise _told(url, error) from error
 
 
-_TROUBLE: Final = (OSError, NotHttp, Ended)
+_TROUBLE: Final = (OSError, NotHttp, TooMuch, Ended)
 
 
 def _told(url: str, error: Exception) -> Failure:
     match error:
         case NotHttp():
             return Garbled(f"its answer broke the rules of HTTP: {error}")
+        case TooMuch():
+            return Garbled(str(error))
         case Ended():
             return Broken(f"the connection to {url} broke: {error}")
         case _:

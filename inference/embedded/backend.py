@@ -126,14 +126,23 @@ class EmbeddedBackend:
         self._tasks_in_hand += 1
         try:
             with trio.move_on_after(timeout_s):
-                async with self._turn:
-                    response = await self._exchange(request)
-                    return _result(response)
+                await self._take_turn()
+                try:
+                    return _result(await self._exchange(request))
+                finally:
+                    self._turn.release()
         finally:
             self._tasks_in_hand -= 1
         raise TimedOut(
             f"the task {kind!r} was not done within {timeout_s:g} s; give it more time or less text"
         )
+
+    async def _take_turn(self) -> None:
+        try:
+            # A free turn costs no turn of the loop.
+            self._turn.acquire_nowait()
+        except trio.WouldBlock:
+            await self._turn.acquire()
 
     async def _exchange(self, request: bytes) -> Response:
         """Only with the turn in hand. If it does not end well, the child is ended with it."""

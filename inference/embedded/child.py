@@ -4,9 +4,10 @@ It reads requests from stdin and answers them on stdout one by one, and logs to 
 its own priority, so that a full machine still votes in time, and asks the kernel to take it first
 when memory runs out.
 
-It dies with its parent, in the middle of a task too: a thread of its own reads stdin, and the
-pipe's end ends the process at once. (Linux's parent-death signal was rejected: it follows the
-*thread* that started the child, and trio starts processes from worker threads that come and go.)
+It dies with its parent, in the middle of a task too: a thread of its own waits for the end of
+stdin's pipe, which ends the process at once. (Linux's parent-death signal was rejected: it follows the
+*thread* that started the child, and trio starts processes from worker threads that come and go. That the
+thread reads the requests too was rejected as well: handing them over costs more than reading them.)
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import select
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from queue import Queue
 from typing import BinaryIO, Final
 
 from gossip.codec import DecodeError, decode
@@ -36,7 +37,7 @@ from inference.embedded.protocol import (
     body_length,
     frame,
 )
-from inference.extractive import execute, measure
+from inference.extractive import execute_measured
 from inference.kinds import BadInput, UnknownKind, Usage, decode_input, encode_output
 from memory.embedding import EmbeddingModel
 from memory.model_files import ModelDamaged
@@ -64,12 +65,12 @@ def main(arguments: Sequence[str]) -> int:
     except ModelDamaged as error:
         _write(output, Unable(str(error)))
         return EXIT_UNABLE
-    requests: Queue[bytes] = Queue(maxsize=1)
-    reader = threading.Thread(target=_read_requests, args=(sys.stdin.buffer, requests), daemon=True)
-    reader.start()
+    stdin = sys.stdin.buffer
+    threading.Thread(target=_end_with_parent, args=(stdin.fileno(),), daemon=True).start()
     _write(output, Ready(model.model_hash))
-    while True:
-        _write(output, _respond(requests.get(), model))
+    while prefix := stdin.read(LENGTH_BYTES):
+        _write(output, _respond(stdin.read(body_length(prefix)), model))
+    return 0
 
 
 def _take_stdout() -> BinaryIO:
@@ -79,13 +80,12 @@ def _take_stdout() -> BinaryIO:
     return frames
 
 
-def _read_requests(stdin: BinaryIO, requests: Queue[bytes]) -> None:
-    """Hand on each frame's body; end the whole process when the parent closes the pipe or dies."""
-    try:
-        while prefix := stdin.read(LENGTH_BYTES):
-            requests.put(stdin.read(body_length(prefix)))
-    finally:
-        os._exit(0)
+def _end_with_parent(stdin: int) -> None:
+    """End the whole process when the parent closes the pipe or dies."""
+    pipe = select.poll()
+    pipe.register(stdin, 0)  # its end is told unasked
+    pipe.poll()
+    os._exit(0)
 
 
 def _respond(body: bytes, model: EmbeddingModel) -> Response:
@@ -97,8 +97,8 @@ def _respond(body: bytes, model: EmbeddingModel) -> Response:
     except (DecodeError, UnknownKind, BadInput) as error:
         return Refused(str(error))
     try:
-        output = encode_output(execute(task, model))
-        items, tokens = measure(task, model)
+        done, items, tokens = execute_measured(task, model)
+        output = encode_output(done)
     except Exception as error:
         log.exception("the task %r failed", request.kind)
         return Failed(f"the task {request.kind!r} failed: {type(error).__name__}: {error}")

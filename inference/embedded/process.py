@@ -39,7 +39,10 @@ class ModelProcess:
     """A running child. Made by `start`; `end` must be called, whatever happened."""
 
     def __init__(self, process: trio.Process) -> None:
-        self._process = process
+        stdin, stdout = process.stdin, process.stdout
+        assert isinstance(stdin, trio.lowlevel.FdStream)
+        assert isinstance(stdout, trio.lowlevel.FdStream)
+        self._process, self._stdin, self._stdout = process, stdin, stdout
         self._received = bytearray()
 
     @classmethod
@@ -91,10 +94,9 @@ class ModelProcess:
 
     async def exchange(self, request: bytes) -> Response:
         """Hand over the frame of a `Request` and wait for its response. Raises `BackendLost`."""
-        assert self._process.stdin is not None
         try:
-            await self._process.stdin.send_all(request)
-        except trio.BrokenResourceError as error:
+            await self._write(request)
+        except (OSError, trio.BrokenResourceError) as error:
             raise BackendLost(f"the model's process ended ({self._exit()}); ask again") from error
         try:
             response: Response = _RESPONSES.decode(await self._receive())
@@ -107,9 +109,17 @@ class ModelProcess:
         with trio.CancelScope(shield=True):
             self._process.kill()
             await self._process.wait()
-            for pipe in (self._process.stdin, self._process.stdout):
-                assert pipe is not None
-                await pipe.aclose()
+            await self._stdin.aclose()
+            await self._stdout.aclose()
+
+    async def _write(self, data: bytes) -> None:
+        """What there is room for leaves at once: the stream's own methods take turns of the loop first."""
+        try:
+            sent = os.write(self._stdin.fileno(), data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            await self._stdin.send_all(memoryview(data)[sent:])
 
     async def _receive(self) -> bytes:
         """The body of the next frame. Raises `BackendLost` at the end of the stream."""
@@ -120,9 +130,13 @@ class ModelProcess:
         return await self._read(size_bytes)
 
     async def _read(self, size_bytes: int) -> bytes:
-        assert self._process.stdout is not None
+        number = self._stdout.fileno()
         while len(self._received) < size_bytes:
-            received = await self._process.stdout.receive_some(_READ_BYTES)
+            await trio.lowlevel.wait_readable(number)
+            try:
+                received = os.read(number, _READ_BYTES)
+            except BlockingIOError:
+                continue
             if not received:
                 await self._process.wait()
                 raise BackendLost(f"the model's process ended ({self._exit()}); ask again")

@@ -20,7 +20,7 @@ import msgspec
 import trio
 
 from inference.backends.openai import OpenAiServer
-from inference.backends.servers import ServerSettings, TokenStream, Vectors
+from inference.backends.servers import ServerSettings, Take, TokenStream, Vectors
 from inference.backends.stream import ChunkStream
 from inference.chat import Call, JsonObject
 from inference.failures import Failure, Unreachable, Unsupported
@@ -161,6 +161,9 @@ class _Told:
 
     async def receive(self) -> JsonObject | None:
         return await self._stream.receive()
+
+    async def pass_on(self, take: Take) -> bytes | None:
+        return await self._stream.pass_on(take)
 
     async def aclose(self) -> None:
         await self._stream.aclose()

@@ -21,10 +21,15 @@ class Listener:
 
     def __init__(self, send: Send, exchange: Exchange | None = None) -> None:
         self._send, self._exchange = send, exchange
+        self._unsent = b""
         self.has_begun = False
 
-    async def begin(self, media_type: str, headers: Mapping[str, str]) -> None:
-        """The head of a stream."""
+    async def begin(
+        self, media_type: str, headers: Mapping[str, str], *, follows: bool = False
+    ) -> None:
+        """The head of a stream; it leaves with the first piece if that `follows` at once."""
+        if self._exchange is not None:
+            self._exchange.head_waits = follows
         told = {"content-type": media_type, "cache-control": "no-cache", **headers}
         self.has_begun = True
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in told.items()]
@@ -36,9 +41,26 @@ class Listener:
         """A piece of a stream; waits until the caller has room for it."""
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
-    async def end(self) -> None:
-        """The end of a stream."""
-        await self._send({"type": "http.response.body", "body": b""})
+    @property
+    def take(self) -> Callable[[bytes], bool]:
+        """`write` without waiting; if it says no, `room` comes before anything else."""
+        return self._keep if self._exchange is None else self._exchange.send_now
+
+    def _keep(self, data: bytes) -> bool:
+        self._unsent += data
+        return False
+
+    async def room(self) -> None:
+        """Wait until more can be taken."""
+        if self._exchange is not None:
+            await self._exchange.room()
+        elif self._unsent:
+            unsent, self._unsent = self._unsent, b""
+            await self.write(unsent)
+
+    async def end(self, data: bytes = b"") -> None:
+        """The end of a stream, after a last piece."""
+        await self._send({"type": "http.response.body", "body": data})
 
 
 Work = Callable[[Listener], Awaitable[Response | None]]

@@ -77,7 +77,8 @@ class OllamaDoor:
         routed = await self._engine.open_stream(call)
         last: JsonObject = {}
         try:
-            await listener.begin("application/x-ndjson", {"x-bizra-backend": routed.server})
+            told = {"x-bizra-backend": routed.server}
+            await listener.begin("application/x-ndjson", told, follows=True)
             try:
                 while (chunk := await routed.answer.receive()) is not None:
                     last = chunk
@@ -86,8 +87,7 @@ class OllamaDoor:
                 end = form.last(last)
             except Failure as failure:
                 end = {"error": f"{routed.server}: {failure}; the answer is cut"}
-            await listener.write(msgspec.json.encode(end) + b"\n")
-            await listener.end()
+            await listener.end(msgspec.json.encode(end) + b"\n")
         finally:
             await routed.answer.aclose()
 

@@ -110,7 +110,8 @@ class OpenAiDoor:
     async def _stream(self, call: Call, manner: Manner, listener: Listener) -> None:
         routed = await self._engine.open_stream(call)
         try:
-            await listener.begin("text/event-stream", {"x-bizra-backend": routed.server})
+            told = {"x-bizra-backend": routed.server}
+            await listener.begin("text/event-stream", told, follows=True)
             await self._pass_on(routed, listener, explain=manner.explain)
         finally:
             await routed.answer.aclose()
@@ -122,18 +123,19 @@ class OpenAiDoor:
         *,
         explain: bool,
     ) -> None:
-        extra = {"bizra": explanation(routed.decision)} if explain else {}
+        stream = routed.answer
         try:
-            while (chunk := await routed.answer.receive()) is not None:
-                if extra:
-                    chunk, extra = {**chunk, **extra}, {}
-                await listener.write(event(msgspec.json.encode(chunk)))
+            if explain and (first := await stream.receive()) is not None:
+                told = {**first, "bizra": explanation(routed.decision)}
+                await listener.write(event(msgspec.json.encode(told)))
+            while (last := await stream.pass_on(listener.take)) is None:
+                await listener.room()
         except Failure as failure:
-            told = OpenAiError(502, failure.code, f"{routed.server}: {failure}; the answer is cut")
-            await listener.write(event(msgspec.json.encode(told.body())))
+            error = OpenAiError(502, failure.code, f"{routed.server}: {failure}; the answer is cut")
+            await listener.room()
+            await listener.end(event(msgspec.json.encode(error.body())))
         else:
-            await listener.write(event(DONE))
-        await listener.end()
+            await listener.end(last + event(DONE))
 
     async def _embed(self, request: Request) -> Response:
         call = read_call(CallKind.EMBED, await read_body(request, MAX_TASK_BODY_BYTES))

@@ -44,7 +44,8 @@ class Responses:
             if manner.explain:
                 head["bizra"] = explanation(routed.decision)
             events = ResponseEvents(head)
-            await listener.begin("text/event-stream", {"x-bizra-backend": routed.server})
+            told = {"x-bizra-backend": routed.server}
+            await listener.begin("text/event-stream", told, follows=True)
             await listener.write(_written(events.begin()))
             try:
                 while (chunk := await routed.answer.receive()) is not None:
@@ -53,8 +54,7 @@ class Responses:
                 last = events.end()
             except Failure as failure:
                 last = events.fail(failure.code, f"{routed.server}: {failure}; the answer is cut")
-            await listener.write(_written(last))
-            await listener.end()
+            await listener.end(_written(last))
         finally:
             await routed.answer.aclose()
 

@@ -28,6 +28,9 @@ class RememberingEmbedder:
             self._known.update(zip(new, self._model.embed(new), strict=True))
         return np.stack([self._known[text] for text in texts])
 
+    def embed_counted(self, texts: Sequence[str]) -> tuple[Vectors, list[int]]:
+        return self.embed(texts), self.token_counts(texts)
+
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         return self._model.token_counts(texts)
 
@@ -45,6 +48,9 @@ class WordHashEmbedder:
                 vectors[row, blake2b(word.encode(), digest_size=1).digest()[0] % 16] += 1
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors
+
+    def embed_counted(self, texts: Sequence[str]) -> tuple[Vectors, list[int]]:
+        return self.embed(texts), self.token_counts(texts)
 
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]

@@ -19,6 +19,8 @@ from typing import Any
 import h11
 import trio
 
+from inference.backends.servers import TokenStream
+
 JsonObject = dict[str, Any]
 
 
@@ -398,3 +400,14 @@ async def model_server(
         server.url = f"http://127.0.0.1:{port}"
         yield server
         nursery.cancel_scope.cancel()
+
+
+async def chunks_of(stream: TokenStream) -> list[JsonObject]:
+    """All of a stream, which is closed. Raises `Failure`."""
+    chunks = []
+    try:
+        while (chunk := await stream.receive()) is not None:
+            chunks.append(chunk)
+    finally:
+        await stream.aclose()
+    return chunks

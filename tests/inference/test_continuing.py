@@ -14,7 +14,7 @@ from inference.chat import Call, CallKind, JsonObject
 from inference.continuing import ContinuedStream, may_continue
 from inference.failures import Broken
 from inference.selection import ServerKind
-from tests.inference.servers import ModelServer, Speak, model_server
+from tests.inference.servers import ModelServer, Speak, chunks_of, model_server
 
 ASKED: JsonObject = {"messages": [{"role": "user", "content": "Count."}], "max_tokens": 10}
 
@@ -35,14 +35,7 @@ async def two() -> AsyncIterator[tuple[ModelRouter, ModelServer, ModelServer]]:
 
 
 async def read(router: ModelRouter, asked: Call) -> list[JsonObject]:
-    stream = ContinuedStream(router, asked, await router.open_stream(asked))
-    chunks = []
-    try:
-        while (chunk := await stream.receive()) is not None:
-            chunks.append(chunk)
-    finally:
-        await stream.aclose()
-    return chunks
+    return await chunks_of(ContinuedStream(router, asked, await router.open_stream(asked)))
 
 
 def text(chunks: list[JsonObject]) -> str:

@@ -112,6 +112,15 @@ async def test_every_kind_is_done_by_one_child(backend: EmbeddedBackend) -> None
     assert 50_000_000 < description.memory_bytes < 500_000_000
 
 
+async def test_what_no_pipe_holds_at_once_goes_through_either_way(backend: EmbeddedBackend) -> None:
+    long = ["word " * 6_500] * 4
+    texts = (*long, *(f"text {number}" for number in range(100)))
+    output = decode_output("embed", (await run(backend, EmbedInput(texts=texts))).output)
+    assert isinstance(output, EmbedOutput)
+    assert output.truncated == (0, 1, 2, 3)
+    assert len(output.vectors) == len(texts) * output.dimensions * 4
+
+
 async def test_bad_requests_are_refused_and_the_child_lives_on(backend: EmbeddedBackend) -> None:
     with pytest.raises(UnknownKind, match="no task kind 'dream'"):
         await backend.run("dream", b"", timeout_s=1)

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.extractive import NO_ANSWER, Embedder, answer, execute, hybrid, measure, rank
+from inference.extractive import (
+    NO_ANSWER,
+    Embedder,
+    answer,
+    execute,
+    execute_measured,
+    hybrid,
+    measure,
+    rank,
+)
 from inference.kinds import (
     AnswerInput,
     AnswerOutput,
@@ -18,6 +27,7 @@ from inference.kinds import (
     RankOutput,
     SummarizeInput,
     SummarizeOutput,
+    TaskInput,
 )
 from inference.words import WordIndex, words
 from memory.documents import Document
@@ -106,6 +116,18 @@ def test_usage_counts_the_question_and_each_document_once() -> None:
     assert measure(RankInput(query="q q", documents=documents), ANY) == (2, 6)
     assert measure(SummarizeInput(documents=documents), ANY) == (2, 4)
     assert measure(AnswerInput(question="q", documents=documents), ANY) == (2, 5)
+
+
+def test_a_task_that_is_measured_while_it_is_done_gives_the_same() -> None:
+    documents = (Document("a", "one two three"), Document("b", "four"))
+    tasks: list[TaskInput] = [
+        EmbedInput(texts=("one two", "word " * 51)),
+        RankInput(query="q q", documents=documents),
+        SummarizeInput(documents=documents),
+        AnswerInput(question="q", documents=documents),
+    ]
+    for task in tasks:
+        assert execute_measured(task, ANY) == (execute(task, ANY), *measure(task, ANY))
 
 
 def test_one_document_alone_ranks_without_a_spread() -> None:

@@ -9,6 +9,7 @@ import trio
 import trio.testing
 
 from inference.backends.openai import SseChunks
+from inference.backends.servers import Take
 from inference.backends.silence import Patience, watch
 from inference.backends.stream import ChunkStream
 from inference.backends.wire import Reply
@@ -50,11 +51,12 @@ class Pinging(Reply):
     def __init__(self) -> None:
         self.is_cut = False
 
-    async def receive(self) -> bytes | None:
-        await trio.sleep(1)
-        if self.is_cut:
-            raise Broken("the connection broke")
-        return b": ping\n\n"
+    async def receive_each(self, take: Take) -> None:
+        while True:
+            await trio.sleep(1)
+            if self.is_cut:
+                raise Broken("the connection broke")
+            assert take(b": ping\n\n")
 
     def cut(self) -> None:
         self.is_cut = True
@@ -62,12 +64,14 @@ class Pinging(Reply):
     def close(self) -> None: ...
 
 
+@pytest.mark.parametrize("passes", [False, True])
 async def test_a_server_that_only_pings_is_silent(
     autojump_clock: trio.testing.MockClock,
+    passes: bool,
 ) -> None:
     stream = ChunkStream(Pinging(), SseChunks(), Call(CallKind.CHAT, "m", {}), 5)
     with trio.fail_after(10), pytest.raises(Silent, match="silent for 5 s"):
-        await stream.receive()
+        await (stream.pass_on(lambda _: True) if passes else stream.receive())
     await stream.aclose()
 
 

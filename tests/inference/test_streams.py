@@ -70,8 +70,9 @@ def test_an_event_beyond_the_bound_is_refused() -> None:
 
 def test_a_stream_gets_one_id_and_begins_with_a_role() -> None:
     check = StreamCheck(CALL)
-    first = check.take(delta("a", id="x"))
-    second = check.take(delta("b", id="y", finish="stop"))
+    first, second = delta("a", id="x"), delta("b", id="y", finish="stop")
+    assert check.take(first)
+    assert check.take(second)
     check.end()
     assert first["choices"][0]["delta"] == {"content": "a", "role": "assistant"}
     assert second["choices"][0]["delta"] == {"content": "b"}
@@ -141,7 +142,8 @@ def test_a_role_alone_is_no_token_and_an_end_is_one() -> None:
 )
 def test_whatever_a_server_sends_is_a_chunk_or_a_failure(value: object) -> None:
     try:
-        chunk = StreamCheck(CALL).take(decode_object(json.dumps(value).encode()))
+        chunk = decode_object(json.dumps(value).encode())
+        StreamCheck(CALL).take(chunk)
     except (Garbled, Overloaded, WrongModel):
         return
     has_token(chunk)

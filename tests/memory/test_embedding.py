@@ -77,6 +77,17 @@ def test_tokens_are_counted_whole_and_without_special_tokens(model: EmbeddingMod
     assert model.token_counts(["hello world", "", "word " * 1000]) == [2, 0, 1000]
 
 
+@pytest.mark.parametrize(
+    "texts", [[], ["one"], ["one", "two"], ["", "a much longer one", "word " * 300]]
+)
+def test_texts_that_are_counted_while_they_are_embedded_are_the_same(
+    model: EmbeddingModel, texts: list[str]
+) -> None:
+    vectors, counts = model.embed_counted(texts)
+    np.testing.assert_array_equal(vectors, model.embed(texts))
+    assert counts == model.token_counts(texts)
+
+
 def test_the_model_hash_is_pinned() -> None:
     """Peers compare it: it may only change together with the vectors."""
     assert MODEL_HASH == "5e52b4f6455cfe37173b01e60ab3aecf8c5b774466909773e080c837462c69ae"

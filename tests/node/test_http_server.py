@@ -15,6 +15,7 @@ import wsproto
 from starlette.types import ASGIApp, Receive, Scope, Send
 from wsproto.events import AcceptConnection, TextMessage
 
+from node.gateway.http.exchange import Exchange
 from node.gateway.http.listening import serve
 
 
@@ -43,18 +44,40 @@ class App:
             self.gone.set()
             return
         headers = [(b"content-length", b"2")] if path == "/sized" else []
+        exchange = scope["extensions"]["bizra.exchange"]
+        exchange.head_waits = path in ("/soon", "/bug-soon")
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._stream(path, exchange)
         if path == "/broken":
             await send({"type": "http.response.body", "body": b"half", "more_body": True})
             raise RuntimeError("in the middle")
-        if path == "/later":
-            self.waiting.set()
-            await self.gone.wait()
         if path == "/flood":
             for _ in range(1000):
                 await send({"type": "http.response.body", "body": bytes(65536), "more_body": True})
                 self.written += 65536
         await send({"type": "http.response.body", "body": b"ok"})
+
+    async def _stream(self, path: str, exchange: Exchange) -> None:
+        if path == "/bug-soon":
+            raise RuntimeError("before the first piece")
+        if path in ("/later", "/soon"):
+            self.waiting.set()
+            await self.gone.wait()
+        if path == "/now":
+            await self._write_now(exchange)
+
+    async def _write_now(self, exchange: Exchange) -> None:
+        """Pieces without waiting until there is no room, and some after that."""
+        is_room, left = True, 5
+        while left:
+            left -= not is_room
+            if not is_room:
+                self.waiting.set()
+                await exchange.room()
+            is_room = exchange.send_now(self.written.to_bytes(4, "big") * 1000)
+            self.written += 1
+        await exchange.room()
+        self.gone.set()
 
     async def _echo(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -300,3 +323,48 @@ async def test_another_protocol_is_declined_by_an_answer() -> None:
     async with served(App()) as connect, await connect() as stream:
         await stream.send_all(get("/sized", "Connection: Upgrade", "Upgrade: h2c"))
         assert (await read_all(stream)).endswith(b"ok")
+
+
+async def test_what_a_slow_caller_had_no_room_for_comes_in_its_place() -> None:
+    app = App()
+    async with served(app) as connect, await connect() as stream:
+        await stream.send_all(get("/now"))
+        await app.waiting.wait()
+        received = await read_until(stream, b"2\r\nok\r\n0\r\n\r\n")
+    _, _, framed = received.partition(b"\r\n\r\n")
+    pieces = [b"fa0\r\n" + number.to_bytes(4, "big") * 1000 for number in range(app.written)]
+    assert framed == b"\r\n".join([*pieces, b"2\r\nok", b"0\r\n\r\n"])
+
+
+async def test_who_hangs_up_is_not_waited_for_when_there_is_no_room() -> None:
+    app = App()
+    async with served(app) as connect:
+        async with await connect() as stream:
+            await stream.send_all(get("/now"))
+            await app.waiting.wait()
+        with trio.fail_after(10):
+            await app.gone.wait()
+
+
+async def test_a_head_whose_first_piece_is_at_hand_leaves_with_it() -> None:
+    app = App()
+    async with served(app) as connect, await connect() as stream:
+        await stream.send_all(get("/soon"))
+        await app.waiting.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.move_on_after(0) as scope:
+            await stream.receive_some()
+        assert scope.cancelled_caught
+        app.gone.set()
+        received = await stream.receive_some()
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert received.endswith(b"\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+
+
+async def test_a_bug_before_the_first_piece_is_told_whole() -> None:
+    async with served(App()) as connect, await connect() as stream:
+        await stream.send_all(get("/bug-soon", "Connection: close"))
+        head, _, body = (await read_all(stream)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 500 ")
+    assert b"transfer-encoding" not in head
+    assert f"content-length: {len(body)}".encode() in head

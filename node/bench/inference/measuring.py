@@ -21,6 +21,7 @@ from node.demo.cluster import Cluster
 CALLERS: Final = (1, 16, 64)
 _WARM_UP_S: Final = 1.0
 _IDLE_S: Final = 2.0
+_TURNS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class DoorFigures:
     streams: int
     cpu_ms_per_request: float
     cpu_ms_per_stream_20: float
+    relay_floor_ms: float
+    """The same streams through a bare relay on Trio (`relay.py`), measured by turns with them."""
     added_p50_ms: float
     added_p99_ms: float
     requests_per_s: float
@@ -64,11 +67,14 @@ def measure(
                 count: trio.run(_asked, model_url, False, count, seconds)  # noqa: FBT003 - trio passes by place
                 for count in callers
             }
-            with doors.node(cluster, model_url) as door:
-                reports = [_one_door("bizra-node", door, direct, seconds, say)]
-            if against == "litellm":
-                with doors.litellm(folder, model_url, say) as door:
-                    reports.append(_one_door(doors.LITELLM, door, direct, seconds, say))
+            with doors.relay(model_url) as relay:
+                with doors.node(cluster, model_url) as door:
+                    reports = [_one_door("bizra-node", door, relay, direct, seconds, say=say)]
+                if against == "litellm":
+                    with doors.litellm(folder, model_url, say) as door:
+                        reports.append(
+                            _one_door(doors.LITELLM, door, relay, direct, seconds, say=say)
+                        )
     finally:
         cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
@@ -80,7 +86,13 @@ async def _asked(url: str, stream: bool, callers: int, seconds: float) -> Timed:
 
 
 def _one_door(
-    name: str, door: doors.Door, direct: dict[int, Timed], seconds: float, say: Say
+    name: str,
+    door: doors.Door,
+    relay: doors.Door,
+    direct: dict[int, Timed],
+    seconds: float,
+    *,
+    say: Say,
 ) -> DoorReport:
     idle_mb = door.resident_mb()
     for stream in (False, True):
@@ -90,20 +102,34 @@ def _one_door(
     for count, bare in direct.items():
         say(f"{name}: {count} callers")
         plain, plain_s = _costed(door, count, seconds, idle_share, stream=False)
-        streamed, stream_s = _costed(door, count, seconds, idle_share, stream=True)
+        stream_ms, relay_ms, streams = _by_turns(door, relay, count, seconds, idle_share)
         runs.append(
             DoorFigures(
                 callers=count,
                 requests=plain.requests,
-                streams=streamed.requests,
+                streams=streams,
                 cpu_ms_per_request=round(1000 * plain_s / plain.requests, 3),
-                cpu_ms_per_stream_20=round(1000 * stream_s / streamed.requests, 3),
+                cpu_ms_per_stream_20=round(stream_ms, 3),
+                relay_floor_ms=round(relay_ms, 3),
                 added_p50_ms=round(plain.percentile_ms(0.5) - bare.percentile_ms(0.5), 2),
                 added_p99_ms=round(plain.percentile_ms(0.99) - bare.percentile_ms(0.99), 2),
                 requests_per_s=round(plain.requests / seconds, 1),
             )
         )
     return DoorReport(name, round(idle_mb, 1), round(1000 * idle_share, 1), tuple(runs))
+
+
+def _by_turns(
+    door: doors.Door, relay: doors.Door, callers: int, seconds: float, idle_share: float
+) -> tuple[float, float, int]:
+    """CPU ms a stream of the door and of the bare relay, and how many streams went through the door."""
+    spent_s, streams = [0.0, 0.0], [0, 0]
+    for _ in range(_TURNS):
+        for place, (one, share) in enumerate(((door, idle_share), (relay, 0.0))):
+            timed, cpu_s = _costed(one, callers, seconds / _TURNS, share, stream=True)
+            spent_s[place] += cpu_s
+            streams[place] += timed.requests
+    return 1000 * spent_s[0] / streams[0], 1000 * spent_s[1] / streams[1], streams[0]
 
 
 def _idle_share(door: doors.Door) -> float:

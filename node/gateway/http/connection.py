@@ -67,6 +67,8 @@ class Connection:
         self._head = bytearray()
         """What came of a request whose head is not whole."""
         self._writes = self._requests = 0
+        self._unsent = memoryview(b"")
+        """What the caller had no room for."""
         self._is_ended = False
         self._is_closing = False
         """Whether what comes is thrown away."""
@@ -194,7 +196,8 @@ class Connection:
             self._arrived.set()
             self._arrived = None
 
-    def _taken(self, size_bytes: int) -> None:
+    def taken(self, size_bytes: int) -> None:
+        """See `Way`."""
         self._waiting_bytes -= size_bytes
         self._give_room()
 
@@ -204,7 +207,7 @@ class Connection:
             self._room = None
 
     def _new_exchange(self) -> Exchange:
-        return Exchange(self._write, self._taken)
+        return Exchange(self)
 
     # Answering
 
@@ -276,20 +279,37 @@ class Connection:
             "extensions": {"bizra.exchange": exchange},
         }
 
-    async def _write(self, data: bytes) -> None:
-        try:
-            sent = self._stream.send_now(data)
-            if sent < len(data):
-                await self._write_rest(memoryview(data)[sent:])
-        except trio.ClosedResourceError as error:
-            raise trio.BrokenResourceError from error
+    async def write(self, data: bytes) -> None:
+        """See `Way`."""
+        if not self.write_now(data):
+            await self.drain()
         self._writes += 1
         if self._writes % _WRITES_A_TURN == 0:
             await trio.lowlevel.checkpoint()
 
-    async def _write_rest(self, data: memoryview) -> None:
+    def write_now(self, data: bytes) -> bool:
+        """See `Way`."""
+        assert not self._unsent
+        try:
+            sent = self._stream.send_now(data)
+        except trio.ClosedResourceError as error:
+            raise trio.BrokenResourceError from error
+        if sent == len(data):
+            return True
+        self._unsent = memoryview(data)[sent:]
+        return False
+
+    async def drain(self) -> None:
+        """See `Way`."""
+        rest, self._unsent = self._unsent, memoryview(b"")
+        if not rest:
+            await trio.lowlevel.checkpoint()
+            return
         with trio.move_on_after(_STALL_S) as scope:
-            await self._stream.send_all(data)
+            try:
+                await self._stream.send_all(rest)
+            except trio.ClosedResourceError as error:
+                raise trio.BrokenResourceError from error
         if scope.cancelled_caught:
             raise trio.BrokenResourceError
 
@@ -300,7 +320,7 @@ class Connection:
             f"content-length: {len(told)}\r\nconnection: close\r\n\r\n"
         )
         try:
-            await self._write(head.encode() + told)
+            await self.write(head.encode() + told)
         except trio.BrokenResourceError:
             return
         await self._linger()

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Iterable, MutableMapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import trio
 
@@ -28,11 +28,23 @@ _BODY_PAUSE_S: Final = 60.0
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
-class Exchange:
-    """`write` sends bytes and raises `trio.BrokenResourceError` when nobody is there to read them.
+class Way(Protocol):
+    """To the caller. All raise `trio.BrokenResourceError` when nobody is there to read."""
 
-    `on_taken` is called when the application has taken a piece of the body.
-    """
+    async def write(self, data: bytes) -> None: ...
+
+    def write_now(self, data: bytes) -> bool:
+        """Whether there is room for more. If not, `drain` comes before any other write."""
+
+    async def drain(self) -> None:
+        """Wait until what there was no room for has left."""
+
+    def taken(self, size_bytes: int) -> None:
+        """The application has taken so much of the body."""
+
+
+class Exchange:
+    """What leaves goes by `way`."""
 
     __slots__ = (
         "_body",
@@ -43,9 +55,9 @@ class Exchange:
         "_is_measured",
         "_is_told",
         "_more",
-        "_on_taken",
         "_stopped",
-        "_write",
+        "_way",
+        "head_waits",
         "headers",
         "is_answered",
         "is_begun",
@@ -56,13 +68,13 @@ class Exchange:
         "version",
     )
 
-    def __init__(
-        self, write: Callable[[bytes], Awaitable[None]], on_taken: Callable[[int], None]
-    ) -> None:
-        self._write, self._on_taken = write, on_taken
+    def __init__(self, way: Way) -> None:
+        self._way = way
         self.method, self.target, self.version = "", b"", "1.1"
         self.headers: Headers = []
         self.keeps_alive = True
+        self.head_waits = False
+        """Whether the head of a stream waits for its first piece, which is at hand."""
         self.is_begun = False
         """Whether a part of the answer has left."""
         self.is_answered = False
@@ -127,7 +139,7 @@ class Exchange:
         if self._expects_continue and not self.is_begun:
             self._expects_continue = False
             if not self._body and not self._is_complete:
-                await self._write(_CONTINUE)
+                await self._way.write(_CONTINUE)
         pause_s = math.inf if self._is_told else _BODY_PAUSE_S
         with trio.move_on_after(pause_s) as scope:
             while not (self._body or self.is_gone or (self._is_complete and not self._is_told)):
@@ -149,7 +161,7 @@ class Exchange:
         """All of the body that waits."""
         part = self._body.popleft() if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
-        self._on_taken(len(part))
+        self._way.taken(len(part))
         return part
 
     def forget_body(self) -> bool:
@@ -164,7 +176,7 @@ class Exchange:
             assert self._head is None
             assert not self.is_begun
             self._head = self._answer_head(message["status"], message.get("headers", ()))
-            if self._is_chunked:
+            if self._is_chunked and not self.head_waits:
                 # A stream's first piece may be long in coming.
                 head, self._head = self._head, None
                 await self._send_out(head)
@@ -179,13 +191,36 @@ class Exchange:
         if data and not self.is_gone:
             self.is_begun = True
             try:
-                await self._write(data)
+                await self._way.write(data)
             except trio.BrokenResourceError:
                 self.gone()
 
+    def send_now(self, part: bytes) -> bool:
+        """`send` for a piece of a stream, without waiting; whether there is room for more.
+
+        If not, `room` comes before anything else is sent.
+        """
+        if self.is_gone:
+            return False
+        self.is_begun = True
+        is_plain = self._is_chunked and self._head is None and self.method != "HEAD"
+        framed = b"%x\r\n%b\r\n" % (len(part), part) if is_plain else self._framed(part)
+        try:
+            return self._way.write_now(framed)
+        except trio.BrokenResourceError:
+            self.gone()
+            return False
+
+    async def room(self) -> None:
+        """Wait until a piece can be sent. Nothing happens once the caller hung up."""
+        try:
+            await self._way.drain()
+        except trio.BrokenResourceError:
+            self.gone()
+
     async def fail(self) -> None:
         """The application failed before it said anything."""
-        self._head = None
+        self._head, self._is_chunked = None, False
         told = b"the node made a mistake; its log says more. Please report it"
         length = str(len(told)).encode()
         headers = [(b"content-type", b"text/plain"), (b"content-length", length)]
@@ -223,7 +258,7 @@ class Exchange:
         lines.append(b"\r\n")
         return b"".join(lines)
 
-    def _framed(self, part: bytes, *, is_last: bool) -> bytes:
+    def _framed(self, part: bytes, *, is_last: bool = False) -> bytes:
         head, self._head = self._head, None
         if head is None:
             assert self.is_begun or self.is_gone
