@@ -88,13 +88,7 @@ class Collecting(ReplicaBase):
 
     def _outstanding(self) -> tuple[Vote, ...]:
         """The own votes of this view while nothing is decided: who is prepared may be needed by others to be so."""
-        slot, votes = self._slot, []
-        if not self.is_validator or slot.decided:
-            return ()
-        for phase, cast in ((Phase.PREPARE, slot.prepare_cast), (Phase.COMMIT, slot.commit_cast)):
-            if cast is not None:
-                votes.append(self._own_vote(phase, cast))
-        return tuple(votes)
+        return () if self._slot.decided else self._own_votes()
 
     # As a collector
 

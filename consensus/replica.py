@@ -185,6 +185,7 @@ class Replica(ViewChanging):
     def resume(self, now_ms: int) -> list[Effect]:
         """The node may vote from now on: do what was left undone."""
         self._now_ms = now_ms
+        self._count_own_votes()
         proposal = self._slot.proposal
         if proposal is not None:
             block = self._slot.block
@@ -248,8 +249,10 @@ class Replica(ViewChanging):
         missing: list[Wire] = []
         if not status.has_proposal and slot.proposal is not None:
             missing.append(slot.proposal)
-        if not status.is_prepared and slot.prepare_cast is not None:
-            missing.append(self._own_vote(Phase.PREPARE, slot.prepare_cast))
-        if slot.commit_cast is not None:
-            missing.append(self._own_vote(Phase.COMMIT, slot.commit_cast))
+        is_prepared = status.is_prepared
+        missing.extend(
+            vote
+            for vote in self._own_votes()
+            if vote.ballot.phase is Phase.COMMIT or not is_prepared
+        )
         return missing

@@ -248,6 +248,14 @@ class ReplicaBase:
         kept.append(message)
         del kept[:-_AHEAD_KINDS]
 
+    def _own_votes(self) -> tuple[Vote, ...]:
+        """The votes that it has cast in this view, while its key may sign."""
+        if not self.is_validator:
+            return ()
+        slot = self._slot
+        cast = (Phase.PREPARE, slot.prepare_cast), (Phase.COMMIT, slot.commit_cast)
+        return tuple(self._own_vote(phase, digest) for phase, digest in cast if digest is not None)
+
     def _own_vote(self, phase: Phase, digest: bytes) -> Vote:
         ballot = Ballot(phase, self._members.epoch, self._view, self._tip.height + 1, digest)
         return Vote(ballot, endorse(self._signer, self._chain, ballot))
@@ -345,9 +353,13 @@ class ReplicaBase:
         if not self._entered:
             return
         slot.prepare_cast, slot.commit_cast = ballots.prepare, ballots.commit
-        for phase, digest in ((Phase.PREPARE, ballots.prepare), (Phase.COMMIT, ballots.commit)):
-            if digest is not None:
-                slot.count_own(phase, self._view, self._own_vote(phase, digest).endorsement, digest)
+        self._count_own_votes()
+
+    def _count_own_votes(self) -> None:
+        """Put what it has cast among the others' votes, unless its key must not sign (yet)."""
+        for vote in self._own_votes():
+            ballot = vote.ballot
+            self._slot.count_own(ballot.phase, ballot.view, vote.endorsement, ballot.digest)
 
     # The one timer
 

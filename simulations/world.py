@@ -48,6 +48,9 @@ _NOTICE_US = 100
 _SUPERVISOR_MS = 1_000
 """After so long a process that ended by itself is started again."""
 _NEVER_US = 2**62
+_FLOOD_SPAN_US = 100_000
+_FLOOD_MESSAGES = 500
+"""So many messages of a liar are read on one link in each span; a daemon holds back whoever wastes its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class World(Hooks):
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._counter = 0
         self._sent: dict[bytes, int] = {}
+        self._floods: dict[tuple[int, int], tuple[int, int]] = {}
         self._is_done = False
         self._stopped: str | None = None
         self.break_on: re.Pattern[str] | None = None
@@ -400,6 +404,9 @@ class World(Hooks):
                     process, target
                 ):
                     continue
+                if not process.is_honest and not self._is_borne(process, target):
+                    self.marks["flood held back"] += 1
+                    continue
                 link = b"%d>%d " % (process.number, target.number) + name
                 sent[link] = count = sent.get(link, 0) + 1
                 luck = drawn(b"luck", b"%d " % count + link)
@@ -421,6 +428,14 @@ class World(Hooks):
                             (process.address, target, data, name),
                         ),
                     )
+
+    def _is_borne(self, liar: Process, target: Process) -> bool:
+        """Whether a liar is still read: two of them that answer each other's noise would fill the world with it."""
+        span, link = self.now_us // _FLOOD_SPAN_US, (liar.number, target.number)
+        since, count = self._floods.get(link, (span, 0))
+        count = count + 1 if since == span else 1
+        self._floods[link] = span, count
+        return count <= _FLOOD_MESSAGES
 
     def _is_linked(self, one: Process, other: Process) -> bool:
         """Each node sees the one twin, the other or both, for a while."""

@@ -16,6 +16,7 @@ from simulations.cli.parts import (
     broken_by,
     changed,
     core_option,
+    family_option,
     first_line,
     found,
     from_seed,
@@ -23,6 +24,7 @@ from simulations.cli.parts import (
     printer,
     tell,
 )
+from simulations.families import Family
 from simulations.library import scenarios
 from simulations.recording import Comparison, Difference, commit, record, save
 from simulations.running import run_any
@@ -34,6 +36,7 @@ from simulations.trace import Trace
 @click.command("run")
 @click.argument("scenario", required=False)
 @core_option
+@family_option
 @click.option("--seed", type=SEED, help="Expand this seed, or give the scenario another one.")
 @click.option("--json", "wants_json", is_flag=True, help="One JSON object instead of text.")
 @click.option("--trace", is_flag=True, help="Print every transition.")
@@ -52,6 +55,7 @@ def run_command(
     scenario: str | None,
     *,
     core: str | None,
+    family: Family,
     seed: int | None,
     trace_jsonl: IO[str] | None,
     until_ms: int | None,
@@ -62,7 +66,7 @@ def run_command(
 ) -> None:
     """Run a scenario: a file, a name of the library (see list), or the scenario of a seed (0 if none is given)."""
     if scenario is None:
-        setting = from_seed(seed or 0, core)
+        setting = from_seed(seed or 0, core, family)
     else:
         setting, _ = found(scenario)
         if seed is not None:
@@ -76,6 +80,7 @@ def run_command(
     wall_s = perf_counter() - begin
     again = f"bizra-sim run {scenario}" if scenario is not None else "bizra-sim run"
     again += f" --core {core}" if core is not None and scenario is None else ""
+    again += f" --family {family}" if family != "federations" and scenario is None else ""
     again += f" --seed {setting.seed}" if seed is not None or scenario is None else ""
     if result.violation is not None:
         again = f"bizra-sim replay {save(setting, record(setting)[1])}"

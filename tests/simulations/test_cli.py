@@ -40,6 +40,9 @@ def sim(*arguments: str) -> Result:
 
 
 def test_a_run_prints_the_scenario_first_and_how_to_repeat_it_last() -> None:
+    told = sim("run", "--family", "crowds", "--seed", "7").output
+    assert "crowd 7" in told
+    assert told.splitlines()[-1] == "bizra-sim run --family crowds --seed 7"
     lines = sim("run", "--seed", "3").output.splitlines()
     assert lines[0].startswith("commit ")
     assert '"weights"' in lines[0]
