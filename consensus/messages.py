@@ -21,7 +21,7 @@ from consensus.certificates import (
 )
 from consensus.merkle import merkle_root
 from consensus.quorum import MAX_VALIDATORS
-from gossip.codec import Bytes32, Bytes64, Digest, Natural, Wire
+from gossip.codec import Bytes32, Bytes64, Digest, Natural, Wire, digest, encode
 from gossip.identity import signing_bytes
 
 MAX_SYNC_BLOCKS = 64
@@ -29,6 +29,8 @@ MAX_GOSSIP_TRANSACTIONS = 2000
 MESSAGE_BYTES = 1024 * 1024
 """What fits no frame is never sent, so nothing that grows is much above this."""
 MAX_SHOWN_VOTES = 16
+MAX_FETCHED_CHANGES = 16
+"""So many VIEW-CHANGEs are asked for at once; one may have the signatures of two quorums."""
 
 VoterBits = Annotated[bytes, msgspec.Meta(max_length=(MAX_VALIDATORS + 7) // 8)]
 Signatures = Annotated[bytes, msgspec.Meta(max_length=64 * MAX_VALIDATORS)]
@@ -139,6 +141,11 @@ class ViewChange(Wire, frozen=True, tag="view_change"):
     voter: Bytes32
     signature: Bytes64
 
+    @property
+    def name(self) -> Digest:
+        """The hash of all of it, by which a new view may name it. Costs as much as it is large."""
+        return digest(b"view-change", encode(self))
+
     def signing_bytes(self, chain: Digest) -> bytes:
         """What the voter signs."""
         return view_change_bytes(chain, self.epoch, self.view, self.committed, self.prepared)
@@ -155,9 +162,33 @@ class NewView(Wire, frozen=True, tag="new_view"):
     voter: Bytes32
     signature: Bytes64
 
+    def names(self) -> NewViewNames:
+        """The same with names in the place of VIEW-CHANGEs."""
+        changes = tuple(one.name for one in self.view_changes)
+        return NewViewNames(self.epoch, self.view, changes, self.voter, self.signature)
+
     def signing_bytes(self, chain: Digest) -> bytes:
         """What the new leader signs."""
         return new_view_bytes(chain, self.epoch, self.view, self.view_changes)
+
+
+class NewViewNames(Wire, frozen=True, tag="new_view_names"):
+    """The same with the names of the VIEW-CHANGEs, in a large set: who lacks some fetches them from the sender.
+
+    The signature is that of the whole; what makes a liar of the sender is found out when all is there.
+    """
+
+    epoch: Natural
+    view: Natural
+    changes: Annotated[tuple[Bytes32, ...], msgspec.Meta(min_length=1, max_length=MAX_VALIDATORS)]
+    voter: Bytes32
+    signature: Bytes64
+
+
+class FetchViewChanges(Wire, frozen=True, tag="fetch_view_changes"):
+    """Ask for some that a new view names. They come as they are, one message each."""
+
+    names: Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=MAX_FETCHED_CHANGES)]
 
 
 class Status(Wire, frozen=True, tag="status"):
@@ -252,6 +283,8 @@ ConsensusMessage = (
     | Suspect
     | ViewChange
     | NewView
+    | NewViewNames
+    | FetchViewChanges
     | Status
     | FetchBody
     | Body

@@ -133,6 +133,8 @@ class ValidatorSet(Wire, frozen=True, dict=True, gc=True):
     def _turns(self) -> tuple[int, ...]:
         """Smooth weighted round robin over one full cycle, the cycle capped at 16 turns a seat."""
         powers = [validator.power for validator in self.validators]
+        if min(powers) == max(powers):
+            return tuple(range(len(powers)))
         credit = [0] * len(powers)
         cycle = min(self.total, 16 * len(powers))
         turns: list[int] = []

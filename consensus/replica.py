@@ -21,18 +21,20 @@ from consensus.messages import (
     FetchBody,
     Fetched,
     FetchTransactions,
+    FetchViewChanges,
     NewView,
+    NewViewNames,
     Proposal,
     Status,
     Suspect,
     ViewChange,
     Vote,
 )
+from consensus.named_views import NamedViews
 from consensus.quorum import ValidatorSet
 from consensus.replica_base import PROGRESS_TIMER
 from consensus.reports import Tip, ViewEntered
 from consensus.view_change import EpochBase
-from consensus.view_changing import ViewChanging
 from gossip.codec import Wire
 from gossip.effects import Effect, Notify, Send, SetTimer
 from gossip.identity import NodeId
@@ -44,6 +46,8 @@ ReplicaMessage = (
     | Suspect
     | ViewChange
     | NewView
+    | NewViewNames
+    | FetchViewChanges
     | FetchBody
     | Body
     | FetchTransactions
@@ -51,7 +55,7 @@ ReplicaMessage = (
 )
 
 
-class Replica(ViewChanging):
+class Replica(NamedViews):
     """The voting core of one node in one epoch at a time."""
 
     def status(self, certified: int) -> Status:
@@ -201,7 +205,8 @@ class Replica(ViewChanging):
         """On the STATUS beat: ask again for bodies, and repeat a VIEW-CHANGE byte for byte."""
         self._now_ms = now_ms
         if self._own_change is not None and not self._entered:
-            self._cast_to_all(self._own_change)
+            self._repeat_change(self._own_change)
+        self._ask_for_parts_again()
         self._propose_again()
         self._check_committed()
         return self._take()
@@ -218,10 +223,8 @@ class Replica(ViewChanging):
                 return self._on_collected(peer, message)
             case Suspect():
                 return self._on_suspect(message)
-            case ViewChange():
-                return self._on_view_change(peer, message)
-            case NewView():
-                return self._on_new_view(message)
+            case ViewChange() | NewView() | NewViewNames() | FetchViewChanges():
+                return self._on_view_message(peer, message)
             case FetchBody():
                 self._on_fetch_body(peer, message)
                 return None
@@ -234,14 +237,30 @@ class Replica(ViewChanging):
             case _:
                 assert_never(message)
 
+    def _on_view_message(
+        self, peer: NodeId, message: ViewChange | NewView | NewViewNames | FetchViewChanges
+    ) -> Fault | None:
+        match message:
+            case ViewChange():
+                return self._on_view_change_or_part(peer, message)
+            case NewView():
+                return self._on_new_view(message)
+            case NewViewNames():
+                return self._on_new_view_names(peer, message)
+            case FetchViewChanges():
+                return self._on_fetch_view_changes(peer, message)
+            case _:
+                assert_never(message)
+
     def _missing_at(self, status: Status) -> list[Wire]:
         """What a peer at the same height lacks, from what it says of itself."""
         slot = self._slot
         if status.view < self._view or (
             status.view == self._view and self._entered and not status.entered
         ):
-            sent = self._new_view if self._entered else self._own_change
-            return [] if sent is None else [sent]
+            if self._entered and self._new_view is not None:
+                return [self._shown(self._new_view)]
+            return [] if self._own_change is None else [self._own_change]
         if status.view != self._view:
             return []
         if not self._entered:

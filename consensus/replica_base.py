@@ -21,6 +21,7 @@ from consensus.messages import (
     ViewChange,
     Vote,
 )
+from consensus.opening import Opening
 from consensus.quorum import Validator, ValidatorSet
 from consensus.reports import (
     Timing,
@@ -31,6 +32,7 @@ from consensus.transactions import Transaction
 from consensus.view_change import (
     Binding,
     EpochBase,
+    Proven,
     Rules,
     compute_binding,
 )
@@ -111,6 +113,9 @@ class ReplicaBase:
         self._own_change: ViewChange | None
         self._binding: Binding | None
         self._requests: ViewRequests
+        self._proven: Proven
+        self._openings: dict[NodeId, Opening]
+        self._named: tuple[NewView, dict[Digest, ViewChange]] | None = None
         self._ahead: dict[NodeId, list[Proposal | Vote | CollectedVotes]]
         self._slot: Slot
         self._guard_height = 0 if log.ballots is None else log.ballots.height
@@ -238,7 +243,7 @@ class ReplicaBase:
         return self._tip.certificate if self._tip.height > self._base.height else None
 
     def _rules(self) -> Rules:
-        return Rules(self._chain, self._members, self._base, self._verifier)
+        return Rules(self._chain, self._members, self._base, self._verifier, self._proven)
 
     # Saying things
 
@@ -300,6 +305,7 @@ class ReplicaBase:
         self._view, self._entered = 0, True
         self._new_view = self._own_change = self._binding = None
         self._requests = ViewRequests(members)
+        self._proven, self._openings = Proven(), {}
         self._ahead = {}
         self._doubted = set()
         self._restore_view()

@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from consensus.blocks import Header
 from consensus.certificates import Certificate, Phase, certificate_fault
 from consensus.messages import NewView, ViewChange
-from consensus.quorum import ValidatorSet
-from gossip.codec import Digest
+from consensus.quorum import MAX_VALIDATORS, ValidatorSet
+from gossip.codec import Digest, digest, encode
 from gossip.identity import Verifier
+
+_MAX_PROVEN = 4 * MAX_VALIDATORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,24 @@ class EpochBase:
     digest: Digest
 
 
+class Proven:
+    """What was found to hold in this epoch, by its hash: in a large set hundreds show the same certificates."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self) -> None:
+        self._names: dict[Digest, None] = {}
+
+    def __contains__(self, name: Digest) -> bool:
+        return name in self._names
+
+    def note(self, name: Digest) -> None:
+        """Remember it, and forget the oldest if there are too many."""
+        self._names[name] = None
+        if len(self._names) > _MAX_PROVEN:
+            del self._names[next(iter(self._names))]
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What judging a view change needs to know; the same for all replicas of an epoch."""
@@ -38,6 +58,7 @@ class Rules:
     members: ValidatorSet
     base: EpochBase
     verifier: Verifier
+    proven: Proven
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +74,16 @@ class Binding:
 
 def view_change_fault(change: ViewChange, rules: Rules) -> str | None:
     """Why a VIEW-CHANGE is not valid, or None."""
+    name = change.name
+    if name in rules.proven:
+        return None
+    fault = _change_fault(change, rules)
+    if fault is None:
+        rules.proven.note(name)
+    return fault
+
+
+def _change_fault(change: ViewChange, rules: Rules) -> str | None:
     if change.epoch != rules.members.epoch:
         return f"view change of epoch {change.epoch}, not {rules.members.epoch}"
     if rules.members.member(change.voter) is None:
@@ -91,7 +122,13 @@ def _prepared_fault(change: ViewChange, rules: Rules) -> str | None:
 def _phase_fault(certificate: Certificate, phase: Phase, rules: Rules) -> str | None:
     if certificate.ballot.phase is not phase:
         return f"votes of phase {certificate.ballot.phase.name}, not {phase.name}"
-    return certificate_fault(certificate, rules.members, rules.chain, rules.verifier)
+    name = digest(b"certificate", encode(certificate))
+    if name in rules.proven:
+        return None
+    fault = certificate_fault(certificate, rules.members, rules.chain, rules.verifier)
+    if fault is None:
+        rules.proven.note(name)
+    return fault
 
 
 def committed_tip(change: ViewChange, rules: Rules) -> tuple[int, Digest]:

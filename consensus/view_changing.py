@@ -6,6 +6,7 @@ honest replica that waits in vain, makes it send VIEW-CHANGE. What the new view 
 
 from __future__ import annotations
 
+from consensus.collection import few_of
 from consensus.faults import KNOWN, OTHER_EPOCH, OVER, Fault, forged, seatless, unsound
 from consensus.messages import (
     NewView,
@@ -15,11 +16,12 @@ from consensus.messages import (
     suspect_bytes,
     view_change_bytes,
 )
-from consensus.reports import ViewEntered
+from consensus.reports import COLLECTED_FROM, ViewEntered
 from consensus.view_change import compute_binding, new_view_fault, view_change_fault
 from consensus.vote_log import ViewRecord, view_write
 from consensus.voting import Voting
-from gossip.effects import Notify, Persist, Send, Store
+from gossip.codec import Wire
+from gossip.effects import Broadcast, Notify, Persist, Send, Store
 from gossip.identity import NodeId
 
 
@@ -84,7 +86,7 @@ class ViewChanging(Voting):
             return OTHER_EPOCH
         if message.view < self._view or (message.view == self._view and self._entered):
             if self._new_view is not None:
-                self._out.append(Send(peer, self._new_view))
+                self._out.append(Send(peer, self._shown(self._new_view)))
             return OVER
         if not self._requests.is_news(message):
             return KNOWN
@@ -132,8 +134,23 @@ class ViewChanging(Voting):
         signed = new_view_bytes(self._chain, epoch, view, asked)
         message = NewView(epoch, view, asked, self._signer.public, self._signer.sign(signed))
         self._enter(message)
-        self._cast_to_all(message)
+        self._cast_to_all(self._shown(message))
         self._propose_again()
+
+    def _shown(self, message: NewView) -> Wire:
+        """How others are told of the view: in a large set by names, since all of it would not fit in a frame."""
+        is_long = self.is_large or len(message.view_changes) > COLLECTED_FROM // 2
+        return message.names() if is_long else message
+
+    def _repeat_change(self, change: ViewChange) -> None:
+        """Byte for byte: to everybody, or in a large set to a few, others each time, and to whoever opens the view."""
+        if not self.is_large:
+            self._cast_to_all(change)
+            return
+        self._asked += 1
+        others = self._nodes_of(tuple(one.voting_key for one in self._members.validators))
+        to = {*few_of(others, self._asked), *self._nodes_of((self.leader.voting_key,))}
+        self._out.append(Broadcast(tuple(sorted(to)), change))
 
     def _on_new_view(self, message: NewView) -> Fault | None:
         if message.epoch != self._members.epoch:
@@ -158,6 +175,9 @@ class ViewChanging(Voting):
         self._entered, self._new_view, self._own_change = True, message, None
         self._binding = compute_binding(message.view_changes, self._rules())
         self._requests.forget_up_to(self._view)
+        self._openings = {
+            peer: one for peer, one in self._openings.items() if one.names.view > self._view
+        }
         record = ViewRecord(self._members.epoch, self._view, message, None)
         self._out.append(Persist(Store.VOTES, (view_write(record),)))
         self._out.append(Notify(ViewEntered(self._members.epoch, self._view)))

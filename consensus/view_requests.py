@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from consensus.messages import Suspect, ViewChange
 from consensus.quorum import ValidatorSet
+from gossip.codec import Digest
 
 
 class ViewRequests:
@@ -13,6 +14,7 @@ class ViewRequests:
         self._members = members
         self._suspicions: dict[bytes, int] = {}
         self._changes: dict[bytes, ViewChange] = {}
+        self._names: dict[bytes, tuple[ViewChange, Digest]] = {}
 
     def is_news(self, message: Suspect | ViewChange) -> bool:
         """Whether a message would change anything; asked before its signature is checked."""
@@ -54,6 +56,15 @@ class ViewRequests:
         voters = frozenset(voter for voter, one in self._changes.items() if one.view >= view)
         return self._members.is_quorum(self._members.power_of(voters))
 
+    def named(self, view: int) -> tuple[tuple[Digest, ViewChange], ...]:
+        """The VIEW-CHANGEs for exactly this view by name; each is hashed once."""
+        asked = [one for _, one in sorted(self._changes.items()) if one.view == view]
+        for change in asked:
+            known = self._names.get(change.voter)
+            if known is None or known[0] is not change:
+                self._names[change.voter] = (change, change.name)
+        return tuple((self._names[one.voter][1], one) for one in asked)
+
     def change_of(self, voter: bytes) -> ViewChange | None:
         """The VIEW-CHANGE for the highest view that this voter has sent."""
         return self._changes.get(voter)
@@ -69,6 +80,7 @@ class ViewRequests:
     def forget_up_to(self, view: int) -> None:
         """A view has begun: requests for it and those before are served."""
         self._changes = {voter: one for voter, one in self._changes.items() if one.view > view}
+        self._names.clear()
 
     def check_invariants(self) -> None:
         """What must hold after every event."""

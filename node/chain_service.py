@@ -30,8 +30,10 @@ from consensus.messages import (
     FetchBlocks,
     FetchBody,
     FetchTransactions,
+    FetchViewChanges,
     NewestVotes,
     NewView,
+    NewViewNames,
     Proposal,
     StateVote,
     Status,
@@ -65,7 +67,7 @@ _EXCUSED = 4
 _URGENT = (Proposal, Vote, StateVote, CollectedVotes, CollectedStates)
 _QUESTIONS = (
     *(Status, FetchBlocks, FetchBody, FetchTransactions, AskVotes, NewestVotes),
-    *(Suspect, ViewChange, NewView),
+    *(Suspect, ViewChange, NewView, NewViewNames, FetchViewChanges),
 )
 """Answering one costs more than asking, or it is taken at any rate: the sender pays for them."""
 

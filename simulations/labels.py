@@ -13,7 +13,9 @@ from consensus.messages import (
     FetchBody,
     Fetched,
     FetchTransactions,
+    FetchViewChanges,
     NewView,
+    NewViewNames,
     Proposal,
     StateVote,
     Status,
@@ -62,7 +64,7 @@ def labelled(message: object) -> str:
             return f"VIEW-CHANGE v{message.view}" + (
                 f" prepared h{shown.header.height}" if shown is not None else ""
             )
-        case NewView():
+        case NewView() | NewViewNames():
             return f"NEW-VIEW v{message.view}"
         case Status():
             return f"STATUS v{message.view} h{message.height}"
@@ -76,6 +78,8 @@ def _of_contents(message: object) -> str:
             return f"FETCH-BODY {message.digest.hex()[:6]}"
         case Body():
             return f"BODY h{message.block.height}"
+        case FetchViewChanges():
+            return f"FETCH-VIEW-CHANGES {len(message.names)}"
         case FetchBlocks():
             return f"FETCH-BLOCKS h{message.first}"
         case Blocks() | StoredBlocks():

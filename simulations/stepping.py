@@ -30,8 +30,11 @@ NOTHING = -1
 _NOW_MS = 1
 _WITHOUT_MEANING = frozenset(
     {"_now_ms", "_out", "_failed_views", "_kept", "_written", "_log", "_guard_height", "_timing"}
+    | {"_proven", "_named", "_names"}
 )
-"""Time does not pass here and nobody restarts, so what only these two read makes no difference."""
+"""Time does not pass here and nobody restarts, so what only these two read makes no difference.
+
+Nor does what has been hashed or checked already."""
 
 
 class Mail:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from simulations.cli.exhaust import exhaust_command
+from simulations.cli.large import large_sets_command
 from simulations.cli.many import explore_command
 from simulations.cli.mutants import mutants_command
 from simulations.cli.one import list_command, replay_command, run_command
@@ -46,6 +47,7 @@ for _command in (
     list_command,
     mutants_command,
     exhaust_command,
+    large_sets_command,
 ):
     main.add_command(_command)
 

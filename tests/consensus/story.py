@@ -11,6 +11,7 @@ A script is lines of commands, each followed by what changed, indented. Lines wi
     lose N | lose KIND     throw away what is under way from N, or of a kind
     mute N / unmute N      from now on N's messages are lost
     collect N              before nodes: sets of N and more have their votes collected
+    deaf N KIND            from now on what is sent to several at once of that kind does not reach N
     keep N                 from now on N hands out nothing of what it collects
     equivocate N           N proposes one block to its first hearer and another to the rest
     censor N M             N takes no notice of what M's user asks for
@@ -22,6 +23,7 @@ A script is lines of commands, each followed by what changed, indented. Lines wi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -126,6 +128,8 @@ class Story:
         self.genesis: Genesis
         self.names: dict[bytes, str] = {}
         self.timing = Timing()
+        self.deaf: set[tuple[int, str]] = set()
+        self.posted: Counter[str] = Counter()
 
     # Commands
 
@@ -152,6 +156,9 @@ class Story:
 
     def do_keep(self, number: str) -> None:
         self.actors[int(number)].keeps = True
+
+    def do_deaf(self, number: str, kind: str) -> None:
+        self.deaf.add((int(number), kind))
 
     def do_observer(self) -> None:
         number = len(self.actors)
@@ -311,7 +318,10 @@ class Story:
                 said = self.lie(actor, message)
             sent: ConsensusMessage = decode(encode(said), ConsensusMessage)  # type: ignore[arg-type]
             slow_ms = actor.slow_ms if isinstance(sent, Proposal) else 0
-            self.letters.append(Letter(actor.number, number, sent, self.now_ms + slow_ms))
+            letter = Letter(actor.number, number, sent, self.now_ms + slow_ms)
+            self.posted[letter.kind] += 1
+            if len(to) == 1 or (number, letter.kind) not in self.deaf:
+                self.letters.append(letter)
 
     def lie(self, actor: Actor, message: object) -> object:
         if not isinstance(message, Proposal):

@@ -1,0 +1,255 @@
+"""NEW-VIEW by names: what a large set sends in the place of what fits in no frame, and what liars can do with it."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consensus.blocks import make_block
+from consensus.certificates import Ballot, Certificate, Endorsement, Phase
+from consensus.engine import Received
+from consensus.messages import (
+    MAX_FETCHED_CHANGES,
+    FetchViewChanges,
+    NewView,
+    NewViewNames,
+    PreparedProof,
+    ViewChange,
+    view_change_bytes,
+)
+from consensus.opening import Opening
+from consensus.quorum import MAX_VALIDATORS
+from gossip.codec import Digest, digest, encode
+from gossip.effects import Cause, Effect, Rejected, Send
+from gossip.identity import Signature
+from gossip.transport import MEMBER_LIMITS
+from simulations.signatures import KeyedHash
+from tests.consensus.story import Story
+
+LATE = 5
+"""The replica that every story is about. It leads neither view 0 nor view 1."""
+
+
+def parted(*more: str) -> Story:
+    """Seven validators whose leader is silent; the late one hears nothing that is sent to several."""
+    story = Story()
+    for command in ("collect 4", "nodes" + 7 * " 1", "deliver", "mute 0", *more, "submit 2"):
+        story.play(command)
+    return story
+
+
+def receive(story: Story, source: int, message: object) -> list[Effect]:
+    """Hand the late one a message of somebody."""
+    engine = story.actors[LATE].engine
+    assert engine is not None
+    peer = story.actors[source].node_id
+    effects = engine.handle(story.now_ms, Received(peer, message))  # type: ignore[arg-type]
+    engine.check_invariants()
+    return effects
+
+
+def causes(effects: list[Effect]) -> list[Cause]:
+    return [one.cause for one in effects if isinstance(one, Rejected)]
+
+
+def asked(effects: list[Effect]) -> list[FetchViewChanges]:
+    return [
+        one.message
+        for one in effects
+        if isinstance(one, Send) and isinstance(one.message, FetchViewChanges)
+    ]
+
+
+def entered(story: Story) -> list[bool]:
+    return [
+        actor.engine.replica.entered and actor.engine.replica.view == 1
+        for actor in story.actors
+        if actor.engine is not None
+    ]
+
+
+def test_who_has_all_requests_enters_by_their_names_alone() -> None:
+    story = parted()
+    story.play("wait 1300")
+    assert entered(story) == [True] * 7
+    assert story.posted["newviewnames"] > 0
+    assert story.posted["newview"] == story.posted["fetchviewchanges"] == 0
+
+
+def test_who_lacks_requests_fetches_them_from_whoever_names_them() -> None:
+    story = parted(f"deaf {LATE} viewchange")
+    story.play("wait 1300")
+    assert entered(story) == [True] * 7
+    assert story.posted["fetchviewchanges"] >= 1
+    assert story.posted["newview"] == 0
+
+
+def opened(seats: int = 7) -> tuple[Story, NewView]:
+    """All but the late one are in view 1; the NEW-VIEW that it lacks."""
+    kinds = ("viewchange", "newviewnames", "newview", "proposal", "collectedvotes", "status")
+    story = parted(f"mute {LATE}", *(f"deaf {LATE} {kind}" for kind in kinds))
+    for _ in range(30):
+        story.play("wait 50")
+        leader = story.actors[1].engine
+        assert leader is not None
+        new_view = leader.replica.promise.entered
+        if new_view is not None:
+            return story, new_view
+    raise AssertionError("no view was entered")
+
+
+def test_names_are_asked_for_a_few_at_a_time_and_make_the_view() -> None:
+    story, new_view = opened()
+    effects = receive(story, 1, new_view.names())
+    (wanted,) = asked(effects)
+    assert set(wanted.names) <= set(new_view.names().changes)
+    for change in new_view.view_changes:
+        assert not [one for one in causes(receive(story, 1, change)) if not one.is_usual]
+    engine = story.actors[LATE].engine
+    assert engine is not None
+    assert (engine.replica.view, engine.replica.entered) == (1, True)
+
+
+def test_names_of_nothing_cost_a_question_and_no_signature() -> None:
+    story, new_view = opened()
+    false = msgspec.structs.replace(
+        new_view.names(), changes=tuple(digest(b"lie", b"%d" % at) for at in range(5))
+    )
+    checks = 0
+    sound = KeyedHash.verify
+
+    def counted(self: KeyedHash, public: bytes, message: bytes, signature: bytes) -> bool:
+        nonlocal checks
+        checks += 1
+        return sound(self, public, message, signature)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KeyedHash, "verify", counted)
+        effects = [effect for _ in range(20) for effect in receive(story, 3, false)]
+    assert checks == 0
+    assert len(asked(effects)) == 1
+    assert causes(effects) == [Cause.KNOWN] * 19
+    for message in (new_view.names(), *new_view.view_changes):
+        receive(story, 1, message)
+    engine = story.actors[LATE].engine
+    assert engine is not None
+    assert engine.replica.entered, "another peer's names were not in the way"
+
+
+def test_true_names_under_a_false_signature_open_nothing() -> None:
+    story, new_view = opened()
+    false = msgspec.structs.replace(new_view.names(), signature=Signature(bytes(64)))
+    effects = receive(story, 3, false)
+    for change in new_view.view_changes:
+        effects += receive(story, 3, change)
+    assert Cause.UNSOUND in causes(effects)
+    engine = story.actors[LATE].engine
+    assert engine is not None
+    assert not engine.replica.entered or engine.replica.view == 0
+
+
+def test_a_request_that_is_named_and_not_signed_is_not_kept() -> None:
+    story, new_view = opened()
+    first = new_view.view_changes[0]
+    broken = msgspec.structs.replace(first, signature=Signature(bytes(64)))
+    names = msgspec.structs.replace(new_view.names(), changes=(broken.name,))
+    receive(story, 3, names)
+    assert Cause.UNSOUND in causes(receive(story, 3, broken))
+
+
+@pytest.mark.parametrize("twice", ["name", "voter"])
+def test_a_view_names_no_request_and_no_voter_twice(twice: str) -> None:
+    story, new_view = opened()
+    change = next(one for one in new_view.view_changes if one.voter != new_view.voter)
+    signers = (story.keys.signer(b"voting", at) for at in range(7))
+    signer = next(one for one in signers if one.public == change.voter)
+    leader = story.actors[1].engine
+    assert leader is not None
+    commit = leader.replica.tip.certificate
+    assert commit is not None, "there is something to show or to leave out"
+    signed = view_change_bytes(story.genesis.federation_id, 0, 1, commit, None)
+    other = ViewChange(0, 1, commit, None, signer.public, signer.sign(signed))
+    assert other != change
+    again = change if twice == "name" else other
+    names = NewViewNames(0, 1, (change.name, again.name), change.voter, new_view.signature)
+    effects = receive(story, 3, names)
+    effects += receive(story, 3, change) + receive(story, 3, again)
+    assert Cause.UNSOUND in causes(effects)
+
+
+def test_only_validators_are_handed_requests() -> None:
+    story, new_view = opened()
+    engine = story.actors[1].engine
+    assert engine is not None
+    question = FetchViewChanges(new_view.names().changes[:MAX_FETCHED_CHANGES])
+    stranger = type(story.actors[0].node_id)(bytes(32))
+    assert causes(engine.handle(story.now_ms, Received(stranger, question))) == [Cause.NOT_ENTITLED]
+    answers = engine.handle(story.now_ms, Received(story.actors[LATE].node_id, question))
+    assert [one.message for one in answers if isinstance(one, Send)] == list(new_view.view_changes)
+
+
+def largest_change(voter: int) -> ViewChange:
+    """What a validator of the largest set may have to show: two certificates signed by all."""
+    name = Digest(bytes(32))
+    keys = [digest(b"key", b"%d" % at) for at in range(MAX_VALIDATORS)]
+    votes = tuple(Endorsement(key, Signature(key + key)) for key in sorted(keys))
+    top = 2**53
+    block = make_block(
+        chain=name,
+        height=top,
+        epoch=top,
+        prev_hash=name,
+        proposer=name,
+        timestamp_ms=top,
+        transactions=(),
+    )
+    committed, prepared = (
+        Certificate(Ballot(phase, top, top, top, name), votes) for phase in reversed(Phase)
+    )
+    proof = PreparedProof(block.header, prepared)
+    return ViewChange(top, top, committed, proof, keys[voter], Signature(bytes(64)))
+
+
+def test_in_the_largest_set_no_message_of_a_view_change_is_larger_than_a_frame() -> None:
+    change = largest_change(0)
+    assert len(encode(change)) < MEMBER_LIMITS.max_frame_bytes // 32
+    quorum = 2 * MAX_VALIDATORS // 3 + 1
+    assert quorum * len(encode(change)) > MEMBER_LIMITS.max_frame_bytes, (
+        "else all this is for nothing"
+    )
+    names = NewViewNames(
+        2**53,
+        2**53,
+        tuple(digest(b"name", b"%d" % at) for at in range(MAX_VALIDATORS)),
+        change.voter,
+        change.signature,
+    )
+    assert len(encode(names)) < 20_000
+
+
+@given(st.integers(1, 60), st.data())
+def test_an_opening_asks_for_what_it_lacks_until_it_is_whole(
+    size: int, data: st.DataObject
+) -> None:
+    changes = [
+        ViewChange(0, 1, None, None, digest(b"voter", b"%d" % at), Signature(bytes(64)))
+        for at in range(size)
+    ]
+    here = data.draw(st.sets(st.integers(0, size - 1)))
+    names = NewViewNames(0, 1, tuple(one.name for one in changes), bytes(32), Signature(bytes(64)))
+    opening = Opening(names)
+    assert opening.take((changes[at].name, changes[at]) for at in sorted(here))
+    by_name = {one.name: one for one in changes}
+    questions = 0
+    while opening.whole() is None:
+        wanted = opening.ask()
+        assert 0 < len(wanted) <= MAX_FETCHED_CHANGES
+        assert opening.ask() == (), "nothing is asked for twice before it is late"
+        assert opening.ask(again=True) == wanted
+        for name in wanted:
+            assert opening.take(((Digest(name), by_name[Digest(name)]),))
+        questions += 1
+    whole = opening.whole()
+    assert whole is not None
+    assert whole.view_changes == tuple(changes)
+    assert questions == -(-(size - len(here)) // MAX_FETCHED_CHANGES)

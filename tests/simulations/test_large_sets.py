@@ -1,0 +1,60 @@
+"""What a block costs in a large set; the table for up to 500 validators is `bizra-sim large-sets`."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from simulations.cli import main
+from simulations.large_sets import measure
+from simulations.world import MAX_MESSAGE_BYTES
+
+FIFTY = 50
+
+
+@pytest.mark.parametrize("collected", [False, True])
+def test_a_block_costs_as_many_messages_as_the_protocol_says(*, collected: bool) -> None:
+    cost = measure(FIFTY, 1, collected=collected)
+    others = FIFTY - 1
+    assert cost.violation is None
+    assert cost.blocks == 1
+    assert cost.messages_per_block == (7 * others if collected else others * (1 + 3 * FIFTY))
+
+
+def test_collectors_save_bytes_too_and_one_node_sends_most_of_them() -> None:
+    apart, together = (measure(FIFTY, 1, collected=one) for one in (False, True))
+    assert 3 * together.bytes_per_block < apart.bytes_per_block
+    assert 2 * together.busiest_bytes_per_block > together.bytes_per_block
+    assert apart.busiest_bytes_per_block < together.busiest_bytes_per_block
+
+
+@pytest.mark.parametrize("collected", [False, True])
+def test_a_large_set_changes_views_by_names_that_fit_in_frames(*, collected: bool) -> None:
+    cost = measure(FIFTY, 2, collected=collected, leader_fails=True)
+    assert cost.violation is None
+    assert cost.blocks == 2
+    assert cost.view_changes >= (FIFTY - 1) ** 2 - FIFTY
+    assert cost.by_kind["NewViewNames"] >= FIFTY - 1
+    assert "NewView" not in cost.by_kind
+    assert cost.largest_message_bytes < MAX_MESSAGE_BYTES
+
+
+def test_the_table_is_there_as_json_as_well() -> None:
+    run = CliRunner().invoke(main, ["large-sets", "--nodes", "4,34", "--blocks", "1", "--json"])
+    assert run.exit_code == 0, run.output
+    told = json.loads(run.stdout)
+    assert [(one["nodes"], one["collected"]) for one in told["runs"]] == [
+        (4, False),
+        (4, True),
+        (34, False),
+        (34, True),
+    ]
+    text = CliRunner().invoke(main, ["large-sets", "--nodes", "4", "--leader-fails"]).stdout
+    assert "by collectors" in text
+    assert "view changes" in text
+
+
+@pytest.mark.parametrize("nodes", ["", "fifty", "501", "0"])
+def test_sizes_that_make_no_set_are_refused(nodes: str) -> None:
+    run = CliRunner().invoke(main, ["large-sets", "--nodes", nodes])
+    assert run.exit_code == 2
