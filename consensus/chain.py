@@ -6,6 +6,7 @@ prefix of its own; block, certificate, state changes and indexes of one block ar
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TypeVar
 
 from consensus.blocks import Block
@@ -116,7 +117,8 @@ class ChainReader:
 
     def epoch(self, epoch: int) -> EpochStart | None:
         """The validator set of an epoch and where it began."""
-        return self._read(_at(_EPOCH, epoch), EpochStart)
+        value = self._reader.get(_at(_EPOCH, epoch))
+        return None if value is None else _epoch_start(value)
 
     def recovery(self, epoch: int) -> StateCertificate | None:
         """What the survivors signed with whom this epoch began, if it began with less than a quorum."""
@@ -136,6 +138,12 @@ class ChainReader:
         if block is None or certificate is None:
             return None
         return block, certificate, read(_at(_STATE, height)) or _NIL
+
+
+@lru_cache(maxsize=64)
+def _epoch_start(raw: bytes) -> EpochStart:
+    """Decoded once: a set works out a good deal about itself, and is asked for with every certificate."""
+    return decode(raw, EpochStart)
 
 
 def genesis_writes(genesis: bytes, members: ValidatorSet) -> tuple[Write, ...]:

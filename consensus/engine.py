@@ -276,7 +276,7 @@ class Engine:
             return
         decided: list[Decided] = []
         for effect in effects:
-            if isinstance(effect, Notify) and isinstance(effect.what, Decided):
+            if type(effect) is Notify and type(effect.what) is Decided:
                 decided.append(effect.what)
             else:
                 out.append(effect)
@@ -288,14 +288,16 @@ class Engine:
         replica, has_ready = self.replica, self.mempool.has_ready
         if replica.is_gathering:
             self._settle(out, replica.look(self._now_ms))
-        while has_ready() and replica.can_propose:
+        is_ready = has_ready()
+        while is_ready and replica.can_propose:
             limits = self.ledger.genesis.parameters
             chosen = self.mempool.select(limits.max_block_txs, limits.max_block_bytes)
             if not chosen:
                 break
             self._settle(out, replica.propose(self._now_ms, chosen))
-        if has_ready() is not replica.is_waiting:
-            self._settle(out, replica.set_waiting(self._now_ms, has_ready()))
+            is_ready = has_ready()
+        if is_ready is not replica.is_waiting:
+            self._settle(out, replica.set_waiting(self._now_ms, is_ready))
 
     def _on_message(self, peer: NodeId, message: ConsensusMessage) -> list[Effect]:
         match message:
@@ -303,12 +305,16 @@ class Engine:
                 known = self.replica.last_ballots
                 warned = self._own_votes.on_live_vote(message, known)
                 return warned or self.replica.on_message(self._now_ms, peer, message)
+            case Vote() | Proposal():
+                return self.replica.on_message(self._now_ms, peer, message)
+            case StateVote() | Certified() | CollectedStates():
+                return self._finality.on_message(peer, message)
+            case Transactions():
+                return self._intake.take(peer, message)
             case CollectedVotes():
                 return self._on_collected(peer, message)
             case (
-                Proposal()
-                | Vote()
-                | Suspect()
+                Suspect()
                 | ViewChange()
                 | NewView()
                 | NewViewNames()
@@ -319,16 +325,12 @@ class Engine:
                 | Fetched()
             ):
                 return self.replica.on_message(self._now_ms, peer, message)
-            case StateVote() | Certified() | CollectedStates():
-                return self._finality.on_message(peer, message)
             case Status():
                 return self._on_status(peer, message)
             case FetchBlocks():
                 return [Send(peer, stored_blocks(self.chain, message.first, self.height))]
             case Blocks():
                 return self._on_blocks(peer, message)
-            case Transactions():
-                return self._intake.take(peer, message)
             case AskVotes():
                 votes, change = self.replica.seen_of(message.voting_key)
                 return [Send(peer, NewestVotes(message.voting_key, votes, change))]

@@ -258,7 +258,8 @@ class Finality:
 
     def hand_over(self, out: list[Effect]) -> None:
         """At the end of a turn: put the own votes behind what leaves anyway; if nothing does, have them leave soon."""
-        self._closed_now.clear()
+        if self._closed_now:
+            self._closed_now.clear()
         if not self._held:
             return
         goes_along = any(

@@ -121,6 +121,9 @@ _TABLES: dict[bytes, Table[Any]] = {
 }
 
 
+_VALIDATORS_KEY, _IN_FORCE_KEY = VALIDATORS.key(THE_ONE), IN_FORCE.key(THE_ONE)
+
+
 class LedgerError(Exception):
     """The persisted state can't be used; the text says why."""
 
@@ -165,7 +168,8 @@ class Ledger:
         self._verifier = verifier
         self._state = State()
         self._tree = StateTree()
-        self._height = 0
+        self.height = 0
+        """The height of the last executed block; 0 before the first."""
         self._apply(_genesis_values(genesis))
 
     @classmethod
@@ -179,7 +183,7 @@ class Ledger:
             raise LedgerError("there is no stored state")
         ledger = cls(genesis, verifier)
         ledger._state, ledger._tree = State(), StateTree()
-        ledger._height = int.from_bytes(raw_height, "big")
+        ledger.height = int.from_bytes(raw_height, "big")
         cut = len(STATE_PREFIX)
         pairs = {key[cut:]: value for key, value in reader.scan(STATE_PREFIX)}
         for key, value in pairs.items():
@@ -206,13 +210,8 @@ class Ledger:
 
     @property
     def _in_force(self) -> InForce:
-        now: InForce = self._state.get(IN_FORCE.key(THE_ONE))
+        now: InForce = self._state.get(_IN_FORCE_KEY)
         return now
-
-    @property
-    def height(self) -> int:
-        """The height of the last executed block; 0 before the first."""
-        return self._height
 
     @property
     def state_root(self) -> Digest:
@@ -222,7 +221,7 @@ class Ledger:
     @property
     def validators(self) -> ValidatorSet:
         """The set that votes on the next block."""
-        current: ValidatorSet = self._state.get(VALIDATORS.key(THE_ONE))
+        current: ValidatorSet = self._state.get(_VALIDATORS_KEY)
         return current
 
     def account(self, owner: bytes) -> Account | None:
@@ -313,7 +312,7 @@ class Ledger:
     def initial_writes(self) -> tuple[Write, ...]:
         """All of the state as writes of the chain store; the first batch of a new chain."""
         values = sorted(self._state.everything(), key=_first)
-        return _stored(((key, encode(value)) for key, value in values), self._height)
+        return _stored(((key, encode(value)) for key, value in values), self.height)
 
     def value(self, key: bytes) -> bytes | None:
         """The encoded value of a state key, as `prove` speaks of it."""
@@ -329,9 +328,9 @@ class Ledger:
 
         No money was made or lost, and the members' roles fit the validators' seats.
         """
-        balances = [account.balance for _, account in self._state.items(ACCOUNTS)]
-        escrow = sum(task.reward for _, task in self._state.items(TASKS) if task.is_open)
-        staked = sum(record.total for _, record in self._state.items(STAKES))
+        balances = [account.balance for account in self._state.values(ACCOUNTS)]
+        escrow = sum(task.reward for task in self._state.values(TASKS) if task.is_open)
+        staked = sum(record.total for record in self._state.values(STAKES))
         supply = self._genesis.parameters.supply
         assert min(balances) >= 0, "an account is overdrawn"
         assert sum(balances) + escrow + staked == supply, "money was made or lost"
@@ -353,7 +352,7 @@ class Ledger:
         The caller persists `writes` before it tells anybody.
         """
         header, present = block.header, self.validators
-        assert header.height == self._height + 1, f"block {header.height} after {self._height}"
+        assert header.height == self.height + 1, f"block {header.height} after {self.height}"
         assert header.chain == self._genesis.federation_id, "a block of another federation"
         draft = Draft(self._state)
         outcomes: list[Outcome] = []
@@ -380,7 +379,7 @@ class Ledger:
             self.parameters,
             self._verifier,
             present,
-            self._height,
+            self.height,
             0,
             None,
             self._genesis.treasury,
@@ -389,7 +388,7 @@ class Ledger:
         members = give_up(draft, context, lost)
         draft.keep()
         encoded = self._apply(draft.changes)
-        return Recovered(_stored(encoded.items(), self._height), members, self.state_root)
+        return Recovered(_stored(encoded.items(), self.height), members, self.state_root)
 
     def _execute_one(
         self, draft: Draft, block: Block, present: ValidatorSet, transaction: Transaction
@@ -455,7 +454,7 @@ class Ledger:
         """Make the draft the state."""
         changes = draft.changes
         encoded = self._apply(changes)
-        self._height = height
+        self.height = height
         results = Results(outcomes, digest(b"state-writes", encode(list(encoded.items()))))
         cut = len(ACCOUNTS.prefix)
         accounts = [

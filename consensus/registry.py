@@ -199,12 +199,10 @@ def add_word(draft: Draft, context: Context, name: bytes) -> bool:
 def end_block(draft: Draft, context: Context) -> None:
     """What time and the end of the block bring: money due, registrations expired, condemned seats, powers."""
     release_due(draft, context)
-    for node, registration in draft.items(REGISTRATIONS):
-        if registration.expires_ms <= context.time_ms:
-            _end_registration(draft, context, node, "expired")
-    for node, record in draft.items(STAKES):
-        if record.condemned:
-            _deactivate(draft, context, node, "slashed")
+    for node, _ in draft.those(REGISTRATIONS, lambda one: one.expires_ms <= context.time_ms):
+        _end_registration(draft, context, node, "expired")
+    for node, _ in draft.those(STAKES, lambda one: one.condemned):
+        _deactivate(draft, context, node, "slashed")
     refresh_powers(draft, context)
 
 

@@ -127,10 +127,19 @@ class Slot:
     def committed_certificate(self) -> Certificate | None:
         """The quorum of COMMITs in any view, counted or shown, if there is one."""
         for (phase, view), tally in self._tallies.items():
-            digest = tally.decided() if phase is Phase.COMMIT else None
-            if digest is not None:
-                return self.certificate(phase, view, digest)
+            if phase is Phase.COMMIT:
+                digest = tally.decided()
+                if digest is not None:
+                    return self.certificate(phase, view, digest)
         return self.shown_commit
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether there is one."""
+        return self.shown_commit is not None or any(
+            phase is Phase.COMMIT and tally.decided() is not None
+            for (phase, _), tally in self._tallies.items()
+        )
 
     def certificate(self, phase: Phase, view: int, digest: bytes) -> Certificate:
         """The votes that are counted for a digest."""
@@ -161,4 +170,4 @@ class Slot:
         """What must hold after every event."""
         assert self.proposal is None or self.gathering is None
         assert self.commit_cast is None or self.prepared is not None
-        assert not self.decided or self.committed_certificate() is not None
+        assert not self.decided or self.is_committed

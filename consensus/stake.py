@@ -131,7 +131,7 @@ def release_own(draft: Draft, context: Context, node: bytes) -> None:
 
 def release_due(draft: Draft, context: Context) -> None:
     """Give back what has been locked long enough."""
-    for node, record in draft.items(STAKES):
+    for node, record in draft.those(STAKES, lambda one: one.unbonding):
         due = [one for one in record.unbonding if one.release_ms <= context.time_ms]
         if not due:
             continue

@@ -6,7 +6,7 @@ tree commits to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -70,6 +70,10 @@ class State:
         for key, value in self._tables.get(table.prefix, {}).items():
             yield key[cut:], value
 
+    def values(self, table: Table[V]) -> Iterable[V]:
+        """The values of a table, in no particular order."""
+        return self._tables.get(table.prefix, {}).values()
+
     def everything(self) -> Iterator[tuple[bytes, Wire]]:
         """All state keys and values, in no particular order."""
         for table in self._tables.values():
@@ -116,6 +120,22 @@ class Draft:
             (key[cut:], value) for key, value in self._changes.items() if key[:cut] == table.prefix
         )
         return [(name, value) for name, value in sorted(found.items()) if value is not None]
+
+    def those(self, table: Table[V], wanted: Callable[[V], object]) -> list[tuple[bytes, V]]:
+        """The same of those that are wanted: hardly any, where this is asked after every block."""
+        prefix, changes = table.prefix, self._changes
+        cut = len(prefix)
+        found = [
+            (name, value)
+            for name, value in self._base.items(table)
+            if wanted(value) and prefix + name not in changes
+        ]
+        found += (
+            (key[cut:], value)
+            for key, value in changes.items()
+            if key[:cut] == prefix and value is not None and wanted(value)
+        )
+        return sorted(found) if len(found) > 1 else found
 
     def emit(self, event: Event) -> None:
         """Tell what happened; forgotten with the transaction."""

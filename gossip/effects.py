@@ -16,7 +16,7 @@ for each message.
 
 from __future__ import annotations
 
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import Protocol
 
 import msgspec
@@ -25,7 +25,7 @@ from gossip.codec import Wire
 from gossip.identity import NodeId
 
 
-class Store(Enum):
+class Store(StrEnum):
     """The databases of a node. Votes stand apart, so that nothing else can damage or delay them.
 
     All are synced but `POOL`: what waits there has been promised to nobody.

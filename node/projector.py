@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 
 _META = b"\x00"
 _BATCH_ROWS = 20_000
+_RECENT_ROWS = 16_384
 _THREADS = 2
 _NOT_BEGUN = -1
 _LEAST_S = 0.05
@@ -99,6 +100,7 @@ class Projector:
         self, store: LevelStore, chain: KeyValueReader, ledger: Callable[[], Ledger], feed: Feed
     ) -> None:
         self._store, self._ledger, self._feed = store, ledger, feed
+        self._recent = _Recent(store)
         self._log = EventLog(chain)
         self._first_height = ChainReader(chain).first_height()
         self._projections = {one.name: one for one in PROJECTIONS}
@@ -214,7 +216,7 @@ class Projector:
         else:
             ledger = Ledger(ledger.genesis, Ed25519Verifier())
         place = _Place(generation, height)
-        draft = self._draft(name, place)
+        draft = _Draft(self._store, _prefix(name, generation))
         projection.begin(draft, ledger)
         self._store.write(draft.writes(), sync=False)
         return place
@@ -269,7 +271,10 @@ class Projector:
     def _advance_together(
         self, places: Mapping[str, _Place], height: int, until: int
     ) -> dict[str, tuple[_Place, frozenset[bytes]]]:
-        drafts = {name: self._draft(name, place) for name, place in places.items()}
+        drafts = {
+            name: _Draft(self._recent, _prefix(name, place.generation))
+            for name, place in places.items()
+        }
         reached = self._taken_in(drafts, height, until)
         writes: list[Write] = []
         found = {}
@@ -277,18 +282,15 @@ class Projector:
             now = replace(place, height=reached)
             writes += (*drafts[name].writes(), self._meta(name, now))
             found[name] = now, subjects_of(drafts[name].changes)
-        self._store.write(writes, sync=False)
+        self._recent.write(writes)
         return found
 
     def _advance_beside(self, name: str, place: _Place, until: int) -> _Place:
         """The same for rows that nobody is answered from yet."""
-        draft = self._draft(name, place)
+        draft = _Draft(self._store, _prefix(name, place.generation))
         reached = self._taken_in({name: draft}, place.height, until)
         self._store.write(draft.writes(), sync=False)
         return replace(place, height=reached)
-
-    def _draft(self, name: str, place: _Place) -> _Draft:
-        return _Draft(_Reader(self._store, _prefix(name, place.generation)))
 
     def _taken_in(self, drafts: Mapping[str, _Draft], height: int, until: int) -> int:
         """Apply the blocks up to `until`, or as many as make a good batch; each is decoded once for all."""
@@ -323,33 +325,57 @@ def _prefix(name: str, generation: int | None = None) -> bytes:
     return name.encode() + _META + number
 
 
+class _Recent:
+    """Rows that were asked for lately and are asked for again when they change, such as those of busy accounts."""
+
+    def __init__(self, store: LevelStore) -> None:
+        self._store = store
+        self._rows: dict[bytes, bytes | None] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        """A row as it is in the database."""
+        rows = self._rows
+        if key in rows:
+            return rows[key]
+        if len(rows) >= _RECENT_ROWS:
+            rows.clear()
+        found = rows[key] = self._store.get(key)
+        return found
+
+    def write(self, writes: Sequence[Write]) -> None:
+        """Put rows into the database; not synced."""
+        self._store.write(writes, sync=False)
+        rows = self._rows
+        rows.update([one for one in writes if one[0] in rows])
+
+
 class _Reader:
     """The rows of one generation of one projection."""
 
     def __init__(self, store: LevelStore, prefix: bytes) -> None:
-        self._store, self.prefix = store, prefix
+        self._store, self._prefix = store, prefix
 
     def get(self, key: bytes) -> bytes | None:
         """See `RowReader.get`."""
-        return self._store.get(self.prefix + key)
+        return self._store.get(self._prefix + key)
 
     def range(self, start: bytes, stop: bytes, limit: int) -> Sequence[tuple[bytes, bytes]]:
         """See `RowReader.range`."""
-        cut = len(self.prefix)
-        pairs = self._store.range(self.prefix + start, self.prefix + stop, limit)
+        cut = len(self._prefix)
+        pairs = self._store.range(self._prefix + start, self._prefix + stop, limit)
         return [(key[cut:], value) for key, value in pairs]
 
 
 class _Draft:
     """Rows with the changes of some blocks that are not written yet."""
 
-    def __init__(self, reader: _Reader) -> None:
-        self._reader = reader
+    def __init__(self, rows: LevelStore | _Recent, prefix: bytes) -> None:
+        self._rows, self._prefix = rows, prefix
         self.changes: dict[bytes, bytes | None] = {}
 
     def get(self, key: bytes) -> bytes | None:
         """See `Rows.get`."""
-        return self.changes[key] if key in self.changes else self._reader.get(key)
+        return self.changes[key] if key in self.changes else self._rows.get(self._prefix + key)
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """See `Rows.put`."""
@@ -357,5 +383,5 @@ class _Draft:
 
     def writes(self) -> list[Write]:
         """The changes as the database takes them."""
-        prefix = self._reader.prefix
+        prefix = self._prefix
         return [(prefix + key, value) for key, value in self.changes.items()]

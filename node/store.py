@@ -43,10 +43,11 @@ class LevelStore:
     """One LevelDB database, opened once. Reads check checksums; writes are atomic batches.
 
     Raises `StoreError` from everything. With `create` a database that isn't there is made; without
-    it, that is an error, for a lost database must not look like a new one.
+    it, that is an error, for a lost database must not look like a new one. What is soon deleted or
+    written over is not worth the CPU of being `packed`; either way reads what the other wrote.
     """
 
-    def __init__(self, path: Path, *, create: bool = False) -> None:
+    def __init__(self, path: Path, *, create: bool = False, packed: bool = True) -> None:
         self.path = path
         if create:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -56,7 +57,12 @@ class LevelStore:
         self._lock = _locked(path)
         try:
             with _told(path):
-                self._db = plyvel.DB(str(path), create_if_missing=create, paranoid_checks=True)
+                self._db = plyvel.DB(
+                    str(path),
+                    create_if_missing=create,
+                    paranoid_checks=True,
+                    compression="snappy" if packed else None,
+                )
         except BaseException:
             os.close(self._lock)
             raise

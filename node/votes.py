@@ -28,7 +28,7 @@ def open_votes(
     _take_fresh(home)
     try:
         with ExitStack() as attempt:
-            votes = SealedStore(attempt.enter_context(LevelStore(home.votes)))
+            votes = SealedStore(attempt.enter_context(LevelStore(home.votes, packed=False)))
             check_note(votes, chain, (voting_key,))
             stack.enter_context(attempt.pop_all())
             return votes, None
@@ -37,7 +37,7 @@ def open_votes(
             raise
         reason = str(error)
     shutil.rmtree(home.observer_votes, ignore_errors=True)
-    disk = stack.enter_context(LevelStore(home.observer_votes, create=True))
+    disk = stack.enter_context(LevelStore(home.observer_votes, create=True, packed=False))
     return SealedStore(disk), reason
 
 

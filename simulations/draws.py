@@ -26,13 +26,17 @@ class Draws:
 
     def often(self, purpose: bytes, identity: bytes) -> bytes:
         """The same as `raw`, for what is drawn for every message: the hash is begun once and then copied."""
+        drawn = self.begun(purpose).copy()
+        drawn.update(identity)
+        return drawn.digest()
+
+    def begun(self, purpose: bytes) -> blake2b:
+        """What `often` goes on from; whoever draws at every turn copies it without being asked again."""
         begun = self._begun.get(purpose)
         if begun is None:
             begun = blake2b(digest_size=16, key=self._key, person=purpose)
             self._begun[purpose] = begun
-        drawn = begun.copy()
-        drawn.update(identity)
-        return drawn.digest()
+        return begun
 
     def below(self, bound: int, purpose: str, *identity: object) -> int:
         """A number from 0 up to but without `bound`; identities are told apart by their `repr`."""

@@ -17,14 +17,16 @@ _KEY_BYTES = 32
 class KeyedHash:
     """The verifier of one world; it alone knows the secret that its signers sign with."""
 
-    __slots__ = ("_secret",)
+    __slots__ = ("_begun",)
 
     def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+        self._begun = blake2b(key=secret)
 
     def signature(self, public: bytes, message: bytes) -> Signature:
         """What the signer of `public` writes under `message`."""
-        return Signature(blake2b(public + message, key=self._secret).digest())
+        hashing = self._begun.copy()
+        hashing.update(public + message)
+        return Signature(hashing.digest())
 
     def verify(self, public: bytes, message: bytes, signature: bytes) -> bool:
         """See `gossip.identity.Verifier`."""

@@ -84,6 +84,7 @@ class World(Hooks):
         self.messages = self.message_bytes = self.events = 0
         self.marks: Counter[str] = Counter()
         self.draws = Draws(setting.seed)
+        self._luck = self.draws.begun(b"luck")
         self.wires = Wires(setting)
         self.processes: tuple[Process, ...] = ()
         self.honest: tuple[Process, ...] = ()
@@ -388,14 +389,19 @@ class World(Hooks):
     def _send(self, process: Process, to: tuple[Hashable, ...], message: object) -> None:
         self.on_send(process, message)
         label = self.label(message) if self.trace.wants_messages else ""
-        self._once_synced(process, self._transmit, process, to, self.encode(message), label)
+        data = self.encode(message)
+        if process.synced_us > self.now_us or process.held:
+            self._once_synced(process, self._transmit, process, to, data, label)
+        else:
+            self._transmit(process, to, data, label)
 
     def _transmit(
         self, process: Process, to: tuple[Hashable, ...], data: bytes, label: str = "garbage"
     ) -> None:
-        drawn, sent = self.draws.often, self._sent
-        name = drawn(b"message", data)
+        sent, drawn = self._sent, self._luck.copy
+        name = self.draws.often(b"message", data)
         now_us, source, size = self.now_us, process.node, len(data)
+        deliveries, wants_messages = self.wires.deliveries, self.trace.wants_messages
         if size > MAX_MESSAGE_BYTES and process.is_honest:
             raise ViolationError("bounds", f"{process.name} sends a message of {size} bytes")
         for address in to:
@@ -409,11 +415,13 @@ class World(Hooks):
                     continue
                 link = b"%d>%d " % (process.number, target.number) + name
                 sent[link] = count = sent.get(link, 0) + 1
-                luck = drawn(b"luck", b"%d " % count + link)
+                drawing = drawn()
+                drawing.update(b"%d " % count + link)
+                luck = drawing.digest()
                 self.messages += 1
                 self.message_bytes += size
-                delays = self.wires.deliveries(now_us, source, target.node, luck, size)
-                if self.trace.wants_messages:
+                delays = deliveries(now_us, source, target.node, luck, size)
+                if wants_messages:
                     arrivals = [now_us + delay for delay in delays]
                     entry = Message(now_us, process.name, target.name, label, arrivals)
                     self.trace.message(entry)
