@@ -111,6 +111,33 @@ def collecting(seed: int) -> Scenario:
     )
 
 
+def large_set(seed: int) -> Scenario:
+    """A set that is large as it is, 32 to 40 founders, with up to as many liars as it bears and faults besides."""
+    draws = Draws(seed)
+    size = draws.between(32, 40, "large size")
+    weights = (1,) * size
+    if draws.below(3, "large kind") == 0:
+        weights = tuple(draws.between(1, 3, "large weight", seat) for seat in range(size))
+    drawn = draw_setting(draws, size, weights)
+    liars, actors = draws.between(0, (size - 1) // 3, "large liars"), list[Actor]()
+    for node in sorted(range(size), key=lambda node: draws.raw(b"large liar", bytes([node]))):
+        lying = weights[node] + sum(weights[one.node] for one in actors)
+        if 3 * lying < sum(weights) and len(actors) < liars:
+            kinds = _COLLECTORS if draws.below(2, "large collects", node) else _LIARS
+            actors.append(Actor(node=node, kind=kinds[draws.below(len(kinds), "large lies", node)]))
+    askers = tuple(sorted({draws.below(size, "large asker", place) for place in range(3)}))
+    return Scenario(
+        name=f"large set {seed}",
+        why="expanded from a seed",
+        seed=seed,
+        weights=weights,
+        clients=msgspec.structs.replace(_clients(draws, size), transactions=4, only=askers),
+        delays=_delays(draws),
+        actors=tuple(sorted(actors, key=lambda actor: actor.node)),
+        **drawn,
+    )
+
+
 def _campaign(draws: Draws, heal_ms: int) -> Campaign | None:
     """A scripted attack, for a quarter of the seeds."""
     if draws.below(4, "campaign"):

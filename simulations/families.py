@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from simulations.expand import collecting, crowd, expand
+from simulations.expand import collecting, crowd, expand, large_set
 from simulations.expand_tasks import expand_tasks
 from simulations.latecomers import latecomer
 from simulations.scenario import Scenario
 
-Family = Literal["federations", "latecomers", "crowds", "whole-nodes", "collectors"]
+Family = Literal["federations", "latecomers", "crowds", "whole-nodes", "collectors", "large-sets"]
 
 FAMILIES: dict[Family, Callable[[int], Scenario]] = {
     "federations": expand,
@@ -18,4 +18,5 @@ FAMILIES: dict[Family, Callable[[int], Scenario]] = {
     "crowds": crowd,
     "whole-nodes": expand_tasks,
     "collectors": collecting,
+    "large-sets": large_set,
 }

@@ -58,7 +58,8 @@ def family_option(command: Command) -> Command:
         default="federations",
         show_default=True,
         help="What seeds stand for: anything; snapshots from helpers that lie; as many liars as can be borne;"
-        " whole nodes that hand tasks to each other; votes that go through collectors.",
+        " whole nodes that hand tasks to each other; votes that go through collectors;"
+        " 32 to 40 validators.",
     )(command)
 
 

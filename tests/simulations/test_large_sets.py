@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from simulations.cli import main
+from simulations.explore import run_seed
 from simulations.large_sets import measure
 from simulations.world import MAX_MESSAGE_BYTES
 
@@ -58,3 +59,15 @@ def test_the_table_is_there_as_json_as_well() -> None:
 def test_sizes_that_make_no_set_are_refused(nodes: str) -> None:
     run = CliRunner().invoke(main, ["large-sets", "--nodes", nodes])
     assert run.exit_code == 2
+
+
+def test_votes_by_way_of_collectors_break_nothing() -> None:
+    runs = [run_seed(seed, family="collectors") for seed in range(40)]
+    assert [one for one in runs if one.violation is not None] == []
+    marks = {mark for one in runs for mark in one.marks}
+    assert {"view change while prepared", "re-proposal after a view change", "restart"} <= marks
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_set_that_is_large_breaks_nothing(seed: int) -> None:
+    assert run_seed(seed, family="large-sets").violation is None
