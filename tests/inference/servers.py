@@ -40,6 +40,10 @@ class Speak:
     pause_ms: int = 0
     fault_after: int | None = None
     """An error event after so many words."""
+    rubbish: bytes | None = None
+    """This instead of the last word, once `ModelServer.go_on` is set, and the end of HTTP's body after it."""
+    breaks_http: bool = False
+    """Whether the rubbish stands where HTTP's own framing should."""
     pieces: tuple[str, ...] = ()
     """Said instead of the words of `text`, as they are."""
     obeys: bool = False
@@ -89,6 +93,7 @@ class ModelServer:
     url: str = ""
     hung_up: trio.Event = field(default_factory=trio.Event)
     waiting: trio.Event = field(default_factory=trio.Event)
+    go_on: trio.Event = field(default_factory=trio.Event)
     file: str | None = None
     """What `/props` names as the model's file, as llama.cpp's server does."""
     obeys_limits: bool = False
@@ -251,10 +256,20 @@ class _Speaker:
             if number == self.act.fault_after:
                 await self.connection.send(h11.Data(data=self.fault()), h11.EndOfMessage())
                 return True
+            if self.act.rubbish is not None and number == len(self.words) - 1:
+                return await self.talk_rubbish(self.act.rubbish)
             await self.connection.send(h11.Data(data=self.piece(number, word)))
             await trio.sleep(self.act.pause_ms / 1000)
         end = self.ending() if self.act.finish else self.unfinished()
         await self.connection.send(h11.Data(data=end), h11.EndOfMessage())
+        return True
+
+    async def talk_rubbish(self, rubbish: bytes) -> bool:
+        await self.connection.server.go_on.wait()
+        if self.act.breaks_http:
+            await self.connection.stream.send_all(rubbish)
+            return False
+        await self.connection.send(h11.Data(data=rubbish), h11.EndOfMessage())
         return True
 
     def is_streamed(self) -> bool:
