@@ -12,6 +12,7 @@ others repeat.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import assert_never
 
 from consensus.certificates import (
@@ -156,6 +157,9 @@ class Finality:
 
     @staticmethod
     def _name(opened: _Open, statement: StateStatement) -> Digest:
+        for name, first in islice(opened.statements.items(), 1):
+            if first == statement:
+                return name
         name = digest(b"statement", encode(statement))
         opened.statements[name] = statement
         return name

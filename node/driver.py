@@ -45,8 +45,9 @@ class CoreDriver(Generic[Event]):
         self._handle, self._timer_event, self._carry_out = handle, timer_event, carry_out
         self._stores = stores
         self._queue: deque[Event | trio.Event] = deque()
-        self._wake = trio.Event()
-        self._eased = trio.Event()
+        self._sleeper: trio.lowlevel.Task | None = None
+        """The task of `run` while it waits for something to do."""
+        self._held_back = trio.lowlevel.ParkingLot()
         self._deadlines: dict[str, float] = {}
         self._write_s = 0.0
         """How long a batch takes, a moving average."""
@@ -60,7 +61,12 @@ class CoreDriver(Generic[Event]):
     def post(self, event: Event) -> None:
         """Queue an event. Whoever posts what peers send bounds it by `waiting`."""
         self._queue.append(event)
-        self._wake.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._sleeper is not None:
+            trio.lowlevel.reschedule(self._sleeper)
+            self._sleeper = None
 
     def post_joined(self, event: Event, join: Callable[[Event, Event], Event | None]) -> None:
         """Queue an event as a part of the one that waits last, if `join` makes one of the two."""
@@ -74,43 +80,58 @@ class CoreDriver(Generic[Event]):
     async def room(self, most: int) -> None:
         """Return when no more than so many events wait: for whoever would rather hold its peers back."""
         while len(self._queue) > most:
-            await self._eased.wait()
+            await self._held_back.park()
 
     async def caught_up(self) -> None:
         """Return when all that was posted before is handled, on disk, and carried out."""
         caught_up = trio.Event()
         self._queue.append(caught_up)
-        self._wake.set()
+        self._wake()
         await caught_up.wait()
 
     async def run(self) -> None:
-        """Serve until cancelled. Raises `StoreError` when a write fails."""
-        while True:
-            await self._sleep()
-            touched: set[Store] = set()
-            to_tell: list[object] = []
-            for event in self._round():
-                if isinstance(event, trio.Event):
-                    to_tell.append(event)
-                    continue
-                for effect in self._handle(now_ms(), event):
-                    self._take_in(effect, touched, to_tell)
-            self._eased.set()
-            self._eased = trio.Event()
-            await self._write(touched)
-            for one in to_tell:
-                if isinstance(one, trio.Event):
-                    one.set()
-                else:
-                    self._carry_out(one)
+        """Serve until cancelled. Raises `StoreError` when a write fails.
 
-    async def _sleep(self) -> None:
+        One scope serves for many sleeps, until a timer ends one: making one for each costs as much as a message. Its
+        deadline is there only while this sleeps, so nothing else is ever cancelled by it.
+        """
+        while True:
+            with trio.CancelScope() as alarm:
+                while await self._is_woken(alarm):
+                    await self._serve_round()
+            await self._serve_round()
+
+    async def _serve_round(self) -> None:
+        touched: set[Store] = set()
+        to_tell: list[object] = []
+        for event in self._round():
+            if isinstance(event, trio.Event):
+                to_tell.append(event)
+                continue
+            for effect in self._handle(now_ms(), event):
+                self._take_in(effect, touched, to_tell)
+        self._held_back.unpark_all()
+        await self._write(touched)
+        for one in to_tell:
+            if isinstance(one, trio.Event):
+                one.set()
+            else:
+                self._carry_out(one)
+
+    async def _is_woken(self, alarm: trio.CancelScope) -> bool:
+        """Let others run, or sleep until there is something to do. False: a timer has rung, the scope is used up."""
         if self._queue:
             await trio.lowlevel.checkpoint()
-            return
-        self._wake = trio.Event()
-        with trio.CancelScope(deadline=min(self._deadlines.values(), default=math.inf)):
-            await self._wake.wait()
+            return True
+        alarm.deadline = min(self._deadlines.values(), default=math.inf)
+        self._sleeper = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._stop_sleeping)
+        alarm.deadline = math.inf
+        return not alarm.cancel_called
+
+    def _stop_sleeping(self, _: object) -> trio.lowlevel.Abort:
+        self._sleeper = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     def _round(self) -> Iterator[Event | trio.Event]:
         """Timers that are due, earliest first, then what waits.

@@ -81,13 +81,13 @@ class Standing:
 def open_projections(path: Path) -> LevelStore:
     """The database of the read models, new if it was not there or is damaged. Raises `StoreError`."""
     try:
-        return LevelStore(path, create=True)
+        return LevelStore(path, create=True, packed=False)
     except StoreError as error:
         if error.fault is not StoreFault.DAMAGED:
             raise
         log.warning("the read models are made anew", reason=str(error))
         shutil.rmtree(path)
-        return LevelStore(path, create=True)
+        return LevelStore(path, create=True, packed=False)
 
 
 class Projector:

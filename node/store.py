@@ -44,7 +44,7 @@ class LevelStore:
 
     Raises `StoreError` from everything. With `create` a database that isn't there is made; without
     it, that is an error, for a lost database must not look like a new one. What is soon deleted or
-    written over is not worth the CPU of being `packed`; either way reads what the other wrote.
+    written over, or mostly hashes, is not worth the CPU of being `packed`; either way reads what the other wrote.
     """
 
     def __init__(self, path: Path, *, create: bool = False, packed: bool = True) -> None:
