@@ -49,6 +49,7 @@ from consensus.messages import (
     Suspect,
     Transactions,
     ViewChange,
+    ViewChangeNames,
     Vote,
 )
 from consensus.own_votes import OwnVotes, StateKeys, VotesAgain, VotingKeys, silenced_keys
@@ -316,6 +317,7 @@ class Engine:
             case (
                 Suspect()
                 | ViewChange()
+                | ViewChangeNames()
                 | NewView()
                 | NewViewNames()
                 | FetchViewChanges()

@@ -141,14 +141,43 @@ class ViewChange(Wire, frozen=True, tag="view_change"):
     voter: Bytes32
     signature: Bytes64
 
+    def names(self) -> ViewChangeNames:
+        """The same with hashes in the place of what it shows."""
+        committed, prepared = (
+            None if proof is None else proof_name(proof)
+            for proof in (self.committed, self.prepared)
+        )
+        return ViewChangeNames(
+            self.epoch, self.view, committed, prepared, self.voter, self.signature
+        )
+
     @property
     def name(self) -> Digest:
         """The hash of all of it, by which a new view may name it. Costs as much as it is large."""
-        return digest(b"view-change", encode(self))
+        return self.names().name
 
     def signing_bytes(self, chain: Digest) -> bytes:
         """What the voter signs."""
         return view_change_bytes(chain, self.epoch, self.view, self.committed, self.prepared)
+
+
+class ViewChangeNames(Wire, frozen=True, tag="view_change_names"):
+    """The same with hashes of what it shows, in a large set, where most show the same. Who lacks that fetches it whole.
+
+    The signature is that of the whole.
+    """
+
+    epoch: Natural
+    view: Natural
+    committed: Bytes32 | None
+    prepared: Bytes32 | None
+    voter: Bytes32
+    signature: Bytes64
+
+    @property
+    def name(self) -> Digest:
+        """That of the whole."""
+        return digest(b"view-change", encode(self))
 
 
 class NewView(Wire, frozen=True, tag="new_view"):
@@ -282,6 +311,7 @@ ConsensusMessage = (
     | Certified
     | Suspect
     | ViewChange
+    | ViewChangeNames
     | NewView
     | NewViewNames
     | FetchViewChanges
@@ -296,6 +326,11 @@ ConsensusMessage = (
     | AskVotes
     | NewestVotes
 )
+
+
+def proof_name(proof: Certificate | PreparedProof) -> Digest:
+    """The hash of what a VIEW-CHANGE shows."""
+    return digest(b"proof", encode(proof))
 
 
 def proposal_bytes(chain: Digest, epoch: int, view: int, height: int, digest: Digest) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from consensus.faults import KNOWN, OTHER_EPOCH, OVER, UNASKED, Fault, unsound
-from consensus.messages import FetchViewChanges, NewViewNames, ViewChange
+from consensus.messages import FetchViewChanges, NewViewNames, ViewChange, ViewChangeNames
 from consensus.opening import Opening
 from consensus.view_change import view_change_fault
 from consensus.view_changing import ViewChanging
@@ -60,9 +60,27 @@ class NamedViews(ViewChanging):
         del self._openings[peer]
         return self._on_new_view(message)
 
+    def _on_view_change_names(self, peer: NodeId, message: ViewChangeNames) -> Fault | None:
+        """A VIEW-CHANGE that names what it shows: made whole from what is here, or asked for; nothing is kept of it."""
+        fault = self._change_out_of_place(peer, message)
+        if fault is not None:
+            return fault
+        if peer not in self._members.nodes:
+            return OUTSIDER
+        self._proofs.look_at(self._committed_proof(), self._slot.prepared)
+        whole = self._proofs.whole(message)
+        if whole is not None:
+            return self._on_view_change(peer, whole)
+        self._out.append(Send(peer, FetchViewChanges((message.name,))))
+        return None
+
     def _on_view_change_or_part(self, peer: NodeId, message: ViewChange) -> Fault | None:
         """A VIEW-CHANGE may be asked for because a new view names it, whatever its sender asks for by now."""
         fault = self._on_view_change(peer, message)
+        if fault is None and self.is_large:
+            for proof in (message.committed, message.prepared):
+                if proof is not None:
+                    self._proofs.keep(proof)
         named = [one for one, opening in self._openings.items() if _is_of(opening, message)]
         if not named:
             return fault
@@ -92,7 +110,7 @@ class NamedViews(ViewChanging):
     def _on_fetch_view_changes(self, peer: NodeId, message: FetchViewChanges) -> Fault | None:
         if peer not in self._members.nodes:
             return OUTSIDER
-        named = self._named_here()
+        named = {**self._named_here(), **dict(self._requests.named(self._view))}
         found = [named[name] for name in map(Digest, message.names) if name in named]
         self._out += (Send(peer, one) for one in found)
         return None if found else UNASKED

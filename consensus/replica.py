@@ -28,6 +28,7 @@ from consensus.messages import (
     Status,
     Suspect,
     ViewChange,
+    ViewChangeNames,
     Vote,
 )
 from consensus.named_views import NamedViews
@@ -45,6 +46,7 @@ ReplicaMessage = (
     | CollectedVotes
     | Suspect
     | ViewChange
+    | ViewChangeNames
     | NewView
     | NewViewNames
     | FetchViewChanges
@@ -223,7 +225,7 @@ class Replica(NamedViews):
                 return self._on_collected(peer, message)
             case Suspect():
                 return self._on_suspect(message)
-            case ViewChange() | NewView() | NewViewNames() | FetchViewChanges():
+            case ViewChange() | ViewChangeNames() | NewView() | NewViewNames() | FetchViewChanges():
                 return self._on_view_message(peer, message)
             case FetchBody():
                 self._on_fetch_body(peer, message)
@@ -238,11 +240,15 @@ class Replica(NamedViews):
                 assert_never(message)
 
     def _on_view_message(
-        self, peer: NodeId, message: ViewChange | NewView | NewViewNames | FetchViewChanges
+        self,
+        peer: NodeId,
+        message: ViewChange | ViewChangeNames | NewView | NewViewNames | FetchViewChanges,
     ) -> Fault | None:
         match message:
             case ViewChange():
                 return self._on_view_change_or_part(peer, message)
+            case ViewChangeNames():
+                return self._on_view_change_names(peer, message)
             case NewView():
                 return self._on_new_view(message)
             case NewViewNames():
@@ -260,11 +266,11 @@ class Replica(NamedViews):
         ):
             if self._entered and self._new_view is not None:
                 return [self._shown(self._new_view)]
-            return [] if self._own_change is None else [self._own_change]
+            return [] if self._own_change is None else [self._shown_change(self._own_change)]
         if status.view != self._view:
             return []
         if not self._entered:
-            return [] if self._own_change is None else [self._own_change]
+            return [] if self._own_change is None else [self._shown_change(self._own_change)]
         missing: list[Wire] = []
         if not status.has_proposal and slot.proposal is not None:
             missing.append(slot.proposal)

@@ -22,6 +22,7 @@ from consensus.messages import (
     Vote,
 )
 from consensus.opening import Opening
+from consensus.proofs import Proofs
 from consensus.quorum import Validator, ValidatorSet
 from consensus.reports import (
     Timing,
@@ -115,6 +116,7 @@ class ReplicaBase:
         self._requests: ViewRequests
         self._proven: Proven
         self._openings: dict[NodeId, Opening]
+        self._proofs = Proofs()
         self._named: tuple[NewView, dict[Digest, ViewChange]] | None = None
         self._ahead: dict[NodeId, list[Proposal | Vote | CollectedVotes]]
         self._slot: Slot

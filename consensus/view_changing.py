@@ -12,6 +12,7 @@ from consensus.messages import (
     NewView,
     Suspect,
     ViewChange,
+    ViewChangeNames,
     new_view_bytes,
     suspect_bytes,
     view_change_bytes,
@@ -76,27 +77,34 @@ class ViewChanging(Voting):
         )
         self._own_change = change
         self._out.append(Persist(Store.VOTES, (view_write(ViewRecord(epoch, view, None, change)),)))
-        self._cast_to_all(change)
+        self._cast_to_all(self._shown_change(change))
         self._requests.ask(change)
         self._stop_timer()
         self._check_changes()
 
     def _on_view_change(self, peer: NodeId, message: ViewChange) -> Fault | None:
+        fault = self._change_out_of_place(peer, message)
+        if fault is not None:
+            return fault
+        why = view_change_fault(message, self._rules())
+        if why:
+            return unsound(why)
+        self._requests.ask(message)
+        self._learn_commit((message,))
+        self._check_changes()
+        return None
+
+    def _change_out_of_place(
+        self, peer: NodeId, message: ViewChange | ViewChangeNames
+    ) -> Fault | None:
+        """Why a VIEW-CHANGE changes nothing, whoever signed it; whose view is over is told of this one."""
         if message.epoch != self._members.epoch:
             return OTHER_EPOCH
         if message.view < self._view or (message.view == self._view and self._entered):
             if self._new_view is not None:
                 self._out.append(Send(peer, self._shown(self._new_view)))
             return OVER
-        if not self._requests.is_news(message):
-            return KNOWN
-        fault = view_change_fault(message, self._rules())
-        if fault:
-            return unsound(fault)
-        self._requests.ask(message)
-        self._learn_commit((message,))
-        self._check_changes()
-        return None
+        return None if self._requests.is_news(message) else KNOWN
 
     def _learn_commit(self, changes: tuple[ViewChange, ...]) -> None:
         """Decide what a VIEW-CHANGE shows to be committed.
@@ -142,6 +150,10 @@ class ViewChanging(Voting):
         is_long = self.is_large or len(message.view_changes) > COLLECTED_FROM // 2
         return message.names() if is_long else message
 
+    def _shown_change(self, change: ViewChange) -> Wire:
+        """The same of a request for a view: what it shows most others have."""
+        return change.names() if self.is_large else change
+
     def _repeat_change(self, change: ViewChange) -> None:
         """Byte for byte: to everybody, or in a large set to a few, others each time, and to whoever opens the view."""
         if not self.is_large:
@@ -150,7 +162,7 @@ class ViewChanging(Voting):
         self._asked += 1
         others = self._nodes_of(tuple(one.voting_key for one in self._members.validators))
         to = {*few_of(others, self._asked), *self._nodes_of((self.leader.voting_key,))}
-        self._out.append(Broadcast(tuple(sorted(to)), change))
+        self._out.append(Broadcast(tuple(sorted(to)), self._shown_change(change)))
 
     def _on_new_view(self, message: NewView) -> Fault | None:
         if message.epoch != self._members.epoch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from consensus.messages import Suspect, ViewChange
+from consensus.messages import Suspect, ViewChange, ViewChangeNames
 from consensus.quorum import ValidatorSet
 from gossip.codec import Digest
 
@@ -16,7 +16,7 @@ class ViewRequests:
         self._changes: dict[bytes, ViewChange] = {}
         self._names: dict[bytes, tuple[ViewChange, Digest]] = {}
 
-    def is_news(self, message: Suspect | ViewChange) -> bool:
+    def is_news(self, message: Suspect | ViewChange | ViewChangeNames) -> bool:
         """Whether a message would change anything; asked before its signature is checked."""
         if isinstance(message, Suspect):
             return self._suspicions.get(message.voter, -1) < message.view

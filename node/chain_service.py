@@ -39,6 +39,7 @@ from consensus.messages import (
     Status,
     Suspect,
     ViewChange,
+    ViewChangeNames,
     Vote,
 )
 from consensus.outcomes import Outcome
@@ -67,7 +68,7 @@ _EXCUSED = 4
 _URGENT = (Proposal, Vote, StateVote, CollectedVotes, CollectedStates)
 _QUESTIONS = (
     *(Status, FetchBlocks, FetchBody, FetchTransactions, AskVotes, NewestVotes),
-    *(Suspect, ViewChange, NewView, NewViewNames, FetchViewChanges),
+    *(Suspect, ViewChange, ViewChangeNames, NewView, NewViewNames, FetchViewChanges),
 )
 """Answering one costs more than asking, or it is taken at any rate: the sender pays for them."""
 

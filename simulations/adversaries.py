@@ -24,6 +24,7 @@ from consensus.messages import (
     Fetched,
     FetchTransactions,
     NewView,
+    NewViewNames,
     PreparedProof,
     Proposal,
     StateVote,
@@ -32,6 +33,7 @@ from consensus.messages import (
     Suspect,
     Transactions,
     ViewChange,
+    ViewChangeNames,
     Vote,
     proposal_bytes,
     suspect_bytes,
@@ -97,14 +99,23 @@ class Liar:
         for effect in effects:
             match effect:
                 case Broadcast():
-                    out += self.cast(effect.to, effect.message)
+                    out += self.cast(effect.to, self._whole(effect.message))
                 case Send(message=StoredBlocks() as stored):
                     out += self.cast((effect.to,), decode(encode(stored), Blocks))
                 case Send():
-                    out += self.cast((effect.to,), effect.message)
+                    out += self.cast((effect.to,), self._whole(effect.message))
                 case _:
                     out.append(effect)
         return out
+
+    def _whole(self, message: Wire) -> Wire:
+        """What a large set only names, so that it can be lied about; others must take it whole as well."""
+        if self.engine is None or not isinstance(message, ViewChangeNames | NewViewNames):
+            return message
+        promise = self.engine.replica.promise
+        is_request = isinstance(message, ViewChangeNames)
+        whole = promise.promised if is_request else promise.entered
+        return message if whole is None or whole.view != message.view else whole
 
     def cast(self, to: tuple[NodeId, ...], message: Wire) -> Twisted:
         """What goes out instead of `message`."""

@@ -19,7 +19,14 @@ from consensus.engine import (
 from consensus.execution import BlockExecuted
 from consensus.finality import Diverged, StateCertified
 from consensus.genesis import Founder, Genesis, found
-from consensus.messages import Blocks, ConsensusMessage, Proposal, ViewChange, Vote
+from consensus.messages import (
+    Blocks,
+    ConsensusMessage,
+    Proposal,
+    ViewChange,
+    ViewChangeNames,
+    Vote,
+)
 from consensus.own_votes import VotesAgain, VotesElsewhere
 from consensus.parameters import Parameters
 from consensus.reports import Equivocation, Prepared, Timing, ViewEntered
@@ -306,7 +313,7 @@ class Federation(World):
                 if first < message.view:
                     self.marks["re-proposal after a view change"] += 1
                 return
-            case ViewChange():
+            case ViewChange() | ViewChangeNames():
                 if message.prepared is not None:
                     self.marks["view change while prepared"] += 1
             case Vote():

@@ -23,6 +23,7 @@ from consensus.messages import (
     Suspect,
     Transactions,
     ViewChange,
+    ViewChangeNames,
     Vote,
 )
 from simulations.snapshot_node import AskContent, AskSnapshot, ContentIs, SnapshotIs
@@ -59,6 +60,8 @@ def labelled(message: object) -> str:
             return f"CERTIFIED h{message.certificate.statement.height}"
         case Suspect():
             return f"SUSPECT v{message.view}"
+        case ViewChangeNames():
+            return f"VIEW-CHANGE v{message.view}"
         case ViewChange():
             shown = message.prepared
             return f"VIEW-CHANGE v{message.view}" + (

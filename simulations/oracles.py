@@ -7,7 +7,7 @@ from consensus.certificates import Certificate, Phase, StateCertificate, certifi
 from consensus.chain import ChainReader
 from consensus.engine import Engine
 from consensus.ledger import BlockResult
-from consensus.messages import ViewChange, Vote
+from consensus.messages import ViewChange, ViewChangeNames, Vote
 from consensus.outcomes import Code, Outcome
 from consensus.quorum import ValidatorSet
 from consensus.state import STATE_PREFIX
@@ -167,9 +167,11 @@ class Oracles:
         self._skipped.setdefault(process, set()).update(range(told + 1, height))
         self._told[process] = max(told, height)
 
-    def sent(self, name: str, votes: KeyValueReader, message: Vote | ViewChange) -> None:
+    def sent(
+        self, name: str, votes: KeyValueReader, message: Vote | ViewChange | ViewChangeNames
+    ) -> None:
         """An honest node sends a vote or a promise: it must be on its disk, and so must the block voted for."""
-        if isinstance(message, ViewChange):
+        if isinstance(message, ViewChange | ViewChangeNames):
             found = votes.get(VIEW_KEY)
             promise = None if found is None else decode(found, ViewRecord)
             if promise is None or (promise.epoch, promise.view) < (message.epoch, message.view):

@@ -13,6 +13,7 @@ from simulations.large_sets import Cost, measure
 from simulations.recording import commit
 
 _MIB = 2**20
+_WAYS = {"both": (False, True), "all": (False,), "collectors": (True,)}
 _HEAD = ("nodes", "votes go", "blocks", "messages/block", "MiB/block", "busiest MiB", "CPU s")
 
 
@@ -38,20 +39,27 @@ def _sizes(_context: click.Context, _option: click.Parameter, text: str) -> tupl
     "--blocks", type=click.IntRange(1, 100), default=2, show_default=True, help="In each run."
 )
 @click.option(
+    "--way",
+    type=click.Choice(["both", "all", "collectors"]),
+    default="both",
+    show_default=True,
+    help="How votes travel.",
+)
+@click.option(
     "--leader-fails",
     is_flag=True,
     help="The leader is gone after the first block: a view change, too.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 def large_sets_command(
-    nodes: tuple[int, ...], blocks: int, *, leader_fails: bool, as_json: bool
+    nodes: tuple[int, ...], blocks: int, way: str, *, leader_fails: bool, as_json: bool
 ) -> None:
     """Count messages and bytes of a block, votes from all to all and by way of collectors."""
     costs: list[Cost] = []
     if not as_json:
         click.echo("{:>5}  {:<13} {:>6} {:>15} {:>10} {:>12} {:>7}".format(*_HEAD))
     for size in nodes:
-        for collected in (False, True):
+        for collected in _WAYS[way]:
             cost = measure(size, blocks, collected=collected, leader_fails=leader_fails)
             costs.append(cost)
             if not as_json:

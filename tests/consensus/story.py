@@ -50,6 +50,7 @@ from consensus.messages import (
     Proposal,
     Transactions,
     ViewChange,
+    ViewChangeNames,
     Vote,
     proposal_bytes,
 )
@@ -302,7 +303,7 @@ class Story:
                     self.say(actor, f"refuses from {self.names[effect.peer]}: {effect.reason}")
 
     def post(self, actor: Actor, to: tuple[NodeId, ...], message: object) -> None:
-        if isinstance(message, ViewChange):
+        if isinstance(message, ViewChange | ViewChangeNames):
             bound = "" if message.prepared is None else ", prepared"
             line = f"asks for view {message.view}{bound}"
             if f"  n{actor.number} {line}" not in self.lines:

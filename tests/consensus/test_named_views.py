@@ -10,17 +10,20 @@ from consensus.certificates import Ballot, Certificate, Endorsement, Phase
 from consensus.engine import Received
 from consensus.messages import (
     MAX_FETCHED_CHANGES,
+    FetchBody,
     FetchViewChanges,
     NewView,
     NewViewNames,
     PreparedProof,
     ViewChange,
+    ViewChangeNames,
     view_change_bytes,
 )
 from consensus.opening import Opening
+from consensus.proofs import Proofs
 from consensus.quorum import MAX_VALIDATORS
 from gossip.codec import Digest, digest, encode
-from gossip.effects import Cause, Effect, Rejected, Send
+from gossip.effects import Broadcast, Cause, Effect, Rejected, Send
 from gossip.identity import Signature
 from gossip.transport import MEMBER_LIMITS
 from simulations.signatures import KeyedHash
@@ -77,7 +80,7 @@ def test_who_has_all_requests_enters_by_their_names_alone() -> None:
 
 
 def test_who_lacks_requests_fetches_them_from_whoever_names_them() -> None:
-    story = parted(f"deaf {LATE} viewchange")
+    story = parted(f"deaf {LATE} viewchangenames")
     story.play("wait 1300")
     assert entered(story) == [True] * 7
     assert story.posted["fetchviewchanges"] >= 1
@@ -86,7 +89,15 @@ def test_who_lacks_requests_fetches_them_from_whoever_names_them() -> None:
 
 def opened(seats: int = 7) -> tuple[Story, NewView]:
     """All but the late one are in view 1; the NEW-VIEW that it lacks."""
-    kinds = ("viewchange", "newviewnames", "newview", "proposal", "collectedvotes", "status")
+    kinds = (
+        "viewchangenames",
+        "viewchange",
+        "newviewnames",
+        "newview",
+        "proposal",
+        "collectedvotes",
+        "status",
+    )
     story = parted(f"mute {LATE}", *(f"deaf {LATE} {kind}" for kind in kinds))
     for _ in range(30):
         story.play("wait 50")
@@ -253,3 +264,101 @@ def test_an_opening_asks_for_what_it_lacks_until_it_is_whole(
     assert whole is not None
     assert whole.view_changes == tuple(changes)
     assert questions == -(-(size - len(here)) // MAX_FETCHED_CHANGES)
+
+
+def after_a_block(*more: str) -> Story:
+    """A block is decided everywhere, and then the leader falls silent."""
+    story = Story()
+    for command in ("collect 4", "nodes" + 7 * " 1", "submit 2", "wait 200", *more):
+        story.play(command)
+    story.posted.clear()
+    return story
+
+
+def test_requests_for_a_view_name_what_all_have() -> None:
+    story = after_a_block("mute 0", "submit 2")
+    story.play("wait 1300")
+    assert entered(story) == [True] * 7
+    assert story.posted["viewchangenames"] > 0
+    assert story.posted["viewchange"] == story.posted["fetchviewchanges"] == 0
+
+
+def test_who_lacks_what_a_request_names_fetches_it_whole_and_learns_of_the_block() -> None:
+    story = after_a_block(f"mute {LATE}")
+    story.play("submit 2")
+    story.hand_over(lambda one: one.target != LATE)
+    other = story.actors[3].engine
+    assert other is not None
+    assert other.height == 2
+    commit = other.replica.tip.certificate
+    signer = story.keys.signer(b"voting", 3)
+    signed = view_change_bytes(story.genesis.federation_id, 0, 1, commit, None)
+    change = ViewChange(0, 1, commit, None, signer.public, signer.sign(signed))
+    assert asked(receive(story, 3, change.names())) == [FetchViewChanges((change.name,))]
+    wanted = [
+        one.message.digest
+        for one in receive(story, 3, change)
+        if isinstance(one, Broadcast) and isinstance(one.message, FetchBody)
+    ]
+    assert wanted == [other.replica.tip.digest]
+    engine = story.actors[LATE].engine
+    assert engine is not None
+    assert engine.replica.seen_of(signer.public)[1] == change
+    again = ViewChangeNames(0, 2, change.names().committed, None, signer.public, change.signature)
+    assert asked(receive(story, 3, again)) == [], "it is here now"
+
+
+def test_a_request_that_names_nothing_known_costs_a_question_and_is_not_kept() -> None:
+    story = after_a_block()
+    voter = story.keys.signer(b"voting", 3).public
+    lies = [
+        ViewChangeNames(0, view, digest(b"lie", b"%d" % view), None, voter, Signature(bytes(64)))
+        for view in range(1, 21)
+    ]
+    effects = [effect for lie in lies for effect in receive(story, 3, lie)]
+    assert [one.names for one in asked(effects)] == [(lie.name,) for lie in lies]
+    engine = story.actors[LATE].engine
+    assert engine is not None
+    assert engine.replica.seen_of(voter) == ((), None)
+
+
+def test_a_request_made_whole_is_believed_for_its_signature_alone() -> None:
+    story = after_a_block()
+    leader = story.actors[0].engine
+    assert leader is not None
+    commit = leader.replica.tip.certificate
+    assert commit is not None
+    voter = story.keys.signer(b"voting", 3).public
+    lie = ViewChange(0, 1, commit, None, voter, Signature(bytes(64)))
+    effects = receive(story, 3, lie.names())
+    assert asked(effects) == [], "what it names is here"
+    assert causes(effects) == [Cause.UNSOUND]
+
+
+@given(st.booleans(), st.booleans(), st.sets(st.sampled_from(["committed", "prepared"])))
+def test_what_is_named_is_found_or_it_is_not(
+    shows_commit: bool,
+    shows_prepared: bool,
+    here: set[str],
+) -> None:
+    whole = largest_change(0)
+    change = msgspec.structs.replace(
+        whole,
+        committed=whole.committed if shows_commit else None,
+        prepared=whole.prepared if shows_prepared else None,
+    )
+    proofs = Proofs()
+    for field in sorted(here):
+        proof = getattr(change, field)
+        if proof is not None:
+            proofs.keep(proof)
+    lacks = (shows_commit and "committed" not in here) or (
+        shows_prepared and "prepared" not in here
+    )
+    assert proofs.whole(change.names()) == (None if lacks else change)
+    assert change.names().name == change.name
+    swapped = msgspec.structs.replace(
+        change.names(), committed=change.names().prepared, prepared=change.names().committed
+    )
+    if shows_commit or shows_prepared:
+        assert proofs.whole(swapped) is None
