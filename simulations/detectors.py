@@ -94,7 +94,11 @@ class Lookout:
         """All others."""
         return self._others
 
-    connected = friends = members
+    watched = connected = friends = members
+
+    def is_far(self, _: NodeId) -> bool:
+        """Everybody is connected with everybody."""
+        return False
 
     def has_voice(self, _: NodeId) -> bool:
         """Everybody is admitted."""

@@ -8,14 +8,14 @@ from gossip.membership.notices import Liveness, PeerEntry
 
 
 def candidates(entries: Iterable[PeerEntry], capability: str) -> tuple[PeerEntry, ...]:
-    """Those that have it and are alive, connected and admitted by the ledger.
+    """Those that have it and are alive, in reach and admitted by the ledger.
 
     Best first: one with a free slot, then the least loaded, the cheapest, the nearest.
     """
     ranked = []
     for entry in entries:
         offers = [offer for offer in entry.capabilities if offer.name == capability]
-        is_there = entry.connected and entry.status is Liveness.ALIVE and entry.role is not None
+        is_there = entry.in_reach and entry.status is Liveness.ALIVE and entry.role is not None
         if offers and is_there:
             is_full, price = min((offer.free_slots == 0, offer.price) for offer in offers)
             distance = (entry.rtt_ms is None, entry.rtt_ms or 0)

@@ -7,11 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from gossip.effects import Effect, Rejected, Send
 from gossip.identity import NodeId
 from gossip.membership.lots import Lots
-from gossip.membership.messages import MAX_RUMOURS, FetchVoices, Rumours
+from gossip.membership.messages import (
+    MAX_NAMED,
+    MAX_RUMOURS,
+    FetchRecordsOf,
+    FetchVoices,
+    Rumours,
+)
 from gossip.membership.pace import FULL_VOICES, NEVER, Pace
 from gossip.membership.roster import Roster
 from gossip.membership.rumour_mill import RumourMill
 from gossip.membership.suspicions import Case, Life, Statements, Suspicion, Wolves
+
+_MAX_SOUGHT = 1024
 
 
 class Cases:
@@ -26,6 +34,7 @@ class Cases:
         self._cases: dict[NodeId, Case] = {}
         self._lives: dict[NodeId, Life] = {}
         self._wolves = Wolves()
+        self._sought_ms: dict[NodeId, int] = {}
         self.challenge = -1
         """The incarnation of ours that is suspected, or that we once had and forgot; -1 if none."""
 
@@ -72,6 +81,7 @@ class Cases:
 
     def check_invariants(self) -> None:
         """Nobody is dead without enough voices, ours among them."""
+        assert len(self._sought_ms) <= _MAX_SOUGHT
         for node, case in self._cases.items():
             assert node != self._node
             assert not case.dead or case.own_ms is not None
@@ -165,7 +175,31 @@ class Cases:
                         Rejected(peer, "it passes on a suspicion that its accuser did not sign")
                     ]
                 self._take_suspicion(now_ms, suspicion)
-        return []
+        return self._seek(now_ms, peer, rumours.suspicions)
+
+    def _seek(self, now_ms: int, peer: NodeId, told: Sequence[Suspicion]) -> list[Effect]:
+        """A number that we have not seen says nothing before we have seen it signed: ask for that record.
+
+        Those that are no neighbours of a node hear of its renewed records late.
+        """
+        unseen: dict[NodeId, int] = {}
+        for one in told:
+            node = NodeId(one.node)
+            known = self._incarnation(node)
+            is_sought = now_ms - self._sought_ms.get(node, -NEVER) < self._pace.period_ms
+            if known is not None and one.incarnation > known and not is_sought:
+                unseen[node] = max(one.incarnation, unseen.get(node, 0))
+        nodes = tuple(unseen)[:MAX_NAMED]
+        if not nodes:
+            return []
+        for node in nodes:
+            self._sought_ms.pop(node, None)
+            self._sought_ms[node] = now_ms
+        while len(self._sought_ms) > _MAX_SOUGHT:
+            del self._sought_ms[next(iter(self._sought_ms))]
+        # The voices come behind the records, and count then.
+        voices = (Send(peer, FetchVoices(node, unseen[node])) for node in nodes)
+        return [Send(peer, FetchRecordsOf(nodes)), *voices]
 
     def on_fetch(self, peer: NodeId, fetch: FetchVoices) -> list[Effect]:
         """Tell the voices against a node, or what it has answered."""
@@ -253,9 +287,15 @@ class Cases:
             return
         case = self._open(now_ms, node, one.incarnation)
         if not case.voices and case.own_ms is None:
-            case.check_ms = now_ms + int(self._lots.jitter() * self._pace.check_ms)
+            case.check_ms = now_ms + self._check_in_ms(node)
         case.voices[NodeId(one.accuser)] = one
         self._tell(now_ms, one, full=len(case.voices) <= FULL_VOICES)
+
+    def _check_in_ms(self, node: NodeId) -> int:
+        """By lot, so that not all ask at the same moment."""
+        if self._roster.is_far(node):
+            return self._pace.answer_ms + int(self._lots.jitter() * self._pace.period_ms)
+        return int(self._lots.jitter() * self._pace.check_ms)
 
     def _incarnation(self, node: NodeId) -> int | None:
         recorded, life = self._roster.incarnation(node), self._lives.get(node)

@@ -31,6 +31,7 @@ from gossip.membership.events import (
     Leaving,
     MembershipEffect,
     MembershipEvent,
+    Needed,
     PeerDown,
     PeerUp,
     Received,
@@ -42,9 +43,11 @@ from gossip.membership.gate import Admitted, Gate
 from gossip.membership.handshake import Handshake, Home
 from gossip.membership.invites import InviteFault, invite_fault
 from gossip.membership.links import Link
+from gossip.membership.mesh import Mesh, MeshHabits
 from gossip.membership.messages import (
     Challenge,
     FetchRecords,
+    FetchRecordsOf,
     FetchVoices,
     Heeded,
     Hello,
@@ -56,6 +59,7 @@ from gossip.membership.messages import (
     Proof,
     Records,
     Rumours,
+    Spare,
     Welcome,
     federation_of,
 )
@@ -98,6 +102,7 @@ class Membership:
         jitter: Callable[[], float],
         nonce: int,
         timing: Timing | None = None,
+        mesh: MeshHabits | None = None,
     ) -> None:
         self._verifier = verifier
         self._timing = timing or Timing()
@@ -121,6 +126,9 @@ class Membership:
                 jitter=jitter,
                 nonces=nonces,
                 timing=self._timing,
+                mesh=Mesh(
+                    self._gate, self._home.exchange.table, signer, self._home.federation, mesh
+                ),
             )
 
     def _settle_down(
@@ -164,12 +172,16 @@ class Membership:
         known = None if self._home is None else self._home.exchange.table.get(node)
         return self._gate.applicants.record_of(node) if known is None else known.record
 
+    def wants(self, node: NodeId) -> bool:
+        """Whether a connection with this member is to be kept now: in a large federation not with each."""
+        return self._inside is None or node in self._inside.mesh.wanted()
+
     def applicants(self) -> tuple[Applicant, ...]:
         """Who waits to be let in, oldest first."""
         return self._gate.applicants.listed()
 
     def candidates(self, capability: str) -> tuple[PeerEntry, ...]:
-        """Alive, connected, admitted nodes that have it, best first."""
+        """Alive, admitted nodes in reach that have it, best first."""
         return candidates(self.table(), capability)
 
     def check_invariants(self) -> None:
@@ -210,8 +222,8 @@ class Membership:
                 self._on_admission(out, event.nodes)
             case CapabilitiesChanged() | AddressesChanged():
                 self._on_own_change(event)
-            case AddBootstrap():
-                self._on_bootstrap(out, event)
+            case AddBootstrap() | Needed():
+                self._on_wish(out, event)
             case Leaving():
                 self._on_leaving(out)
             case _:
@@ -236,6 +248,13 @@ class Membership:
         if self._inside is not None:
             self._inside.on_started(out)
         out.append(SetTimer(BEAT_TIMER, self._timing.beat_ms))
+
+    def _on_wish(self, out: list[MembershipEffect], event: AddBootstrap | Needed) -> None:
+        if isinstance(event, AddBootstrap):
+            self._on_bootstrap(out, event)
+        elif self._inside is not None:
+            self._inside.mesh.need(event.node)
+            self._is_restless = True
 
     def _on_bootstrap(self, out: list[MembershipEffect], event: AddBootstrap) -> None:
         if event.invite is not None:
@@ -270,11 +289,12 @@ class Membership:
         self._handshake.say_hello(out, peer, link)
 
     def _on_down(self, out: list[MembershipEffect], peer: NodeId) -> None:
-        if self._links.pop(peer) is not None:
+        link = self._links.pop(peer)
+        if link is not None:
             self._gate.applicants.leave(peer)
             self._dialer.on_down(self._gate.now_ms, peer)
             if self._inside is not None:
-                self._inside.on_lost(peer)
+                self._inside.on_lost(peer, link)
             self._is_restless = True
         self._watch(out, peer)
 
@@ -338,7 +358,9 @@ class Membership:
             case (
                 Records()
                 | FetchRecords()
+                | FetchRecordsOf()
                 | Leave()
+                | Spare()
                 | ProbeFor()
                 | Heeded()
                 | Challenge()
@@ -374,6 +396,7 @@ class Membership:
             self._dial(out)
         elif self._inside is not None:
             self._inside.on_timer(out, name)
+            self._is_restless |= self._inside.is_seeking
 
     def _wake_up(self) -> None:
         """If the node itself was asleep, the silence of others says nothing."""
@@ -383,20 +406,18 @@ class Membership:
             self._inside.on_awake(gap_ms)
 
     def _dial(self, out: list[MembershipEffect]) -> None:
-        """Every member is to be connected with every other."""
+        """Who is to be connected and is not."""
         self._dialed_ms = self._gate.now_ms
         known: list[NodeId] = []
+        members: frozenset[NodeId] = frozenset()
         addresses_of: Callable[[NodeId], tuple[str, ...]] = _nowhere
-        if self._home is not None:
-            table = self._home.exchange.table
-            addresses_of = table.addresses_of
-            known = [
-                node
-                for node, peer in table.rows()
-                if peer.left_seq is None and self._gate.counts(node)
-            ]
+        if self._inside is not None:
+            mesh = self._inside.mesh
+            known, members = mesh.wanted(), frozenset(mesh.members())
+            addresses_of = self._inside.exchange.table.addresses_of
+            self._dialer.is_prompt = mesh.is_partial()
         connected = self._links.peers()
-        chosen = self._dialer.due(self._gate.now_ms, known, addresses_of, connected)
+        chosen = self._dialer.due(self._gate.now_ms, known, addresses_of, connected, members)
         out.extend(Dial(address) for address in chosen)
 
     # Small things

@@ -108,6 +108,10 @@ class Detector:
         parts_ms = (self._probes.due_ms, self._mill.due_ms, self._cases.due_ms)
         return min(*parts_ms, refute_ms, self._probe_ms)
 
+    def asked(self) -> list[NodeId]:
+        """About whom questions are under way: who of them is not connected is to be dialed."""
+        return self._probes.asked()
+
     def check_invariants(self) -> None:
         """Bounds hold; nobody is dead without enough voices, ours among them."""
         self._probes.check_invariants()
@@ -126,6 +130,11 @@ class Detector:
         if self._roster.incarnation(peer) is not None and not self.is_suspect(peer):
             self._probes.drop(peer)
             self._probes.begin(now_ms, peer, [])
+
+    def ask(self, now_ms: int, node: NodeId) -> None:
+        """Look after a member that is not connected, and is not in our rounds."""
+        if node not in self._probes and self._cases.get(node) is None:
+            self._probes.begin(now_ms, node, [], patience=2)
 
     def forgive(self, now_ms: int, gap_ms: int) -> None:
         """We were asleep for so long; what did not come meanwhile proves nothing."""

@@ -60,10 +60,17 @@ class Dialer:
         self._members: dict[NodeId, _Target] = {}
         self._bootstraps: dict[str, _Target] = {}
         self._flights: dict[str, _Flight] = {}
+        self.is_prompt = False
+        """Whether to dial at once whichever id is smaller: the other side may not want to dial at all."""
 
     def is_host(self, peer: NodeId) -> bool:
         """Whether this peer was found at an address to join by."""
         return any(target.peer == peer for target in self._bootstraps.values())
+
+    def failures(self, node: NodeId) -> int:
+        """How often a member that is to be connected was dialed in vain since it was there last."""
+        target = self._members.get(node)
+        return 0 if target is None else target.failures
 
     def add_bootstrap(self, now_ms: int, address: str, peer: NodeId | None) -> None:
         """An address to join by, dialed at once; `peer` is who was found there before.
@@ -82,10 +89,12 @@ class Dialer:
         known: Iterable[NodeId],
         addresses_of: Callable[[NodeId], tuple[str, ...]],
         connected: AbstractSet[NodeId],
+        members: AbstractSet[NodeId],
     ) -> list[str]:
         """The addresses to dial now.
 
-        `known` are the members to be connected with; `addresses_of` has the best one first.
+        `known` are those of the `members` to be connected with; `addresses_of` has the best one
+        first. A member is not dialed for having been found at an address to join by.
         """
         self._expire(now_ms)
         self._members = {
@@ -100,7 +109,7 @@ class Dialer:
                     address = addresses[target.failures % target.choices]
                     self._launch(now_ms, address, target, chosen)
         for address, target in self._bootstraps.items():
-            is_covered = target.peer in connected or target.peer in self._members
+            is_covered = target.peer in connected or target.peer in members
             if not is_covered and self._is_ready(now_ms, target):
                 self._launch(now_ms, address, target, chosen)
         return chosen
@@ -177,7 +186,7 @@ class Dialer:
         return [*targets, self._members[peer]] if peer in self._members else targets
 
     def _lead_ms(self, node: NodeId) -> int:
-        return 0 if self._own < node else _LEAD_MS
+        return 0 if self.is_prompt or self._own < node else _LEAD_MS
 
     def _pause_ms(self, pause_ms: int) -> int:
         return pause_ms - int(self._jitter() * pause_ms / 4)

@@ -99,6 +99,13 @@ class AddBootstrap:
 
 
 @dataclass(frozen=True, slots=True)
+class Needed:
+    """A connection with this member is needed for the next half minute."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
 class Leaving:
     """The node is about to stop on purpose: say good-bye. Last event of a core."""
 
@@ -115,6 +122,7 @@ MembershipEvent = (
     | CapabilitiesChanged
     | AddressesChanged
     | AddBootstrap
+    | Needed
     | Leaving
 )
 

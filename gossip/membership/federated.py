@@ -19,10 +19,12 @@ from gossip.membership.events import (
 from gossip.membership.gate import Gate
 from gossip.membership.handshake import Handshake, Home
 from gossip.membership.links import Link
+from gossip.membership.mesh import Mesh
 from gossip.membership.messages import (
     Challenge,
     DetectionMessage,
     FetchRecords,
+    FetchRecordsOf,
     FetchVoices,
     Heeded,
     Leave,
@@ -32,6 +34,7 @@ from gossip.membership.messages import (
     Proof,
     Records,
     Rumours,
+    Spare,
 )
 from gossip.membership.outlook import Outlook
 from gossip.membership.roster import FederationRoster
@@ -42,6 +45,9 @@ from gossip.membership.upkeep import Upkeep
 PROBE_TIMER = "membership/probe"
 PULL_TIMER = "membership/pull"
 SPREAD_TIMER = "membership/spread"
+
+MembersMessage = Records | FetchRecords | FetchRecordsOf | Leave | Spare | DetectionMessage
+"""What only members may say."""
 
 _MAX_PINGS = 64
 _FETCH_ANSWERS = 4
@@ -57,15 +63,19 @@ class Federated:
         handshake: Handshake,
         statements: Statements,
         *,
+        mesh: Mesh,
         jitter: Callable[[], float],
         nonces: Iterator[int],
         timing: Timing,
     ) -> None:
         self.exchange = home.exchange
-        self._gate, self._timing = gate, timing
-        roster = FederationRoster(gate, home.exchange)
+        self.mesh = mesh
+        self._gate, self._timing, self._statements = gate, timing, statements
+        roster = FederationRoster(gate, home.exchange, mesh)
         self._detector = Detector(statements, roster, jitter, nonces, timing.pace)
-        self.outlook = Outlook(gate, home.exchange, self._detector, timing)
+        mesh.is_suspect, mesh.is_asked = self._detector.is_suspect, self._detector.asked
+        home.exchange.is_doubted = lambda node: self._detector.case(node) is not None
+        self.outlook = Outlook(gate, home.exchange, mesh, self._detector, timing)
         self._upkeep = Upkeep(gate, home.exchange, handshake, self._detector, timing)
         self._probe_due_ms: int | None = None
         self._pings: dict[int, int] = {}
@@ -75,8 +85,14 @@ class Federated:
         """Assert what must always hold; a failure is a bug."""
         assert len(self._pings) <= _MAX_PINGS
         self._detector.check_invariants()
+        self.mesh.check_invariants()
         self.exchange.table.check_invariants()
         assert self.exchange.table.get(self._gate.node) is None
+
+    @property
+    def is_seeking(self) -> bool:
+        """Whether somebody is to be asked who is not connected."""
+        return any(node not in self._gate.links for node in self._detector.asked())
 
     def on_started(self, out: list[MembershipEffect]) -> None:
         """Sign a record of this start, which is on disk before anybody sees it."""
@@ -95,9 +111,10 @@ class Federated:
             self._is_spreading = True
             out.append(SetTimer(SPREAD_TIMER, self._timing.spread_ms))
 
-    def on_lost(self, peer: NodeId) -> None:
+    def on_lost(self, peer: NodeId, link: Link) -> None:
         """The connection with a peer is gone."""
-        self._detector.lost(self._gate.now_ms, peer)
+        if not self.mesh.is_parting(link):
+            self._detector.lost(self._gate.now_ms, peer)
 
     def on_awake(self, gap_ms: int) -> None:
         """The node itself was asleep for so long: the silence of others says nothing."""
@@ -106,6 +123,10 @@ class Federated:
     def on_beat(self, out: list[MembershipEffect]) -> None:
         """Once a second."""
         self._upkeep.beat(out)
+        self.mesh.beat(out)
+        away = self.mesh.stroll()
+        if away is not None:
+            self._detector.ask(self._gate.now_ms, away)
         self.outlook.watch_all(out)
 
     def on_timer(self, out: list[MembershipEffect], name: str) -> None:
@@ -134,7 +155,9 @@ class Federated:
         """Tell everybody who is connected that we stop on purpose."""
         friends = tuple(peer for peer, _ in self.exchange.friends())
         if friends:
-            out.append(Broadcast(friends, Leave(self.exchange.own.signed.record.seq)))
+            seq = self.exchange.own.signed.record.seq
+            leave = Leave(self._gate.node, seq, self._statements.leave(seq))
+            out.append(Broadcast(friends, leave))
 
     # Messages
 
@@ -148,7 +171,7 @@ class Federated:
         out: list[MembershipEffect],
         peer: NodeId,
         link: Link,
-        message: Records | FetchRecords | Leave | DetectionMessage,
+        message: MembersMessage,
     ) -> None:
         """A member's word."""
         match message:
@@ -161,13 +184,38 @@ class Federated:
                 out.extend(self.exchange.on_fetch(peer, message))
             case FetchRecords():
                 out.append(Rejected(peer, "it fetches too often"))
+            case FetchRecordsOf() if link.may_cost(1):
+                out.extend(self.exchange.on_fetch_of(peer, message))
+            case FetchRecordsOf():
+                out.append(Rejected(peer, "it fetches too often"))
             case Leave():
-                self.exchange.table.left(peer, message.seq)
+                self._on_leave(out, peer, link, message)
+            case Spare():
+                self.mesh.on_spare(out, peer, link, is_full=message.full)
             case ProbeFor() | Heeded() | Challenge() | Proof() | Rumours() | FetchVoices():
                 now_ms = self._gate.now_ms
                 out.extend(self._detector.on_message(now_ms, peer, message, link.may_check))
             case _:
                 assert_never(message)
+
+    def _on_leave(
+        self, out: list[MembershipEffect], peer: NodeId, link: Link, leave: Leave
+    ) -> None:
+        """A good-bye counts if its node has not spoken since; it is passed on to those who did not hear it."""
+        node = NodeId(leave.node)
+        known = self.exchange.table.get(node)
+        if known is None or known.left_seq is not None or leave.seq < known.record.seq:
+            return
+        if not link.may_check():
+            return
+        if not self._statements.is_leave(node, leave.seq, leave.signature):
+            out.append(Rejected(peer, "it brings a good-bye that its node did not say"))
+            return
+        self.exchange.table.left(node, leave.seq)
+        self.outlook.watch(out, node)
+        friends = tuple(one for one, _ in self.exchange.friends() if one not in {peer, node})
+        if friends and self.mesh.is_partial():
+            out.append(Broadcast(friends, leave))
 
     def on_pong(self, peer: NodeId, pong: Pong) -> None:
         """An answer to one of our pings tells the distance and the other's clock."""

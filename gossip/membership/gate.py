@@ -40,6 +40,7 @@ class Gate:
         self.admitted = admitted
         self.has_home = has_home
         self.now_ms = 0
+        self.jitter = jitter
         self.links = Links()
         self.dialer = Dialer(node, jitter)
         self.applicants = Applicants()

@@ -22,6 +22,7 @@ class Link:
     it got, `signed` the last one of its own that it showed and that was checked. `asked` is whether
     its table was fetched. `answers` and `checks` are left of what it may cost in this beat: answers
     to send, signatures to check. A `closing` link waits for its `PeerDown` and is not listened to.
+    `spared_ms` is when the peer was told last that this node can do without it.
     """
 
     address: str
@@ -42,6 +43,7 @@ class Link:
     answers: int = ANSWERS_A_BEAT
     checks: int = CHECKS_A_BEAT
     closing: bool = False
+    spared_ms: int | None = None
 
     def may_cost(self, answers: int) -> bool:
         """Whether it may have so many more answers in this beat; if so it has had them."""

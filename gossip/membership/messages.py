@@ -21,6 +21,7 @@ MAX_GENESIS_BYTES = 256 * 1024
 MAX_RECORDS = 256
 MAX_KNOWN = 2048
 MAX_RUMOURS = 1024
+MAX_NAMED = 64
 
 GenesisBytes = Annotated[bytes, msgspec.Meta(min_length=1, max_length=MAX_GENESIS_BYTES)]
 
@@ -79,6 +80,12 @@ class FetchRecords(Wire, frozen=True, tag="fetch_records"):
     known: Annotated[tuple[Known, ...], msgspec.Meta(max_length=MAX_KNOWN)]
 
 
+class FetchRecordsOf(Wire, frozen=True, tag="fetch_records_of"):
+    """A wish for the newest `Records` of these nodes."""
+
+    nodes: Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=MAX_NAMED)]
+
+
 class Ping(Wire, frozen=True, tag="ping"):
     """A question whether the receiver is there."""
 
@@ -93,9 +100,20 @@ class Pong(Wire, frozen=True, tag="pong"):
 
 
 class Leave(Wire, frozen=True, tag="leave"):
-    """The sender stops on purpose; its last record has `seq`."""
+    """`node` stops on purpose; its last record has `seq`. Passed on where not all are connected."""
 
+    node: Bytes32
     seq: Natural
+    signature: Bytes64
+
+
+class Spare(Wire, frozen=True, tag="spare"):
+    """The sender can do without this connection: the receiver ends it, unless it needs it itself.
+
+    With `full` the sender has no room for it, and ends it soon.
+    """
+
+    full: bool
 
 
 class ProbeFor(Wire, frozen=True, tag="probe_for"):
@@ -144,7 +162,16 @@ class FetchVoices(Wire, frozen=True, tag="fetch_voices"):
 DetectionMessage = ProbeFor | Heeded | Challenge | Proof | Rumours | FetchVoices
 
 MembershipMessage = (
-    Hello | Welcome | Records | FetchRecords | Ping | Pong | Leave | DetectionMessage
+    Hello
+    | Welcome
+    | Records
+    | FetchRecords
+    | FetchRecordsOf
+    | Ping
+    | Pong
+    | Leave
+    | Spare
+    | DetectionMessage
 )
 
 

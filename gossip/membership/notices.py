@@ -27,7 +27,8 @@ class PeerEntry:
     `role` is the ledger's word ("validator", "observer"), None while it has none. `last_seen_ms` is
     None for a peer known only by hearsay. `rtt_ms` and `clock_offset_ms` (its clock minus ours) are
     None until it has answered a ping. `found` are the addresses where it was found, the last one
-    first, each with when that was (ms; 0 before such times were kept).
+    first, each with when that was (ms; 0 before such times were kept). `in_reach` is whether it is
+    connected, or is dialed when it is needed.
     """
 
     node_id: NodeId
@@ -43,6 +44,7 @@ class PeerEntry:
     connected: bool
     clock_offset_ms: int | None
     found: tuple[tuple[str, int], ...] = ()
+    in_reach: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from gossip.identity import NodeId
 from gossip.membership.detector import Detector
 from gossip.membership.events import MembershipEffect
 from gossip.membership.gate import Gate
+from gossip.membership.mesh import Mesh
 from gossip.membership.notices import Liveness, PeerEntry, StatusChanged
 from gossip.membership.peer_table import Peer
 from gossip.membership.record_exchange import RecordExchange
@@ -18,13 +19,20 @@ class Outlook:
     """Joins what the table, the ledger, the links and the detector know of a peer."""
 
     def __init__(
-        self, gate: Gate, exchange: RecordExchange, detector: Detector, timing: Timing
+        self,
+        gate: Gate,
+        exchange: RecordExchange,
+        mesh: Mesh,
+        detector: Detector,
+        timing: Timing,
     ) -> None:
-        self._gate, self._exchange = gate, exchange
+        self._gate, self._exchange, self._mesh = gate, exchange, mesh
         self._detector, self._timing = detector, timing
+        self._is_partial = False
 
     def table(self) -> tuple[PeerEntry, ...]:
         """All other members, in the order of their ids."""
+        self._is_partial = self._mesh.is_partial()
         return tuple(
             self._entry(node, peer, self._liveness(node, peer))
             for node, peer in self._exchange.table.rows()
@@ -43,17 +51,33 @@ class Outlook:
 
     def watch_all(self, out: list[MembershipEffect]) -> None:
         """Tell whose status has changed."""
+        self._is_partial = self._mesh.is_partial()
         for node, _ in self._exchange.table.rows():
             self.watch(out, node)
 
     def _liveness(self, node: NodeId, peer: Peer) -> Liveness:
-        """Nobody is alive by hearsay: who was never heard is suspect at best."""
+        """Nobody is alive by hearsay: who was never heard is suspect at best.
+
+        Of who is no neighbour in a partial mesh, the signed record that it renews tells that it is there.
+        """
         if peer.left_seq is not None:
             return Liveness.LEFT
         if self._detector.is_dead(node):
             return Liveness.DEAD
-        is_suspect = self._detector.is_suspect(node)
-        return Liveness.SUSPECT if is_suspect or not peer.is_heard else Liveness.ALIVE
+        if self._detector.is_suspect(node):
+            return Liveness.SUSPECT
+        is_near = node in self._gate.links or not self._is_partial
+        is_there = peer.is_heard if is_near else self._has_spoken(peer)
+        return Liveness.ALIVE if is_there else Liveness.SUSPECT
+
+    def _has_spoken(self, peer: Peer) -> bool:
+        """Lately, to us or in a record that was newer than another or than our clock makes old."""
+        now_ms, lasts_ms = self._gate.now_ms, self._timing.capability_ms
+        if peer.is_heard and now_ms - (peer.last_seen_ms or 0) < lasts_ms:
+            return True
+        if peer.renewed_ms is None or now_ms - peer.renewed_ms >= lasts_ms:
+            return False
+        return peer.is_renewed or abs(now_ms - peer.record.issued_at_ms) < lasts_ms
 
     def _entry(self, node: NodeId, peer: Peer, status: Liveness) -> PeerEntry:
         return PeerEntry(
@@ -68,6 +92,7 @@ class Outlook:
             load=peer.record.load,
             version=peer.record.version,
             connected=node in self._gate.links,
+            in_reach=node in self._gate.links or (self._is_partial and bool(peer.addresses())),
             clock_offset_ms=peer.clock_offset_ms,
             found=tuple((one, peer.found_ms.get(one, 0)) for one in peer.reached),
         )

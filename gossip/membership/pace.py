@@ -20,3 +20,5 @@ class Pace:
     gossip_ms: int = 120
     check_ms: int = 200
     voices_ms: int = 1_000
+    answer_ms: int = 2_000
+    """So long a suspicion of who is no neighbour waits for its answer, before all dial it at once."""

@@ -47,8 +47,8 @@ class Peer:
 
     `reached` are addresses where it was found, the last one first, and `found_ms` when that was.
     `is_heard` is whether it has spoken to us in this run; `renewed_ms` is when its newest
-    record came in this run. `left_seq` is the number of its last record if it said good-bye.
-    `shown` is the status last told.
+    record came in this run, `is_renewed` whether that took the place of an older one. `left_seq`
+    is the number of its last record if it said good-bye. `shown` is the status last told.
     """
 
     signed: SignedRecord
@@ -61,6 +61,7 @@ class Peer:
     clock_offset_ms: int | None = None
     left_seq: int | None = None
     renewed_ms: int | None = None
+    is_renewed: bool = False
     shown: Liveness | None = None
 
     @property
@@ -148,6 +149,7 @@ class PeerTable:
         if self.judge(signed) is News.CHANGE:
             self._unsaved.add(node)
         peer = self._peers.setdefault(node, Peer(signed, now_ms))
+        peer.is_renewed |= signed.record.seq > peer.record.seq
         peer.signed, peer.renewed_ms = signed, now_ms
         if peer.left_seq is not None and signed.record.seq > peer.left_seq:
             peer.left_seq = None

@@ -69,6 +69,10 @@ class Probes:
     def __contains__(self, node: NodeId) -> bool:
         return node in self._probes
 
+    def asked(self) -> list[NodeId]:
+        """About whom questions are under way."""
+        return list(self._probes)
+
     def due(self, now_ms: int) -> list[NodeId]:
         """Whom to `go_on` asking now."""
         return [node for node, probe in self._probes.items() if now_ms >= probe.due_ms]
@@ -80,7 +84,7 @@ class Probes:
 
     def next(self, now_ms: int, out: list[Effect], is_dead: Callable[[NodeId], bool]) -> None:
         """Ask the next of the round."""
-        members = self._roster.members()
+        members = self._roster.watched()
         known = set(members)
         for _ in range(len(members) + 1):
             if not self._ring:

@@ -8,7 +8,7 @@ with it when they fetch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from gossip.codec import Digest
 from gossip.effects import Broadcast, Rejected, Send
@@ -16,7 +16,14 @@ from gossip.identity import NodeId, Verifier
 from gossip.membership.events import MembershipEffect
 from gossip.membership.gate import Gate
 from gossip.membership.links import Link
-from gossip.membership.messages import MAX_RECORDS, FetchRecords, Known, Records, Standing
+from gossip.membership.messages import (
+    MAX_RECORDS,
+    FetchRecords,
+    FetchRecordsOf,
+    Known,
+    Records,
+    Standing,
+)
 from gossip.membership.own_record import OwnRecord
 from gossip.membership.peer_table import News, PeerTable
 from gossip.membership.records import SignedRecord, record_fault
@@ -41,6 +48,8 @@ class RecordExchange:
         self._news: dict[NodeId, NodeId] = {}
         self._own_changed = False
         self._last_asked = NodeId(b"")
+        self.is_doubted: Callable[[NodeId], bool] = lambda _: False
+        """Whether a node is suspected, so that any newer record of it is news to all."""
 
     @property
     def has_news(self) -> bool:
@@ -76,7 +85,7 @@ class RecordExchange:
         news = self.table.judge(signed)
         if news in (News.CHANGE, News.REFRESH):
             self.table.put(now_ms, signed)
-        if news is News.CHANGE:
+        if news is News.CHANGE or (news is News.REFRESH and self.is_doubted(node)):
             self._news[node] = source
         return news
 
@@ -130,6 +139,12 @@ class RecordExchange:
             Send(peer, Records(tuple(lacking[start : start + MAX_RECORDS])))
             for start in range(0, len(lacking), MAX_RECORDS)
         ]
+
+    def on_fetch_of(self, peer: NodeId, fetch: FetchRecordsOf) -> list[MembershipEffect]:
+        """Answer with what we have of these."""
+        known = (self.table.get(NodeId(node)) for node in fetch.nodes)
+        records = tuple(one.signed for one in known if one is not None)
+        return [Send(peer, Records(records))] if records else []
 
     def spread(self, now_ms: int) -> list[MembershipEffect]:
         """Pass on what is new."""

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from gossip.identity import NodeId
 from gossip.membership.gate import Gate
+from gossip.membership.mesh import Mesh
 from gossip.membership.record_exchange import RecordExchange
 
 
@@ -24,8 +25,14 @@ class Roster(Protocol):
     def members(self) -> Sequence[NodeId]:
         """All others that count and have not left."""
 
+    def watched(self) -> Sequence[NodeId]:
+        """Those of them that this node asks in its rounds."""
+
     def connected(self) -> Sequence[NodeId]:
         """Those of them that can be asked directly."""
+
+    def is_far(self, node: NodeId) -> bool:
+        """Whether others look after it, whose word is to be awaited before it is dialed just to ask."""
 
     def friends(self) -> Sequence[NodeId]:
         """Those of the connected that take us for a member too, and will do us a favour."""
@@ -40,8 +47,8 @@ class Roster(Protocol):
 class FederationRoster:
     """See `Roster`. While joining our ledger can't tell, and everybody counts."""
 
-    def __init__(self, gate: Gate, exchange: RecordExchange) -> None:
-        self._gate, self._exchange = gate, exchange
+    def __init__(self, gate: Gate, exchange: RecordExchange, mesh: Mesh) -> None:
+        self._gate, self._exchange, self._mesh = gate, exchange, mesh
 
     @property
     def tolerated(self) -> int:
@@ -56,11 +63,15 @@ class FederationRoster:
 
     def members(self) -> list[NodeId]:
         """See `Roster`."""
-        return [
-            node
-            for node, peer in self._exchange.table.rows()
-            if peer.left_seq is None and self._gate.counts(node)
-        ]
+        return self._mesh.members()
+
+    def watched(self) -> list[NodeId]:
+        """See `Roster`."""
+        return self._mesh.watched()
+
+    def is_far(self, node: NodeId) -> bool:
+        """See `Roster`."""
+        return self._mesh.is_far(node)
 
     def connected(self) -> list[NodeId]:
         """See `Roster`."""

@@ -57,6 +57,14 @@ class Statements:
         said = self._bytes("life", self.node, incarnation)
         return Life(self.node, incarnation, self._signer.sign(said))
 
+    def leave(self, seq: int) -> bytes:
+        """Our own good-bye."""
+        return self._signer.sign(self._bytes("leave", self.node, seq))
+
+    def is_leave(self, node: bytes, seq: int, signature: bytes) -> bool:
+        """Whether `node` said good-bye so."""
+        return self._verifier.verify(node, self._bytes("leave", node, seq), signature)
+
     def prove(self, asker: NodeId, nonce: int) -> bytes:
         """The answer to a challenge that came through somebody else."""
         return self._signer.sign(self._bytes("proof", self.node, asker, nonce))

@@ -66,7 +66,11 @@ class _Resident:
         """See `roster.Roster`."""
         return self.others
 
-    connected = friends = members
+    watched = connected = friends = members
+
+    def is_far(self, _: NodeId) -> bool:
+        """See `roster.Roster`."""
+        return False
 
     def has_voice(self, _: NodeId) -> bool:
         """See `roster.Roster`."""

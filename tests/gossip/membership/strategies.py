@@ -8,6 +8,7 @@ from gossip.membership.invites import Invite
 from gossip.membership.messages import (
     Challenge,
     FetchRecords,
+    FetchRecordsOf,
     FetchVoices,
     Heeded,
     Hello,
@@ -20,6 +21,7 @@ from gossip.membership.messages import (
     Proof,
     Records,
     Rumours,
+    Spare,
     Standing,
     Welcome,
 )
@@ -82,7 +84,9 @@ messages: st.SearchStrategy[MembershipMessage] = st.one_of(
     st.builds(FetchRecords, st.lists(st.builds(Known, ids, naturals), max_size=5).map(tuple)),
     st.builds(Ping, naturals),
     st.builds(Pong, naturals, naturals),
-    st.builds(Leave, naturals),
+    st.builds(Leave, ids, naturals, signatures),
+    st.builds(FetchRecordsOf, st.lists(ids, max_size=3).map(tuple)),
+    st.builds(Spare, st.booleans()),
     st.builds(ProbeFor, ids, naturals),
     st.builds(Heeded, naturals),
     st.builds(Challenge, ids, naturals),

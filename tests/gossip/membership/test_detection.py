@@ -281,7 +281,10 @@ class Roster:
     def members(self) -> list[NodeId]:
         return [node(number) for number in range(2, 9)]
 
-    connected = friends = members
+    watched = connected = friends = members
+
+    def is_far(self, node: NodeId) -> bool:
+        return False
 
     def has_voice(self, node: NodeId) -> bool:
         return True

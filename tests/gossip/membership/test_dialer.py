@@ -18,7 +18,11 @@ def due(
     one: Dialer, now_ms: int, *known: NodeId, connected: frozenset[NodeId] = frozenset()
 ) -> list[str]:
     return one.due(
-        now_ms, known, lambda node: tuple(f"{place}/{node[0]}" for place in HERE), connected
+        now_ms,
+        known,
+        lambda node: tuple(f"{place}/{node[0]}" for place in HERE),
+        connected,
+        frozenset(known),
     )
 
 

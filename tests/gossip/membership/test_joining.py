@@ -15,6 +15,7 @@ from gossip.membership.messages import (
     Ping,
     Pong,
     Records,
+    Spare,
     Standing,
     Welcome,
     federation_of,
@@ -327,7 +328,13 @@ def stranger_at(town: Town, number: int = 1, stranger: int = 50) -> Resident:
 
 
 @pytest.mark.parametrize(
-    "message", [Records((signed_record(50, 5),)), FetchRecords(()), Leave(2**63 - 1)]
+    "message",
+    [
+        Records((signed_record(50, 5),)),
+        FetchRecords(()),
+        Spare(full=True),
+        Leave(node(50), 2**63 - 1, bytes(64)),
+    ],
 )
 def test_a_stranger_may_say_nothing_that_only_members_may(message: object) -> None:
     town = founded(2)

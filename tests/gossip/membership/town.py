@@ -31,6 +31,7 @@ from gossip.membership.events import (
     TimerFired,
 )
 from gossip.membership.invites import Invite, issue_invite
+from gossip.membership.mesh import MeshHabits
 from gossip.membership.messages import Hello, MembershipMessage, Records, Welcome, federation_of
 from gossip.membership.notices import Liveness, PeerEntry
 from gossip.membership.records import Capability, PeerRecord, SignedRecord, sign_record
@@ -171,6 +172,8 @@ class Town:
         bootstrap: tuple[str, ...] = (),
         invite: Invite | None = None,
         timing: Timing | None = None,
+        mesh: MeshHabits | None = None,
+        jitter: Callable[[], float] = lambda: 0.0,
     ) -> Resident:
         """A node moves in, or starts anew with the disk that it left."""
         if role is not None:
@@ -184,9 +187,10 @@ class Town:
             genesis=genesis,
             admitted=word.get,
             store=disk,
-            jitter=lambda: 0.0,
+            jitter=jitter,
             nonce=number,
             timing=timing,
+            mesh=mesh,
         )
         resident = Resident(number, core, disk, word)
         self.residents[resident.node] = resident
