@@ -55,6 +55,7 @@ from consensus.messages import (
 from consensus.own_votes import OwnVotes, StateKeys, VotesAgain, VotingKeys, silenced_keys
 from consensus.pool_log import PoolLog
 from consensus.quorum import ValidatorSet
+from consensus.relaying import RELAY_TIMER, Relay
 from consensus.replica import Replica
 from consensus.replica_base import PROGRESS_TIMER
 from consensus.reports import Decided, Timing
@@ -130,8 +131,21 @@ class BoundSync(msgspec.Struct, frozen=True, gc=False):
     most_behind: int | None
 
 
+class Relaying(msgspec.Struct, frozen=True, gc=False):
+    """Whether the members are too many for each to be connected with every other."""
+
+    is_on: bool
+
+
 EngineEvent = (
-    Started | Received | TimerFired | PeerConnected | PeerDisconnected | Submit | BoundSync
+    Started
+    | Received
+    | TimerFired
+    | PeerConnected
+    | PeerDisconnected
+    | Submit
+    | BoundSync
+    | Relaying
 )
 
 
@@ -168,6 +182,7 @@ class Engine:
         self._intake = Intake(self.mempool, self._pool_log, self.ledger, verifier)
         self._execution = BlockExecution(self.ledger, self.mempool, self._pool_log)
         self._sync = BlockSync()
+        self._relay = Relay()
         self.keys = voting_key if isinstance(voting_key, VotingKeys) else VotingKeys(voting_key)
         self.keys.choose(self.ledger.validators)
         for key in silenced_keys(votes):
@@ -254,13 +269,16 @@ class Engine:
                 out += self._own_votes.ask_again(self.validators)
             case PeerDisconnected():
                 self._peers.discard(event.peer)
+                self._relay.forget(event.peer)
                 self._settle(out, self.replica.on_reach(now_ms, event.peer))
                 self._settle(out, self._sync.on_disconnect(event.peer, self.height))
             case Submit():
-                others = tuple(node for node in self.validators.nodes if node in self._peers)
-                self._settle(out, self._intake.submit(event.transactions, others))
+                ways = self._relay.ways(self._peers, self.validators.nodes)
+                self._settle(out, self._intake.submit(event.transactions, ways))
             case BoundSync():
                 out += self._sync.bound(self.height, event.most_behind)
+            case Relaying():
+                self._relay.is_on = event.is_on
             case _:
                 assert_never(event)
         self._go_on(out)
@@ -311,7 +329,10 @@ class Engine:
             case StateVote() | Certified() | CollectedStates():
                 return self._finality.on_message(peer, message)
             case Transactions():
-                return self._intake.take(peer, message)
+                if self.replica.is_validator or not self._relay.is_on:
+                    return self._intake.take(peer, message)
+                ways = self._relay.ways(self._peers, self.validators.nodes, peer)
+                return self._intake.take(peer, message, ways)
             case CollectedVotes():
                 return self._on_collected(peer, message)
             case (
@@ -375,7 +396,9 @@ class Engine:
             base = EpochBase(block.height, block.digest)
             self.keys.choose(members)
             out += self.replica.enter_epoch(self._now_ms, members, base, tip)
-        if block.header.proposer in self._own_nodes(voters):
+        if self._relay.is_on:
+            out += self._relay.on_block(self.height, self._watching(), self._status)
+        elif block.header.proposer in self._own_nodes(voters):
             out += self._announce()
         return out
 
@@ -388,8 +411,11 @@ class Engine:
 
     def _announce(self) -> list[Effect]:
         """Tell connected nodes without a seat that there is a new block to fetch."""
-        watching = tuple(sorted(self._peers - set(self.validators.nodes)))
+        watching = self._watching()
         return [Broadcast(watching, self._status())] if watching else []
+
+    def _watching(self) -> tuple[NodeId, ...]:
+        return tuple(sorted(self._peers - set(self.validators.nodes)))
 
     # Transactions
 
@@ -408,8 +434,7 @@ class Engine:
             if one.id not in proposed
         )
         targets = (leader,) if only_leader else self.validators.nodes
-        reachable = tuple(node for node in targets if node in self._peers)
-        return [*spread(ready, reachable)]
+        return [*spread(ready, self._relay.ways(self._peers, targets))] if ready else []
 
     # Catching up
 
@@ -418,6 +443,7 @@ class Engine:
 
     def _on_status(self, peer: NodeId, status: Status) -> list[Effect]:
         out: list[Effect] = []
+        self._relay.note(peer, status.height)
         if status.height > self.height:
             out += self._sync.on_claim(peer, status.height, self.height)
         elif status.height < self.height:
@@ -463,6 +489,8 @@ class Engine:
             return self.replica.on_collect_timeout(self._now_ms)
         if name == STATES_TIMER:
             return self._finality.on_collect_timeout()
+        if name == RELAY_TIMER:
+            return self._relay.on_timer(self.height, self._watching(), self._status)
         assert name == BEAT_TIMER
         return [*self._on_beat(), SetTimer(BEAT_TIMER, self._timing.status_ms)]
 

@@ -60,10 +60,15 @@ class Intake:
         kept = [one.id for one in stored if isinstance(self._add(one)[0], Added)]
         return [*self._pool_log.retain(kept)]
 
-    def take(self, peer: NodeId, message: Transactions) -> list[Effect]:
-        """Take what a peer spreads, up to the first one that an honest peer would not have sent."""
+    def take(
+        self, peer: NodeId, message: Transactions, ways: tuple[NodeId, ...] = ()
+    ) -> list[Effect]:
+        """Take what a peer spreads, up to the first one that an honest peer would not have sent.
+
+        What was not known is passed on to `ways`.
+        """
         out: list[Effect] = []
-        is_news = False
+        fresh: list[Transaction] = []
         mempool, ledger = self._mempool, self._ledger
         for raw in message.raw:
             name = id_of(raw)
@@ -77,11 +82,11 @@ class Intake:
                 continue
             if not transaction.is_signed(self._verifier):
                 return [*out, forged("transaction").of(peer)]
-            is_news = True
+            fresh.append(transaction)
             added = mempool.place(transaction, ledger)
             if added.replaced is not None:
                 out += self._after(transaction, added)
-        return out if is_news else [*out, KNOWN.of(peer)]
+        return [*out, *spread(fresh, ways)] if fresh else [*out, KNOWN.of(peer)]
 
     def _add(self, transaction: Transaction) -> tuple[Added | Refused, list[Effect]]:
         """Offer a transaction whose signature holds to the mempool."""

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 import trio
 
-from consensus.engine import Engine, PeerConnected, PeerDisconnected, Received
+from consensus.engine import Engine, PeerConnected, PeerDisconnected, Received, Relaying
 from consensus.genesis import Genesis
 from consensus.own_votes import VotingKeys
 from gossip.identity import Ed25519Verifier, NodeId
@@ -273,6 +273,7 @@ def _connect(parts: Parts, node: _Node, nursery: trio.Nursery) -> None:
         on_reachable=lambda peer, here: node.chain.post(
             PeerConnected(peer) if here else PeerDisconnected(peer)
         ),
+        on_mesh=lambda is_partial: node.chain.post(Relaying(is_partial)),
     )
     if parts.options.config.bootstrap:
         node.peers.post(bootstrap_event(parts))

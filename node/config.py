@@ -75,6 +75,8 @@ class Config:
     `quota_per_s` is how many requests the
     HTTP interface takes from one caller in a second, for good, `client_parallel` how many of one caller's the model
     servers work on at once (0: no bound).
+    Up to `full_mesh_up_to` nodes each is connected with every other; among more each keeps `mesh_neighbours` that it
+    chooses, and those that choose it.
     A snapshot is made every `snapshot_every` blocks, and taken by a node that is `snapshot_behind` behind (0: never).
     """
 
@@ -98,6 +100,8 @@ class Config:
     snapshot_behind: int = 5000
     backend: tuple[ModelServer, ...] = ()
     find_models: bool = True
+    full_mesh_up_to: int = 50
+    mesh_neighbours: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,4 +305,6 @@ _READERS: dict[str, Callable[[object], object]] = {
     "snapshot_behind": _between(0, 10**9),
     "backend": read_servers,
     "find_models": _flag,
+    "full_mesh_up_to": _between(1, 1000),
+    "mesh_neighbours": _between(2, 100),
 }

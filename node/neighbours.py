@@ -121,9 +121,12 @@ class Neighbours:
                 await self._meet(sighting)
 
     async def _meet(self, sighting: Sighting) -> None:
-        """Dial a member that is not connected; strangers are left alone."""
-        if sighting.node in self._link.peers() or not self._peers.membership.is_member(
-            sighting.node
+        """Dial a member that is to be connected and is not; strangers are left alone."""
+        membership = self._peers.membership
+        if (
+            sighting.node in self._link.peers()
+            or not membership.is_member(sighting.node)
+            or not membership.wants(sighting.node)
         ):
             return
         for address in multiaddrs_of(sighting):

@@ -15,6 +15,7 @@ from gossip.identity import Ed25519Verifier, NodeId
 from gossip.membership import Membership, Profile
 from gossip.membership.events import AddBootstrap
 from gossip.membership.invites import InviteError, is_invite, parse_invite
+from gossip.membership.mesh import MeshHabits
 from gossip.membership.records import Capability
 from gossip.transfer.service import ContentService
 from gossip.transport.libp2p import Libp2pTransport
@@ -75,6 +76,7 @@ def peer_service(
         store=store,
         jitter=lambda: secrets.randbelow(2**16) / 2**16,
         nonce=secrets.randbits(32),
+        mesh=MeshHabits.of(config.full_mesh_up_to, config.mesh_neighbours),
     )
     parts.limits.is_member = membership.is_member
     return PeerService(parts.link, membership, store, nursery)

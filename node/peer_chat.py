@@ -48,7 +48,7 @@ class PeerChats:
         self._servers: dict[NodeId, PeerServer] = {}
 
     def servers(self) -> Iterator[tuple[PeerServer, Merits, Mapping[str, str]]]:
-        """Peers that are alive, connected, admitted and list a model."""
+        """Peers that are alive, in reach, admitted and list a model."""
         for entry, files in self._there():
             server = self._server(entry.node_id)
             server.contexts = contexts_of(entry.capabilities)
@@ -57,7 +57,7 @@ class PeerChats:
     def _there(self) -> Iterator[tuple[PeerEntry, dict[str, str]]]:
         for entry in self._peers.membership.table():
             files = files_of(entry.capabilities)
-            is_there = entry.connected and entry.status is Liveness.ALIVE and entry.role is not None
+            is_there = entry.in_reach and entry.status is Liveness.ALIVE and entry.role is not None
             if files and is_there:
                 yield entry, files
 

@@ -7,7 +7,8 @@ and nothing else. A peer that sends what does not decode is disconnected.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,8 @@ MEMBERSHIP_CHANNEL = 1
 CONSENSUS_CHANNEL = 2
 TOPIC_CHANNEL = 3
 
+REACH_S = 5.0
+_HOLD_S = 10.0
 _MAX_WAITING = 10_000
 
 
@@ -59,6 +62,10 @@ class PeerService:
         self._on_consensus: Callable[[NodeId, Any], None] = _ignore_message
         self._on_broadcast: Callable[[NodeId, Any], None] = _ignore_message
         self._on_reachable: Callable[[NodeId, bool], None] = _ignore_reachable
+        self._on_mesh: Callable[[bool], None] = _ignore
+        self._is_partial = False
+        self._arrivals = trio.Event()
+        self._held: Counter[NodeId] = Counter()
         self._reachable: set[NodeId] = set()
         self._room: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         self._waste = WasteBudget()
@@ -74,9 +81,10 @@ class PeerService:
         on_consensus: Callable[[NodeId, ConsensusMessage], None] | None = None,
         on_broadcast: Callable[[NodeId, BroadcastMessage], None] | None = None,
         on_reachable: Callable[[NodeId, bool], None] | None = None,
+        on_mesh: Callable[[bool], None] | None = None,
         room: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Say who hears the news, what members send, and who can be reached.
+        """Say who hears the news, what members send, who can be reached, and whether not all are connected with all.
 
         No consensus message is read before `room` returns.
         """
@@ -89,6 +97,8 @@ class PeerService:
             self._on_broadcast = on_broadcast
         if on_reachable is not None:
             self._on_reachable = on_reachable
+        if on_mesh is not None:
+            self._on_mesh = on_mesh
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -98,6 +108,7 @@ class PeerService:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._driver.run)
             nursery.start_soon(self._listen)
+            nursery.start_soon(self._hold)
 
     def post(self, event: events.MembershipEvent) -> None:
         """Tell the membership core something that this node knows by itself."""
@@ -112,6 +123,31 @@ class PeerService:
             return False
         self._driver.post(events.Dialed(address, peer))
         return True
+
+    @asynccontextmanager
+    async def reached(self, node: NodeId) -> AsyncIterator[None]:
+        """Be connected with a member that is no neighbour, as long as this lasts; for `REACH_S` it is tried.
+
+        Whether it worked shows when a stream is opened. Where all are connected with all, who is not there is not
+        waited for.
+        """
+        self._held[node] += 1
+        self._driver.post(events.Needed(node))
+        try:
+            with trio.move_on_after(REACH_S):
+                while self._is_partial and node not in self._reachable:
+                    await self._arrivals.wait()
+            yield
+        finally:
+            self._held[node] -= 1
+            if not self._held[node]:
+                del self._held[node]
+
+    async def _hold(self) -> None:
+        while True:
+            await trio.sleep(_HOLD_S)
+            for node in self._held:
+                self._driver.post(events.Needed(node))
 
     async def caught_up(self) -> None:
         """Return when the membership core has taken all that was posted before."""
@@ -184,10 +220,18 @@ class PeerService:
             return
         if reachable:
             self._reachable.add(peer)
+            self._arrivals.set()
+            self._arrivals = trio.Event()
         else:
             self._reachable.discard(peer)
         self.changes += 1
         self._on_reachable(peer, reachable)
+        self._look_at_mesh()
+
+    def _look_at_mesh(self) -> None:
+        if self.membership.is_partial != self._is_partial:
+            self._is_partial = self.membership.is_partial
+            self._on_mesh(self._is_partial)
 
     def _carry_out(self, effect: object) -> None:
         match effect:
@@ -208,6 +252,7 @@ class PeerService:
                 log.info("message refused", peer=effect.peer.hex(), reason=effect.reason)
             case Notify():
                 self.changes += 1
+                self._look_at_mesh()
                 self._on_notice(effect.what)
             case _:
                 raise AssertionError(f"the membership core never asks for {effect!r}")

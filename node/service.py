@@ -121,11 +121,11 @@ class NodeService:
             return f"this node waits to be let in: on a validator, type: {self._admit_line}"
         if self._engine.is_syncing:
             return f"catching up, at height {self._engine.height}"
-        members, connected = self._engine.validators, self._peers.link.peers()
+        members, is_there = self._engine.validators, self._peers.membership.is_there
         here = sum(
             seat.power
             for seat in members.validators
-            if seat.node == self._own or seat.node in connected
+            if seat.node == self._own or is_there(NodeId(seat.node))
         )
         if not members.is_quorum(here):
             return f"validators with power {here} of {members.total} are in reach, no quorum"

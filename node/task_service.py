@@ -371,8 +371,11 @@ class TaskService:
     async def _offer(self, effect: OfferTo) -> None:
         name = Digest(effect.offer.task)
         try:
-            stream = await self.link.open_stream(effect.executor, PROTOCOL)
-            async with stream, trio.open_nursery() as nursery:
+            async with (
+                self._peers.reached(effect.executor),
+                await self.link.open_stream(effect.executor, PROTOCOL) as stream,
+                trio.open_nursery() as nursery,
+            ):
                 await send_offer(stream, effect.offer, effect.content)
                 follower = self._followers.get(name)
                 if follower is not None:

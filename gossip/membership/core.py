@@ -176,6 +176,17 @@ class Membership:
         """Whether a connection with this member is to be kept now: in a large federation not with each."""
         return self._inside is None or node in self._inside.mesh.wanted()
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether the members are too many for each to be connected with every other."""
+        return self._inside is not None and self._inside.mesh.is_partial()
+
+    def is_there(self, node: NodeId) -> bool:
+        """Whether it is connected, or (in a partial mesh) known to be alive and dialed when it is needed."""
+        return node in self._links or (
+            self._inside is not None and self._inside.outlook.is_there(node)
+        )
+
     def applicants(self) -> tuple[Applicant, ...]:
         """Who waits to be let in, oldest first."""
         return self._gate.applicants.listed()

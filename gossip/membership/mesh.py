@@ -49,11 +49,16 @@ class MeshHabits:
     full_up_to: int = 50
     neighbours: int = 10
     validators: int = 2
-    room: int = 64
-    seats: int = 32
+    room: int = 60
+    seats: int = 30
     linger_ms: int = 30_000
     stroll_ms: int = 60_000
     passed_over_ms: int = 60_000
+
+    @classmethod
+    def of(cls, full_up_to: int, neighbours: int) -> MeshHabits:
+        """With room in proportion to the neighbours: six times as much, half of it for seats."""
+        return cls(full_up_to, neighbours, room=6 * neighbours, seats=3 * neighbours)
 
 
 class Mesh:

@@ -39,6 +39,15 @@ class Outlook:
             if self._gate.counts(node)
         )
 
+    def is_there(self, node: NodeId) -> bool:
+        """Whether a member that is not connected is alive all the same, and can be dialed."""
+        peer = self._exchange.table.get(node)
+        return (
+            peer is not None
+            and self._mesh.in_reach(node)
+            and self._liveness(node, peer) is Liveness.ALIVE
+        )
+
     def watch(self, out: list[MembershipEffect], node: NodeId) -> None:
         """Tell if a peer's status has changed."""
         peer = self._exchange.table.get(node)
