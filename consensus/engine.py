@@ -329,10 +329,7 @@ class Engine:
             case StateVote() | Certified() | CollectedStates():
                 return self._finality.on_message(peer, message)
             case Transactions():
-                if self.replica.is_validator or not self._relay.is_on:
-                    return self._intake.take(peer, message)
-                ways = self._relay.ways(self._peers, self.validators.nodes, peer)
-                return self._intake.take(peer, message, ways)
+                return self._intake.take(peer, message, self._ways_on(peer))
             case CollectedVotes():
                 return self._on_collected(peer, message)
             case (
@@ -418,6 +415,12 @@ class Engine:
         return tuple(sorted(self._peers - set(self.validators.nodes)))
 
     # Transactions
+
+    def _ways_on(self, source: NodeId) -> tuple[NodeId, ...]:
+        """Where to pass on transactions that a peer spreads."""
+        if self.replica.is_validator or not self._relay.is_on:
+            return ()
+        return self._relay.ways(self._peers, self.validators.nodes, source)
 
     def _resend_transactions(self) -> list[Effect]:
         """What still waits after a beat may not have reached the leader; if it waits too long, all must wait with it.
