@@ -125,6 +125,15 @@ class Submit(msgspec.Struct, frozen=True, gc=False):
     transactions: tuple[Transaction, ...]
 
 
+class Offer(msgspec.Struct, frozen=True, gc=False):
+    """The same, taken into the mempool and no more: the next event of another kind proposes them.
+
+    It writes to the pool alone, so it may be handled and told while what came before waits for the disk.
+    """
+
+    transactions: tuple[Transaction, ...]
+
+
 class BoundSync(msgspec.Struct, frozen=True, gc=False):
     """Fetch no blocks while so many are lacking or more: a snapshot is the shorter way. None: always fetch."""
 
@@ -144,6 +153,7 @@ EngineEvent = (
     | PeerConnected
     | PeerDisconnected
     | Submit
+    | Offer
     | BoundSync
     | Relaying
 )
@@ -273,8 +283,9 @@ class Engine:
                 self._settle(out, self.replica.on_reach(now_ms, event.peer))
                 self._settle(out, self._sync.on_disconnect(event.peer, self.height))
             case Submit():
-                ways = self._relay.ways(self._peers, self.validators.nodes)
-                self._settle(out, self._intake.submit(event.transactions, ways))
+                self._settle(out, self._submitted(event.transactions))
+            case Offer():
+                return self._submitted(event.transactions)
             case BoundSync():
                 out += self._sync.bound(self.height, event.most_behind)
             case Relaying():
@@ -284,6 +295,10 @@ class Engine:
         self._go_on(out)
         self._finality.hand_over(out)
         return out
+
+    def _submitted(self, transactions: tuple[Transaction, ...]) -> list[Effect]:
+        ways = self._relay.ways(self._peers, self.validators.nodes)
+        return self._intake.submit(transactions, ways)
 
     def _settle(self, out: list[Effect], effects: list[Effect]) -> None:
         """Move effects to `out`, then execute what was decided.

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import structlog
 import trio
 
-from consensus.blocks import MAX_BLOCK_TXS
 from consensus.engine import (
     Engine,
     EngineEvent,
+    Offer,
     Received,
     Started,
     Submit,
@@ -62,6 +62,8 @@ MAX_WAITING = 20_000
 """Events that wait for the engine; beyond it peers' messages are dropped, and their senders resend."""
 
 _DROPPED_KEPT = 10_000
+_OFFERED_AT_ONCE = 200
+"""Two or three milliseconds; then the other tasks get their turn."""
 _READ_AHEAD = 512
 _EXCUSED = 4
 """Messages of one peer for each block that may come too late to matter: its votes, when others were quicker."""
@@ -103,7 +105,7 @@ class ChainService:
         stores: Mapping[str, StagedStore],
         send: Callable[[NodeId, bytes, bool], bool],
     ) -> None:
-        """`stores` has `pool`, `chain` and `votes`; `chain` is written before `votes`.
+        """`stores` has `pool`, `chain` and `votes`; `chain` is written before `votes`, and `pool` ahead of both.
 
         A crash between the two then leaves a block without the votes cast above it, and those have not been sent; the
         other way round would leave votes above a block that is not there.
@@ -111,11 +113,14 @@ class ChainService:
         self.engine = engine
         ordered = {store: stores[store.value] for store in (Store.POOL, Store.CHAIN, Store.VOTES)}
         self._driver: CoreDriver[EngineEvent] = CoreDriver(
-            self._handle, TimerFired, self._carry_out, ordered
+            self._handle, TimerFired, self._carry_out, ordered, ahead=Store.POOL
         )
         self._send = send
         self._chain = stores["chain"]
         self._votes: SealedStore | None = None
+        self._up = trio.Event()
+        self._looks = False
+        """Whether the engine is going to look at what was offered to it."""
         self._submitting: dict[Digest, list[_Waiting]] = {}
         self._watched: dict[Digest, list[_Watch]] = {}
         self._listeners: list[Callable[[object], None]] = []
@@ -155,8 +160,18 @@ class ChainService:
         self._charge = charge
 
     def _handle(self, now: int, event: EngineEvent) -> list[Effect]:
-        if not isinstance(event, Received):
-            return self.engine.handle(now, event)
+        match event:
+            case Received():
+                return self._received(now, event)
+            case Started():
+                self._up.set()
+            case Submit():
+                self._looks = False
+            case _:
+                pass
+        return self.engine.handle(now, event)
+
+    def _received(self, now: int, event: Received) -> list[Effect]:
         began_s = time.thread_time()
         effects = self.engine.handle(now, event)
         refused = _refusal(event.peer, effects)
@@ -173,13 +188,22 @@ class ChainService:
         self._listeners.append(listener)
 
     async def submit(self, transactions: tuple[Transaction, ...]) -> list[Added | Refused]:
-        """Offer transactions whose signatures are checked; the mempool's answers in the same order."""
+        """Offer transactions whose signatures are checked; the mempool's answers in the same order.
+
+        They go ahead of the rounds, in pieces: an answer waits for no block and none for a long one.
+        """
         if not transactions:
             return []
+        if not self._up.is_set():
+            await (
+                self._up.wait()
+            )  # else what waited before the start would be taken for known, and forgotten
         waiting = _Waiting(len({one.id for one in transactions}))
         for name in {one.id for one in transactions}:
             self._submitting.setdefault(name, []).append(waiting)
-        self._driver.post_joined(Submit(transactions), _joined)
+        for at in range(0, len(transactions), _OFFERED_AT_ONCE):
+            piece = transactions[at : at + _OFFERED_AT_ONCE]
+            self._driver.post_ahead(Offer(piece), _joined)
         await waiting.done.wait()
         return [waiting.answers[one.id] for one in transactions]
 
@@ -294,6 +318,10 @@ class ChainService:
             self._chain.stage((write,))
 
     def _answer(self, report: Submitted) -> None:
+        is_news = any(isinstance(answer, Added) for _, answer in report.answers)
+        if is_news and not self._looks:
+            self._looks = True
+            self._driver.post(Submit(()))
         for transaction, answer in report.answers:
             name = transaction.id
             for waiting in self._submitting.pop(name, ()):
@@ -330,9 +358,9 @@ def _ignore(_: NodeId, __: float) -> None:
 
 
 def _joined(before: EngineEvent, event: EngineEvent) -> EngineEvent | None:
-    """What several users hand in at a time is offered together: else each got a block of its own."""
-    if not isinstance(before, Submit) or not isinstance(event, Submit):
+    """What several users hand in at a time is offered together."""
+    assert isinstance(before, Offer)
+    assert isinstance(event, Offer)
+    if len(before.transactions) + len(event.transactions) > _OFFERED_AT_ONCE:
         return None
-    if len(before.transactions) + len(event.transactions) > MAX_BLOCK_TXS:
-        return None
-    return Submit((*before.transactions, *event.transactions))
+    return Offer((*before.transactions, *event.transactions))

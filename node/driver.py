@@ -6,6 +6,10 @@ what was promised can't be taken back.
 
 While the disk is quick, small batches are written on the spot: handing them to a thread and back costs more than they
 take. Large ones, and all as soon as the disk gets slow, are written in a thread, so that the loop goes on.
+
+Some events promise no more than what one store holds that needs no sync. These may be posted ahead: they are handled,
+written and told in a lane of their own, also while a round waits for the disk. What a round writes to that store goes
+to disk behind the rest of the round, so that nothing is taken out of it that is not yet on disk elsewhere.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ Event = TypeVar("Event")
 _ROUND_EVENTS = 512
 _QUICK_S = 0.002
 _SMALL_WRITES = 128
+_SMALL_UNSYNCED = 1024
 _NEWEST_SHARE = 0.2
 
 
@@ -41,9 +46,12 @@ class CoreDriver(Generic[Event]):
         timer_event: Callable[[str], Event],
         carry_out: Callable[[object], None],
         stores: Mapping[Store, StagedStore],
+        ahead: Store | None = None,
     ) -> None:
+        """`ahead` is the store that events posted ahead may write; it is not synced."""
         self._handle, self._timer_event, self._carry_out = handle, timer_event, carry_out
-        self._stores = stores
+        self._stores = {name: store for name, store in stores.items() if name is not ahead}
+        self._lane: _Lane[Event] | None = None if ahead is None else _Lane(ahead, stores[ahead])
         self._queue: deque[Event | trio.Event] = deque()
         self._sleeper: trio.lowlevel.Task | None = None
         """The task of `run` while it waits for something to do."""
@@ -68,14 +76,16 @@ class CoreDriver(Generic[Event]):
             trio.lowlevel.reschedule(self._sleeper)
             self._sleeper = None
 
-    def post_joined(self, event: Event, join: Callable[[Event, Event], Event | None]) -> None:
-        """Queue an event as a part of the one that waits last, if `join` makes one of the two."""
-        last = self._queue[-1] if self._queue else None
-        joined = None if last is None or isinstance(last, trio.Event) else join(last, event)
+    def post_ahead(self, event: Event, join: Callable[[Event, Event], Event | None]) -> None:
+        """Queue an event for the lane, as a part of the one that waits there last if `join` makes one of the two."""
+        assert self._lane is not None
+        waiting = self._lane.queue
+        joined = join(waiting[-1], event) if waiting else None
         if joined is None:
-            self.post(event)
+            waiting.append(event)
         else:
-            self._queue[-1] = joined
+            waiting[-1] = joined
+        self._lane.wake.set()
 
     async def room(self, most: int) -> None:
         """Return when no more than so many events wait: for whoever would rather hold its peers back."""
@@ -90,7 +100,16 @@ class CoreDriver(Generic[Event]):
         await caught_up.wait()
 
     async def run(self) -> None:
-        """Serve until cancelled. Raises `StoreError` when a write fails.
+        """Serve until cancelled. Raises `StoreError` when a write fails, in a group if there is a lane."""
+        if self._lane is None:
+            await self._run_rounds()
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._run_lane, self._lane)
+            await self._run_rounds()
+
+    async def _run_rounds(self) -> None:
+        """Round after round.
 
         One scope serves for many sleeps, until a timer ends one: making one for each costs as much as a message. Its
         deadline is there only while this sleeps, so nothing else is ever cancelled by it.
@@ -117,6 +136,28 @@ class CoreDriver(Generic[Event]):
                 one.set()
             else:
                 self._carry_out(one)
+
+    async def _run_lane(self, lane: _Lane[Event]) -> None:
+        while True:
+            while not lane.queue:
+                lane.wake = trio.Event()
+                await lane.wake.wait()
+            to_tell: list[object] = []
+            touched: set[Store] = set()
+            for effect in self._handle(now_ms(), lane.queue.popleft()):
+                if isinstance(effect, Persist) and not effect.lazy:
+                    assert effect.store is lane.name, "it promises what the lane does not write"
+                    lane.store.stage_first(effect.writes)
+                    touched.add(lane.name)
+                else:
+                    self._take_in(effect, touched, to_tell)
+            if touched:
+                async with lane.turn:
+                    lane.store.take_first()
+                    await lane.put()
+            for one in to_tell:
+                self._carry_out(one)
+            await trio.lowlevel.checkpoint()
 
     async def _is_woken(self, alarm: trio.CancelScope) -> bool:
         """Let others run, or sleep until there is something to do. False: a timer has rung, the scope is used up."""
@@ -152,20 +193,34 @@ class CoreDriver(Generic[Event]):
         """Writes and timers are seen by the next event; everything else waits for the disk."""
         match effect:
             case Persist():
-                self._stores[effect.store].stage(effect.writes)
+                self._store(effect.store).stage(effect.writes)
                 if not effect.lazy:
                     touched.add(effect.store)
             case SetTimer():
                 self._deadlines[effect.name] = trio.current_time() + effect.delay_ms / 1000
+                self._wake()
             case CancelTimer():
                 self._deadlines.pop(effect.name, None)
             case _:
                 to_tell.append(effect)
 
+    def _store(self, name: Store) -> StagedStore:
+        if self._lane is not None and name is self._lane.name:
+            return self._lane.store
+        return self._stores[name]
+
     async def _write(self, touched: set[Store]) -> None:
-        stores = [store for name, store in self._stores.items() if name in touched]
-        if not stores:
+        if not touched:
             return
+        stores = [store for name, store in self._stores.items() if name in touched]
+        if stores:
+            await self._sync(stores)
+        if self._lane is not None and self._lane.store.staged:
+            async with self._lane.turn:
+                self._lane.store.take()
+                await self._lane.put()
+
+    async def _sync(self, stores: list[StagedStore]) -> None:
         self.syncs += len(stores)
         if self._write_s < _QUICK_S and sum(one.staged for one in stores) <= _SMALL_WRITES:
             self._flush(stores)
@@ -179,6 +234,28 @@ class CoreDriver(Generic[Event]):
         for store in stores:
             store.flush()
         self._write_s += _NEWEST_SHARE * (time.perf_counter() - began - self._write_s)
+
+
+class _Lane(Generic[Event]):
+    """What is handled ahead of the rounds. Its store is written in turns, the lane's and the rounds'."""
+
+    def __init__(self, name: Store, store: StagedStore) -> None:
+        self.name, self.store = name, store
+        self.queue: deque[Event] = deque()
+        self.wake = trio.Event()
+        self.turn = trio.Lock()
+        self._write_s = 0.0
+        """How long the last batch took."""
+
+    async def put(self) -> None:
+        """Write what was taken: on the spot, unless it is much or the batch before took long."""
+        began = time.perf_counter()
+        if self._write_s < _QUICK_S and self.store.flying <= _SMALL_UNSYNCED:
+            self.store.write_taken()
+        else:
+            await trio.to_thread.run_sync(self.store.write_taken)
+        self._write_s = time.perf_counter() - began
+        self.store.settle()
 
 
 def now_ms() -> int:

@@ -149,16 +149,19 @@ class StagedStore:
     The shell stages the writes of its turns; now and then it flushes all of them as one synced
     batch, in a thread if it likes, and then settles. Reads see everything at all times. Without
     `sync` a flush survives the end of the process, but perhaps not a power cut.
+
+    Some writes may go first, in a batch of their own, while the rest waits for something else.
     """
 
     def __init__(self, disk: LevelStore, *, sync: bool = True) -> None:
         self._disk, self._sync = disk, sync
         self._staged: dict[bytes, bytes | None] = {}
+        self._first: dict[bytes, bytes | None] = {}
         self._flying: dict[bytes, bytes | None] = {}
 
     def get(self, key: bytes) -> bytes | None:
         """See `KeyValueReader.get`."""
-        for layer in (self._staged, self._flying):
+        for layer in (self._staged, self._first, self._flying):
             if key in layer:
                 return layer[key]
         return self._disk.get(key)
@@ -168,7 +171,7 @@ class StagedStore:
         pairs = self._disk.scan(prefix)
         changes = {
             key: value
-            for layer in (self._flying, self._staged)
+            for layer in (self._flying, self._first, self._staged)
             for key, value in layer.items()
             if key.startswith(prefix)
         }
@@ -186,18 +189,43 @@ class StagedStore:
         """Make writes visible to reads; later ones replace earlier ones."""
         self._staged.update(writes)
 
+    def stage_first(self, writes: Iterable[Write]) -> None:
+        """Make writes visible that go to disk with `take_first`; they replace what is staged for their keys."""
+        for key, value in writes:
+            self._staged.pop(key, None)
+            self._first[key] = value
+
     @property
     def staged(self) -> int:
         """How many keys the next batch writes."""
-        return len(self._staged)
+        return len(self._staged) + len(self._first)
+
+    @property
+    def flying(self) -> int:
+        """How many keys the batch that was taken writes."""
+        return len(self._flying)
 
     def flush(self) -> None:
         """Put everything staged on disk as one batch, synced unless told otherwise. Raises `StoreError`.
 
-        May run in a thread, one at a time; what is staged meanwhile belongs to the next batch.
+        May run in a thread, one at a time, while nothing is staged; otherwise `take` first.
         """
+        self.take()
+        self.write_taken()
+
+    def take(self) -> None:
+        """Make everything staged the next batch; what is staged from now on belongs to the one after it."""
         assert not self._flying, "the batch before has not been settled"
-        self._flying, self._staged = self._staged, {}
+        self._flying = {**self._first, **self._staged} if self._first else self._staged
+        self._staged, self._first = {}, {}
+
+    def take_first(self) -> None:
+        """The same for what was staged to go first; the rest stays staged."""
+        assert not self._flying, "the batch before has not been settled"
+        self._flying, self._first = self._first, {}
+
+    def write_taken(self) -> None:
+        """Put the batch that was taken on disk. Raises `StoreError`."""
         self._disk.write(self._as_batch(self._flying).items(), sync=self._sync)
 
     def _as_batch(self, staged: dict[bytes, bytes | None]) -> dict[bytes, bytes | None]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from consensus.engine import Engine, Started, Submit, initial_writes
+from consensus.engine import Engine, Offer, Started, Submit, initial_writes
 from consensus.execution import BlockExecuted
 from consensus.genesis import Founder, found
+from consensus.intake import Submitted
 from consensus.mempool import Dropped, RefusalCode
 from consensus.transactions import Transaction, TransactionBody, Transfer, sign_transaction
 from gossip.effects import Effect, Notify, Persist, Store
@@ -83,6 +84,29 @@ def test_it_is_on_disk_before_anybody_is_told_that_it_waits() -> None:
     effects = node.engine.handle(2, Submit((paid(1),)))
     kinds = [type(effect) for effect in effects if isinstance(effect, Persist | Notify)]
     assert kinds == [Persist, Notify]
+
+
+def test_what_is_offered_touches_the_pool_alone_and_is_proposed_with_the_next_event() -> None:
+    node = Node()
+    pays = tuple(map(paid, range(3)))
+    effects = node.engine.handle(2, Offer(pays))
+    assert [one.store for one in effects if isinstance(one, Persist)] == [Store.POOL]
+    assert [type(one.what) for one in effects if isinstance(one, Notify)] == [Submitted]
+    node.carry_out(effects)
+    assert (node.executed, node.kept) == ([], 3)
+    node.engine.check_invariants()
+    node.submit()
+    assert (node.executed, node.kept) == ([one.id for one in pays], 0)
+
+
+def test_what_was_offered_comes_to_the_same_as_what_was_submitted() -> None:
+    pays = tuple(map(paid, range(3)))
+    offered, submitted = Node(), Node()
+    offered.carry_out(offered.engine.handle(2, Offer(pays)))
+    offered.submit()
+    submitted.submit(*pays)
+    for store in Store.CHAIN, Store.VOTES, Store.POOL:
+        assert offered.stores[store].scan(b"") == submitted.stores[store].scan(b"")
 
 
 def test_what_is_replaced_is_told_and_does_not_come_back() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -335,18 +336,157 @@ async def test_a_flood_is_taken_in_rounds(tmp_path: Path) -> None:
     rig.disk.close()
 
 
-async def test_an_event_joins_the_one_that_waits_last_and_no_other(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, lambda _: [])
+class Lanes:
+    """A driver with a synced store and one that may be written ahead of it."""
+
+    def __init__(self, tmp_path: Path, core: Core) -> None:
+        self.order: list[str] = []
+        self.held = threading.Event()
+        self.held.set()
+        self.disks = {store: Disk(tmp_path / store.value) for store in (Store.POOL, Store.CHAIN)}
+        for store, disk in self.disks.items():
+            disk.write = partial(self._noted, store, disk.write)  # type: ignore[method-assign]
+        self.seen: list[str] = []
+        self._core = core
+        self.driver: CoreDriver[str] = CoreDriver(
+            self._handle,
+            "!{}".format,
+            self._carry_out,
+            {store: StagedStore(disk) for store, disk in self.disks.items()},
+            ahead=Store.POOL,
+        )
+
+    def _handle(self, _: int, event: str) -> list[object]:
+        self.seen.append(event)
+        return self._core(event)
+
+    def _noted(
+        self, store: Store, write: Callable[..., None], writes: Iterable[Write], *, sync: bool
+    ) -> None:
+        batch = tuple(writes)
+        if store is Store.CHAIN:
+            assert self.held.wait(5)
+        write(batch, sync=sync)
+        self.order += [f"{store.value} {key.decode()} {value!r}" for key, value in batch]
+
+    def _carry_out(self, effect: object) -> None:
+        assert isinstance(effect, Notify)
+        self.order.append(f"told {effect.what}")
+
+    def close(self) -> None:
+        for disk in self.disks.values():
+            disk.close()
+
+
+def never(_: str, __: str) -> str | None:
+    return None
+
+
+def block_or_offer(event: str) -> list[object]:
+    """An offer is kept; a block takes it out again and is large enough to be written in a thread."""
+    if event == "offer":
+        return [Persist(Store.POOL, ((b"tx", b"1"),)), Notify("taken")]
+    rows = tuple((b"%03d" % number, b"1") for number in range(200))
+    taken_out = Persist(Store.POOL, ((b"tx", None),), lazy=True)
+    return [taken_out, Persist(Store.CHAIN, rows), Notify("block")]
+
+
+async def test_what_is_posted_ahead_is_written_and_told_while_a_round_waits_for_the_disk(
+    tmp_path: Path,
+) -> None:
+    lanes = Lanes(tmp_path, block_or_offer)
+    lanes.held.clear()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lanes.driver.run)
+        lanes.driver.post("block")
+        await wait_all_tasks_blocked()
+        assert (lanes.seen, lanes.order) == (["block"], [])
+        lanes.driver.post_ahead("offer", never)
+        await wait_all_tasks_blocked()
+        assert lanes.order == ["pool tx b'1'", "told taken"]
+        lanes.held.set()
+        await lanes.driver.caught_up()
+        nursery.cancel_scope.cancel()
+    assert lanes.order[-1] == "told block"
+    # The offer came later than what the block took out, and stays.
+    assert lanes.disks[Store.POOL].get(b"tx") == b"1"
+    lanes.close()
+
+
+async def test_nothing_is_taken_out_of_the_store_ahead_before_the_round_is_on_disk(
+    tmp_path: Path,
+) -> None:
+    lanes = Lanes(tmp_path, block_or_offer)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lanes.driver.run)
+        lanes.driver.post_ahead("offer", never)
+        await wait_all_tasks_blocked()
+        lanes.held.clear()
+        lanes.driver.post("block")
+        await wait_all_tasks_blocked()
+        assert lanes.disks[Store.POOL].get(b"tx") == b"1"
+        lanes.held.set()
+        await lanes.driver.caught_up()
+        nursery.cancel_scope.cancel()
+    assert lanes.order[:2] == ["pool tx b'1'", "told taken"]
+    assert lanes.order[-2:] == ["pool tx None", "told block"]
+    lanes.close()
+
+
+async def test_an_event_posted_ahead_joins_the_one_that_waits_last(tmp_path: Path) -> None:
+    lanes = Lanes(tmp_path, lambda _: [])
 
     def join(before: str, event: str) -> str | None:
-        return before + event if before.startswith("s") else None
+        return before + event if len(before) + len(event) <= 4 else None
 
-    for event in ("s1", "s2"):
-        rig.driver.post_joined(event, join)
-    rig.driver.post("other")
-    rig.driver.post_joined("s3", join)
+    for event in ("s1", "s2", "s3"):
+        lanes.driver.post_ahead(event, join)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(rig.driver.run)
-        await rig.driver.caught_up()
+        nursery.start_soon(lanes.driver.run)
+        await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
-    assert events_of(rig) == ["s1s2", "other", "s3"]
+    assert lanes.seen == ["s1s2", "s3"]
+    lanes.close()
+
+
+async def test_a_timer_set_ahead_wakes_the_rounds(tmp_path: Path, mock_clock: MockClock) -> None:
+    lanes = Lanes(tmp_path, lambda event: [SetTimer("t", 5_000)] if event == "go" else [])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lanes.driver.run)
+        await wait_all_tasks_blocked()
+        lanes.driver.post_ahead("go", never)
+        await wait_all_tasks_blocked()
+        mock_clock.jump(5)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert lanes.seen == ["go", "!t"]
+    lanes.close()
+
+
+@pytest.mark.parametrize(("store", "untold"), [(Store.POOL, "taken"), (Store.CHAIN, "block")])
+async def test_a_failing_write_of_either_lane_ends_both(
+    tmp_path: Path, store: Store, untold: str
+) -> None:
+    lanes = Lanes(tmp_path, block_or_offer)
+    lanes.disks[store].fails = True
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(StoreError, match="the disk is full"), flatten_subgroups=True
+    ):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lanes.driver.run)
+            lanes.driver.post_ahead("offer", never)
+            lanes.driver.post("block")
+    assert f"told {untold}" not in lanes.order
+    lanes.close()
+
+
+async def test_what_needs_more_than_the_store_ahead_is_not_handled_ahead(tmp_path: Path) -> None:
+    lanes = Lanes(tmp_path, block_or_offer)
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(AssertionError, match="promises what"), flatten_subgroups=True
+    ):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lanes.driver.run)
+            lanes.driver.post_ahead("block", never)
+    assert lanes.order == []
+    lanes.close()

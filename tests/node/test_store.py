@@ -166,13 +166,17 @@ def test_a_copy_of_a_home_can_be_opened(filled: Path, tmp_path: Path) -> None:
 
 KEYS = st.sampled_from([b"a", b"a1", b"a2", b"b", b"b1"])
 WRITES = st.lists(st.tuples(KEYS, st.none() | st.binary(max_size=3)), max_size=4)
-STEPS = st.lists(st.one_of(WRITES, st.just("flush"), st.just("settle")), max_size=12)
+FIRST = st.tuples(st.just("first"), WRITES)
+STEPS = st.lists(
+    st.one_of(WRITES, FIRST, st.sampled_from(["flush", "flush first", "settle"])), max_size=12
+)
+Staging = list[tuple[bytes, bytes | None]]
 
 
 @settings(max_examples=40)  # each makes a database
 @given(steps=STEPS)
 def test_staged_reads_equal_those_of_a_store_that_wrote_at_once(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[list[tuple[bytes, bytes | None]] | str]
+    tmp_path_factory: pytest.TempPathFactory, steps: list[Staging | str | tuple[str, Staging]]
 ) -> None:
     expected: dict[bytes, bytes] = {}
     path = tmp_path_factory.mktemp("staged") / "db"
@@ -183,12 +187,18 @@ def test_staged_reads_equal_those_of_a_store_that_wrote_at_once(
             if step == "flush" and not is_flying:
                 staged.flush()
                 is_flying = True
+            elif step == "flush first" and not is_flying:
+                staged.take_first()
+                staged.write_taken()
+                is_flying = True
             elif step == "settle":
                 staged.settle()
                 is_flying = False
-            elif isinstance(step, list):
-                staged.stage(step)
-                for key, value in step:
+            elif not isinstance(step, str):
+                stage = staged.stage if isinstance(step, list) else staged.stage_first
+                writes = step if isinstance(step, list) else step[1]
+                stage(writes)
+                for key, value in writes:
                     expected.pop(key, None)
                     if value is not None:
                         expected[key] = value
@@ -200,3 +210,16 @@ def test_staged_reads_equal_those_of_a_store_that_wrote_at_once(
             staged.settle()
         staged.flush()
         assert disk.scan(b"") == sorted(expected.items())
+
+
+def test_what_goes_first_is_on_disk_before_what_was_staged_before_it(path: Path) -> None:
+    with LevelStore(path, create=True) as disk:
+        staged = StagedStore(disk)
+        staged.stage(((b"a", b"1"), (b"b", b"1")))
+        staged.stage_first(((b"b", b"2"), (b"c", b"2")))
+        staged.take_first()
+        staged.write_taken()
+        staged.settle()
+        assert disk.scan(b"") == [(b"b", b"2"), (b"c", b"2")]
+        staged.flush()
+        assert disk.scan(b"") == [(b"a", b"1"), (b"b", b"2"), (b"c", b"2")]
