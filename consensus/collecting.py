@@ -57,8 +57,22 @@ class Collecting(ReplicaBase):
         if self._slot.collection.stage == 0 and chosen[0].voting_key in self._doubted:
             self._slot.collection.stage = 1
         self._send_vote(vote, chosen)
+        ballot = vote.ballot
+        self._patience.begin(self._now_ms, ballot.phase, ballot.view, ballot.height)
+        self._set_collect_timer()
+
+    def _set_collect_timer(self) -> None:
         if self._slot.collection.stage < TO_ALL:
-            self._out.append(SetTimer(COLLECT_TIMER, self._timing.collect_ms))
+            wait_ms = self._patience.wait_ms(self._timeout_ms() // 4)
+            self._out.append(SetTimer(COLLECT_TIMER, wait_ms))
+
+    def _note_wait(self, peer: NodeId, ballot: Ballot) -> None:
+        """The first collector has answered a vote, perhaps when it was no longer waited for."""
+        if ballot.epoch == self._members.epoch:
+            leader = self._members.leader(ballot.view, ballot.height)
+            if leader.node == peer:
+                self._patience.end(self._now_ms, ballot.phase, ballot.view, ballot.height)
+                self._doubted.discard(leader.voting_key)
 
     def _send_vote(self, vote: Vote, chosen: tuple[Validator, ...]) -> None:
         if self._slot.collection.stage >= TO_ALL:
@@ -83,8 +97,7 @@ class Collecting(ReplicaBase):
         collection.stage += 1
         for vote in outstanding:
             self._send_vote(vote, chosen)
-        if collection.stage < TO_ALL:
-            self._out.append(SetTimer(COLLECT_TIMER, self._timing.collect_ms))
+        self._set_collect_timer()
 
     def _outstanding(self) -> tuple[Vote, ...]:
         """The own votes of this view while nothing is decided: who is prepared may be needed by others to be so."""
@@ -104,6 +117,8 @@ class Collecting(ReplicaBase):
         if self._signer.public in chosen:
             self._doubted.update(chosen[: chosen.index(self._signer.public)])
             slot.collection.handed_out.add(phase)
+            if chosen[0] == self._signer.public:
+                self._patience.end(self._now_ms, phase, self._view, slot.height)
             certificate = slot.certificate(phase, self._view, digest)
             self._cast_to_all(collected_votes(certificate, self._members))
 
@@ -155,9 +170,7 @@ class Collecting(ReplicaBase):
             return self._distrust(peer, unsound(f"collected votes: {fault}"))
         self._slot.keep_collected(certificate)
         leader = self._collectors()[0]
-        if leader.node == peer:
-            self._doubted.discard(leader.voting_key)
-        elif leader.voting_key != self._signer.public:
+        if leader.node != peer and leader.voting_key != self._signer.public:
             self._doubted.add(leader.voting_key)
         return None
 

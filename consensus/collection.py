@@ -10,6 +10,7 @@ from gossip.identity import NodeId
 
 FEW = 8
 """So many peers hear STATUS in a large set, others each time; and so many are asked for what a quorum holds."""
+_WAITS = 4
 TO_ALL = 2
 """The stage at which everybody gets the own votes: after both collectors."""
 
@@ -37,6 +38,36 @@ class Collection:
         """Other collectors, other votes."""
         self.stage = 0
         self.handed_out.clear()
+
+
+class Patience:
+    """How long to wait for collectors: twice as long as they have needed lately, within bounds.
+
+    Otherwise votes over a distance would go to all each time, just before the certificate comes.
+    """
+
+    __slots__ = ("_least_ms", "_needed_ms", "_sent")
+
+    def __init__(self, least_ms: int) -> None:
+        self._least_ms, self._needed_ms = least_ms, 0
+        self._sent: dict[tuple[Phase, int, int], int] = {}
+
+    def begin(self, now_ms: int, phase: Phase, view: int, height: int) -> None:
+        """A vote leaves."""
+        self._sent[phase, view, height] = now_ms
+        if len(self._sent) > _WAITS:
+            del self._sent[next(iter(self._sent))]
+
+    def end(self, now_ms: int, phase: Phase, view: int, height: int) -> None:
+        """Its certificate has come from the first collector, in time or not. What it needs less is learned slowly."""
+        since_ms = self._sent.pop((phase, view, height), None)
+        if since_ms is not None:
+            wait_ms = max(0, now_ms - since_ms)
+            self._needed_ms = max(wait_ms, (7 * self._needed_ms + wait_ms) // 8)
+
+    def wait_ms(self, most_ms: int) -> int:
+        """The time to wait now."""
+        return max(self._least_ms, min(2 * self._needed_ms, most_ms))
 
 
 def collectors(members: ValidatorSet, view: int, height: int) -> tuple[Validator, ...]:

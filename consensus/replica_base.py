@@ -11,6 +11,7 @@ from dataclasses import replace
 from consensus.blocks import Block
 from consensus.bodies import LoadBody
 from consensus.certificates import Ballot, Certificate, Phase, endorse
+from consensus.collection import Patience
 from consensus.faults import FAR_AHEAD, OTHER_EPOCH, OVER, Fault
 from consensus.leader_watch import LeaderWatch
 from consensus.messages import (
@@ -103,6 +104,7 @@ class ReplicaBase:
         self._doubted: set[bytes] = set()
         """Voting keys of leaders that have not handed out the votes they were sent."""
         self._asked = 0
+        self._patience = Patience(timing.collect_ms)
         self._watch = LeaderWatch()
         self._tip = tip
         self._log = log

@@ -30,7 +30,7 @@ class Timing:
     collected_from: int = COLLECTED_FROM
     """From so many validators on votes go through collectors (`collecting.py`)."""
     collect_ms: int = 100
-    """So long a collector is waited for before votes go to another, or to all; STATE votes wait five times as long."""
+    """So long at least a collector is waited for before votes go to others; STATE votes wait five times as long."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,6 +223,7 @@ class Voting(Collecting):
         if self._is_ahead(ballot.epoch, ballot.view, ballot.height):
             self._keep_ahead(peer, message)
             return None
+        self._note_wait(peer, ballot)
         if ballot.epoch != self._members.epoch or ballot.height != self._tip.height + 1:
             return self._out_of_place(ballot.epoch, ballot.height)
         if ballot.phase is Phase.PREPARE and ballot.view != self._view:

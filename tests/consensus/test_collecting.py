@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from consensus.certificates import Ballot, Certificate, Endorsement, Phase
 from consensus.collected import collected_votes, packed, unpacked, vote_in
-from consensus.collection import FEW, collectors, few_of
+from consensus.collection import FEW, Patience, collectors, few_of
 from consensus.engine import Received
 from consensus.messages import CollectedVotes, ConsensusMessage, Vote
 from consensus.quorum import Validator, ValidatorSet
@@ -189,3 +189,28 @@ def test_a_vote_by_the_own_key_that_was_collected_elsewhere_ends_voting() -> Non
         Received(story.actors[0].node_id, collected_votes(lie, story.genesis.first_set())),
     )
     assert engine.keys.is_silenced
+
+
+@given(st.lists(st.integers(0, 2_000), min_size=1, max_size=30))
+def test_collectors_are_waited_for_twice_as_long_as_they_need_within_bounds(
+    waits: list[int],
+) -> None:
+    patience = Patience(100)
+    for height, wait_ms in enumerate(waits):
+        patience.begin(1_000 * height, Phase.PREPARE, 0, height)
+        patience.end(1_000 * height + wait_ms, Phase.PREPARE, 0, height)
+        assert patience.wait_ms(500) == max(100, min(500, patience.wait_ms(10**9)))
+        assert patience.wait_ms(10**9) >= 2 * wait_ms
+    for height in range(100, 200):
+        patience.begin(0, Phase.COMMIT, 0, height)
+        patience.end(0, Phase.COMMIT, 0, height)
+    assert patience.wait_ms(10**9) == 100, "what was slow once is forgotten"
+
+
+def test_a_certificate_that_answers_no_vote_teaches_no_patience() -> None:
+    patience = Patience(100)
+    patience.end(10**6, Phase.PREPARE, 0, 1)
+    for height in range(1_000):
+        patience.begin(0, Phase.PREPARE, 0, height)
+    patience.end(10**6, Phase.PREPARE, 0, 1)
+    assert patience.wait_ms(10**9) == 100

@@ -1,13 +1,20 @@
 """What a block costs in a large set; the table for up to 500 validators is `bizra-sim large-sets`."""
 
 import json
+from collections import Counter
+from collections.abc import Hashable
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
+from consensus.messages import Vote
 from simulations.cli import main
 from simulations.explore import run_seed
-from simulations.large_sets import measure
+from simulations.large_sets import Counted, large_set, measure
+from simulations.process import Process
+from simulations.scenario import Scenario
+from simulations.setting import Network
 from simulations.world import MAX_MESSAGE_BYTES
 
 FIFTY = 50
@@ -38,6 +45,38 @@ def test_a_large_set_changes_views_by_names_that_fit_in_frames(*, collected: boo
     assert cost.by_kind["NewViewNames"] >= FIFTY - 1
     assert "NewView" not in cost.by_kind
     assert cost.largest_message_bytes < MAX_MESSAGE_BYTES
+
+
+class Hearing(Counted):
+    """Notes how many at once hear a vote, at most, by its height."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        super().__init__(scenario)
+        self.heard: Counter[int] = Counter()
+
+    def _send(self, process: Process, to: tuple[Hashable, ...], message: object) -> None:
+        if isinstance(message, Vote):
+            height = message.ballot.height
+            self.heard[height] = max(self.heard[height], len(to))
+        super()._send(process, to, message)
+
+
+def test_over_a_distance_collectors_are_waited_for_once_they_are_known() -> None:
+    """At 80 ms one way a certificate comes after 160 ms, when votes would have gone to another collector as well."""
+    blocks, others = 8, 32
+    scenario = msgspec.structs.replace(
+        large_set(others + 1, blocks, collected=True),
+        network=Network(latency_us=80_000, jitter_us=1_000),
+        heal_ms=8_000,
+    )
+    far = msgspec.structs.replace(
+        scenario, clients=msgspec.structs.replace(scenario.clients, interval_ms=800)
+    )
+    world = Hearing(far)
+    assert world.run().violation is None
+    assert world.height() > 1
+    heard = {height: most for height, most in world.heard.items() if height > 1}
+    assert set(heard.values()) == {1}, "no vote goes to two collectors, let alone to everybody"
 
 
 def test_the_table_is_there_as_json_as_well() -> None:
