@@ -66,7 +66,7 @@ from consensus.tables import (
     WORDS,
 )
 from consensus.task_groups import apply_to_group
-from consensus.tasks import claim_task, complete_task, fail_task, submit_task
+from consensus.tasks import claim_task, complete_task, fail_task, settle_task, submit_task
 from consensus.transactions import (
     AdmitObserver,
     ApproveValidator,
@@ -75,6 +75,7 @@ from consensus.transactions import (
     FailTask,
     Operation,
     Remark,
+    SettleTask,
     SubmitTask,
     Transaction,
     Transfer,
@@ -494,6 +495,8 @@ def _apply(draft: Draft, context: Context, operation: Operation, index: int) -> 
             return submit_task(draft, context, operation, index)
         case ClaimTask():
             return claim_task(draft, context, operation)
+        case SettleTask():
+            return settle_task(draft, context, operation)
         case CompleteTask():
             return complete_task(draft, context, operation)
         case FailTask():

@@ -32,6 +32,7 @@ from consensus.transactions import (
     FailTask,
     Operation,
     Remark,
+    SettleTask,
     SubmitTask,
     Transaction,
     Transfer,
@@ -412,6 +413,8 @@ _URGENT = frozenset(
         ReportEquivocation,
         CommitResult,
         CompleteTask,
+        SettleTask,
+        SettleTask,
         FailTask,
     )
 )
@@ -431,7 +434,7 @@ _SPENDERS: dict[type[Operation], Callable[[Any], int]] = {
 }
 """What an operation takes from its sender's balance."""
 
-_EARNERS = frozenset((CompleteTask, FailTask, AttestGroup, LeaveValidators))
+_EARNERS = frozenset((CompleteTask, SettleTask, FailTask, AttestGroup, LeaveValidators))
 """What may add to it."""
 
 

@@ -73,6 +73,7 @@ class Code(Enum):
     COMMITMENT_MISMATCH = "commitment_mismatch"
     OTHERS_AT_WORK = "others_at_work"
     NOT_TO_ATTEST = "not_to_attest"
+    NOT_COUNTERSIGNED = "not_countersigned"
 
 
 _SENTENCES: dict[Code, str] = {
@@ -129,6 +130,7 @@ _SENTENCES: dict[Code, str] = {
     Code.COMMITMENT_MISMATCH: "the receipt is not the one that was committed",
     Code.OTHERS_AT_WORK: "others of the group are at work until {0}",
     Code.NOT_TO_ATTEST: "the group needs no attestation, or has its verdict",
+    Code.NOT_COUNTERSIGNED: "the signature under the executor's receipt is not the asker's",
 }
 
 Figures = Annotated[tuple[Natural, ...], msgspec.Meta(max_length=3)]

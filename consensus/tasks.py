@@ -18,6 +18,7 @@ from consensus.transactions import (
     ClaimTask,
     CompleteTask,
     FailTask,
+    SettleTask,
     SubmitTask,
     TaskReceipt,
     task_id,
@@ -99,6 +100,13 @@ def complete_task(draft: Draft, context: Context, operation: CompleteTask) -> Re
     credit(draft, context.sender, task.reward)
     _put(draft, context, receipt.task, settled)
     return None
+
+
+def settle_task(draft: Draft, context: Context, operation: SettleTask) -> Refusal | None:
+    """As `complete_task`, with the word of both."""
+    if not operation.signed.is_countersigned(context.verifier, operation.countersignature):
+        return Refusal(Code.NOT_COUNTERSIGNED)
+    return complete_task(draft, context, operation)
 
 
 def fail_task(draft: Draft, context: Context, operation: FailTask) -> Refusal | None:

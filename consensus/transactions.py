@@ -26,7 +26,7 @@ from gossip.codec import (
     digest,
     encode,
 )
-from gossip.identity import NodeId, Signer, Verifier, signing_bytes
+from gossip.identity import NodeId, Signature, Signer, Verifier, signing_bytes
 
 MAX_TRANSACTION_BYTES = 64 * 1024
 MAX_OPERATIONS = 1000
@@ -102,11 +102,24 @@ class SignedReceipt(Wire, frozen=True):
         """Whether the executor named in the receipt signed it."""
         return verifier.verify(self.receipt.executor, _receipt_bytes(self.receipt), self.signature)
 
+    def is_countersigned(self, verifier: Verifier, signature: bytes) -> bool:
+        """Whether the asker named in the receipt signed for it too."""
+        return verifier.verify(self.receipt.asker, _countersigned_bytes(self), signature)
+
 
 class CompleteTask(Wire, frozen=True, tag="task_complete"):
     """The executor settles a task that it claimed and is paid from the escrow."""
 
     signed: SignedReceipt
+
+
+class SettleTask(CompleteTask, frozen=True, tag="task_settle"):
+    """The same, with the asker's signature under the signed receipt: the output came and is what was signed for.
+
+    The asker may keep its word back, so settling never waits for it for long: then the task is only completed.
+    """
+
+    countersignature: Bytes64
 
 
 class FailTask(Wire, frozen=True, tag="task_fail"):
@@ -140,6 +153,7 @@ Operation = (
     | SubmitTask
     | ClaimTask
     | CompleteTask
+    | SettleTask
     | FailTask
     | AdmitObserver
     | ApproveValidator
@@ -208,6 +222,10 @@ def _receipt_bytes(receipt: TaskReceipt) -> bytes:
     return signing_bytes("task-receipt", Digest(receipt.chain), receipt)
 
 
+def _countersigned_bytes(signed: SignedReceipt) -> bytes:
+    return signing_bytes("task-countersigned", Digest(signed.receipt.chain), signed)
+
+
 def sign_transaction(signer: Signer, body: TransactionBody) -> Transaction:
     """Sign a body with the identity key of its sender."""
     return Transaction(body, signer.sign(_transaction_bytes(body)))
@@ -216,6 +234,11 @@ def sign_transaction(signer: Signer, body: TransactionBody) -> Transaction:
 def sign_receipt(signer: Signer, receipt: TaskReceipt) -> SignedReceipt:
     """Sign a receipt with the identity key of its executor."""
     return SignedReceipt(receipt, signer.sign(_receipt_bytes(receipt)))
+
+
+def countersign(signer: Signer, signed: SignedReceipt) -> Signature:
+    """The asker's signature under its executor's receipt, worth nothing under another one."""
+    return signer.sign(_countersigned_bytes(signed))
 
 
 def id_of(raw: bytes) -> Digest:

@@ -13,7 +13,7 @@ history. Who fears that names a recent set that somebody it trusts vouches for (
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import assert_never
 
@@ -40,6 +40,7 @@ from consensus.state_tree import check_proof
 from consensus.tables import ACCOUNTS, PROVABLE
 from consensus.transactions import (
     CompleteTask,
+    SettleTask,
     TaskReceipt,
     Transaction,
     content_hash,
@@ -55,7 +56,8 @@ class Verdict:
 
     `kind` is what it proves: "transaction", "failed transaction", "task", "block", "account", or a name in `PROVABLE`.
     `signers` are the nodes whose votes it carries, `power` is what they weigh, `quorum` what they
-    must weigh. An invalid one says why, and nothing else in it should be believed.
+    must weigh. `countersigned` says of a task that its asker signed for the output too.
+    An invalid one says why, and nothing else in it should be believed.
     """
 
     valid: bool
@@ -65,6 +67,7 @@ class Verdict:
     signers: tuple[NodeId, ...] = ()
     power: int = 0
     quorum: int = 0
+    countersigned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,8 @@ def verify_receipt(
             assert_never(receipt)
     if fault is not None:
         return Verdict(valid=False, reason=fault)
-    return _valid(kind, receipt.certificate, voters)
+    verdict = _valid(kind, receipt.certificate, voters)
+    return replace(verdict, countersigned=_is_countersigned(receipt, kind))
 
 
 def voters_after(
@@ -209,13 +213,25 @@ def _transaction(
         return kind, "the header is not that of the certified block"
     if not path_leads_to(receipt.path, encode(outcome), statement.results_root):
         return kind, "the outcome is not among the certified results"
-    if outcome.ok and not all(one.signed.is_signed(verifier) for one in _completions(transaction)):
-        return kind, "the task's receipt is not signed by its executor"
+    for one in _completions(transaction) if outcome.ok else ():
+        if not one.signed.is_signed(verifier):
+            return kind, "the task's receipt is not signed by its executor"
+        word = one.countersignature if isinstance(one, SettleTask) else None
+        if word is not None and not one.signed.is_countersigned(verifier, word):
+            return kind, "the signature under the task's receipt is not its asker's"
     return kind, _content_fault(receipt, tasks)
 
 
 def _completions(transaction: Transaction) -> Iterator[CompleteTask]:
     return (one for one in transaction.body.operations if isinstance(one, CompleteTask))
+
+
+def _is_countersigned(receipt: Receipt, kind: str) -> bool:
+    """Whether all tasks that a sound receipt proves were settled by the word of both sides."""
+    if kind != "task" or not isinstance(receipt, TransactionReceipt):
+        return False
+    completions = _completions(decode_transaction(receipt.raw))
+    return all(isinstance(one, SettleTask) for one in completions)
 
 
 def _content_fault(receipt: TransactionReceipt, tasks: list[TaskReceipt]) -> str | None:

@@ -15,7 +15,7 @@ from msgspec import structs
 
 from consensus.group_operations import MIN_REDUNDANCY, AttestGroup
 from consensus.records import Task, TaskState, Verdict
-from consensus.transactions import FailTask, SignedReceipt, content_hash
+from consensus.transactions import FailTask, SignedReceipt, content_hash, countersign
 from gossip.codec import (
     Bytes32,
     Bytes64,
@@ -32,7 +32,6 @@ from gossip.effects import CancelTimer, KeyValueReader, Notify, Persist, SetTime
 from gossip.identity import NodeId, Signer, Verifier
 from inference.agreement import largest_alike
 from inference.chat_task import check_output
-from inference.countersigning import countersign
 from inference.desk_events import (
     Asked,
     LedgerChanged,

@@ -19,15 +19,16 @@ from consensus.transactions import (
     ClaimTask,
     CompleteTask,
     FailTask,
+    SettleTask,
     SignedReceipt,
     TaskReceipt,
     content_hash,
+    countersign,
     sign_receipt,
 )
 from gossip.codec import Bytes32, Bytes64, Digest, Natural, Wire, decode, encode
 from gossip.effects import CancelTimer, KeyValueReader, Persist, SetTimer, Store, Write
 from gossip.identity import NodeId, Signer, Verifier
-from inference.countersigning import is_countersigned
 from inference.desk_events import (
     Answer,
     CountersignReceived,
@@ -49,6 +50,9 @@ MAX_WAITING = 8
 
 KEPT_OUTPUTS = 1_000
 KEPT_BYTES = 256 * 2**20
+COUNTERSIGN_MS = 2_000
+"""How long a settlement waits for the asker's word."""
+
 KEEP_MS = 60 * 60 * 1000
 """How many finished outputs of others' tasks are kept for an asker that offers again, and for how long."""
 
@@ -89,7 +93,7 @@ class Executor:
     `unable` says why an input of a kind that is served can't be worked on now for this reward, or None.
     """
 
-    TIMERS = frozenset({"unconfirmed", "claim", "work", "kept"})
+    TIMERS = frozenset({"unconfirmed", "claim", "work", "kept", "settle"})
 
     def __init__(
         self,
@@ -113,6 +117,8 @@ class Executor:
         kept.sort(key=lambda pair: (pair[1].finished_at_ms, pair[0]))
         self._kept: dict[Digest, Kept] = dict(kept)
         self._kept_bytes = sum(one.size_bytes for one in self._kept.values())
+        self._unsigned: set[Digest] = set()
+        """Handed over, and settled as soon as the asker has signed too, or `COUNTERSIGN_MS` later."""
 
     @property
     def in_hand(self) -> int:
@@ -125,14 +131,23 @@ class Executor:
         return None if kept is None else kept.countersignature
 
     def on_countersigned(self, event: CountersignReceived) -> list[TaskEffect]:
-        """Keep the asker's word, if it is one about the receipt that is here."""
+        """Keep the asker's word, if it is one about the receipt that is here, and settle with it what waited for it."""
         kept = self._kept.get(event.task)
         if kept is None or kept.asker != event.peer or kept.countersignature is not None:
             return []
-        if not is_countersigned(self._verifier, kept.signed, event.signature):
+        if not kept.signed.is_countersigned(self._verifier, event.signature):
             return []
         self._kept[event.task] = structs.replace(kept, countersignature=event.signature)
-        return [Persist(Store.TASKS, ((_KEPT + event.task, encode(self._kept[event.task])),))]
+        write = (_KEPT + event.task, encode(self._kept[event.task]))
+        return [Persist(Store.TASKS, (write,)), *self._settle_unsigned(event.task)]
+
+    def _settle_unsigned(self, task: Digest) -> list[TaskEffect]:
+        """Settle what has waited for the asker's word, with it or without."""
+        if task not in self._unsigned:
+            return []
+        self._unsigned.remove(task)
+        settlement = [self._settlement(task)] if self._has_claimed(task) else []
+        return [CancelTimer(f"settle/{task.hex()}"), *settlement]
 
     def on_started(self, now_ms: int, own_tasks: list[tuple[Digest, Task]]) -> list[TaskEffect]:
         """Settle what was finished, give back what was claimed and is forgotten."""
@@ -225,7 +240,7 @@ class Executor:
         """A claim of this node's is on the ledger: settle it, wait for the work, or give it back for `lack` of both."""
         job, kept = self._jobs.get(task), self._kept.get(task)
         if kept is not None:
-            return [self._settlement(task, kept.signed)]
+            return [] if task in self._unsigned else [self._settlement(task)]
         if job is None:
             return [Transact(FailTask(task, lack))]
         if job.outcome is None:
@@ -245,7 +260,8 @@ class Executor:
         known = self._ledger_task(task)
         waits = known is not None and self._groups.holds_output_back(known)
         own = asker == self._own and not waits
-        kept = self._kept[task] = Kept(asker, signed, 0 if own else len(output), now_ms)
+        word = countersign(self._signer, signed) if own else None
+        kept = self._kept[task] = Kept(asker, signed, 0 if own else len(output), now_ms, word)
         self._kept_bytes += kept.size_bytes
         writes: tuple[Write, ...] = ((_KEPT + task, encode(kept)),)
         return [
@@ -254,15 +270,21 @@ class Executor:
             *self._trim(),
             SetTimer(f"kept/{task.hex()}", KEEP_MS),
             *([] if waits else [Answer(asker, task, Finished(signed, len(output)), output)]),
-            self._settlement(task, signed),
+            *([self._settlement(task)] if waits or own else self._await_word(task)),
         ]
 
-    def _settlement(self, task: Digest, signed: SignedReceipt) -> Transact:
+    def _await_word(self, task: Digest) -> list[TaskEffect]:
+        self._unsigned.add(task)
+        return [SetTimer(f"settle/{task.hex()}", COUNTERSIGN_MS)]
+
+    def _settlement(self, task: Digest) -> Transact:
         """What the ledger is told of finished work: all of it, or first only that it is finished."""
-        known = self._ledger_task(task)
-        if known is None or known.group is None:
-            return Transact(CompleteTask(signed))
-        return Transact(CommitResult(task, result_commitment(encode(signed))))
+        kept, known = self._kept[task], self._ledger_task(task)
+        if known is not None and known.group is not None:
+            return Transact(CommitResult(task, result_commitment(encode(kept.signed))))
+        if kept.countersignature is None:
+            return Transact(CompleteTask(kept.signed))
+        return Transact(SettleTask(kept.signed, kept.countersignature))
 
     def _on_group(self, now_ms: int, task: Digest, now: Task) -> list[TaskEffect]:
         """A member of a group changed, which may be what this node's own member waits for."""
@@ -307,11 +329,13 @@ class Executor:
 
     def _forget(self, task: Digest) -> list[TaskEffect]:
         kept = self._kept.pop(task, None)
+        self._unsigned.discard(task)
         if kept is None:
             return []
         self._kept_bytes -= kept.size_bytes
         writes = ((_KEPT + task, None), (_RESULT + task, None))
-        return [Persist(Store.TASKS, writes), CancelTimer(f"kept/{task.hex()}")]
+        timers = [CancelTimer(f"{name}/{task.hex()}") for name in ("kept", "settle")]
+        return [Persist(Store.TASKS, writes), *timers]
 
     def _drop_job(self, task: Digest, reason: str) -> list[TaskEffect]:
         """Work on a task that has ended otherwise is worth nothing; its result will be ignored."""
@@ -376,6 +400,8 @@ class Executor:
             offered = self._waiting.pop((task, NodeId(bytes.fromhex(peer[0]))), None)
             reason = "the task is not on this node's ledger"
             return [] if offered is None else [_declined(offered, reason)]
+        if what == "settle":
+            return self._settle_unsigned(task)
         if what == "claim" and self._has_claimed(task):
             return self._go_on(now_ms, task)
         if what == "claim":
@@ -405,6 +431,7 @@ class Executor:
         assert len(self._kept) <= KEPT_OUTPUTS
         assert self._kept_bytes == sum(one.size_bytes for one in self._kept.values())
         assert not self._jobs.keys() & self._kept.keys()
+        assert self._unsigned <= self._kept.keys()
 
 
 def _unserved(kind: str) -> str:

@@ -4,7 +4,7 @@
       | -- Offer, input in chunks ----------->  |  checks it against the ledger
       | <- Declined | Accepted ---------------  |
       | <- Finished, output in chunks --------  |  or Failed
-    | -- Countersigned -------------------->  |  kept beside the receipt
+    | -- Countersigned -------------------->  |  settles with it
       |                                         |
 
 While a conversation is answered, its lines come as `Progress` between `Accepted` and `Finished`, and

@@ -6,8 +6,8 @@
       | -- offer with the input ------------------------------------------>| compares it with the ledger
       | <- accepted -------------------------------------------------------| hands in ClaimTask, begins to work
       |              ledger: assigned                                      | the output waits for this
-      | <- output with signed receipt -------------------------------------| keeps both, hands in CompleteTask
-      | keeps both, countersigns ----------------------------------------->| keeps that too
+      | <- output with signed receipt -------------------------------------| keeps both, waits 2 s at most
+      | keeps both, countersigns ----------------------------------------->| hands in SettleTask, or CompleteTask
       |              ledger: settled, the executor is paid                 |
       | shows the task as settled                                          |
 

@@ -23,7 +23,9 @@ from consensus.transactions import (
     CompleteTask,
     FailTask,
     Remark,
+    SettleTask,
     Transfer,
+    countersign,
     sign_receipt,
     sign_transaction,
     task_id,
@@ -213,6 +215,23 @@ def test_only_the_claimer_completes_with_its_own_signature_and_once() -> None:
     assert town.code(BOB, good) == "ok"
     assert town.code(BOB, good) == "task_not_assigned"
     assert town.balance(BOB) == 60
+
+
+def test_the_askers_word_is_believed_only_under_this_very_receipt() -> None:
+    town = admitted()
+    founder = town.nodes[0]
+    task, other = town.claimed(founder, BOB), town.claimed(founder, BOB)
+    signed = town.receipt(task, BOB)
+    for wrong in (
+        bytes(64),
+        countersign(BOB, signed),
+        countersign(founder, town.receipt(other, BOB)),
+    ):
+        assert town.code(BOB, SettleTask(signed, wrong)) == "not_countersigned"
+    assert town.code(founder, SettleTask(signed, countersign(founder, signed))) == "not_executor"
+    assert town.code(BOB, SettleTask(signed, countersign(founder, signed))) == "ok"
+    assert town.code(BOB, CompleteTask(signed)) == "task_not_assigned"
+    assert town.ledger.task(task).receipt == signed  # type: ignore[union-attr] # it is there
 
 
 def test_an_executor_may_give_up_and_the_reward_returns() -> None:

@@ -50,8 +50,10 @@ from consensus.transactions import (
     ApproveValidator,
     ClaimTask,
     CompleteTask,
+    SettleTask,
     Transaction,
     Transfer,
+    countersign,
 )
 from consensus.verify import Trust, Verdict, verify_file, verify_receipt
 from gossip.codec import DecodeError, encode
@@ -450,6 +452,29 @@ def test_signatures_of_users_are_checked_behind_the_validators_backs() -> None:
         verdict = verify_receipt(receipt, notary.genesis, VERIFIER)
         assert not verdict.valid
         assert sentence in verdict.reason
+
+
+def test_a_task_settled_by_the_word_of_both_says_so_and_no_forged_word_is_believed() -> None:
+    notary = Notary((1,))
+    town, one = notary.town, notary.town.nodes[0]
+    good = town.completion(notary.claimed(one), one).signed
+    settled = town.signed(one, SettleTask(good, countersign(one, good)))
+    notary.block(settled)
+    receipt = transaction_receipt(notary.chain, settled.id)
+    assert receipt is not None
+    verdict = verify_receipt(receipt, notary.genesis, VERIFIER)
+    assert (verdict.valid, verdict.kind, verdict.countersigned) == (True, "task", True)
+    assert not judged(story().task).countersigned
+
+    notary.town.ledger._verifier = Gullible()
+    other = town.completion(notary.claimed(one), one).signed
+    forged = town.signed(one, SettleTask(other, bytes(64)))
+    notary.block(forged)
+    receipt = transaction_receipt(notary.chain, forged.id)
+    assert receipt is not None
+    verdict = verify_receipt(receipt, notary.genesis, VERIFIER)
+    assert not verdict.valid
+    assert "not its asker's" in verdict.reason
 
 
 def test_a_completion_that_was_refused_has_a_receipt_of_its_failure() -> None:

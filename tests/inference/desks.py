@@ -22,6 +22,7 @@ from inference.desk_events import (
     Answer,
     Asked,
     Cancelled,
+    CountersignReceived,
     ExchangeLost,
     LedgerChanged,
     OfferReceived,
@@ -38,7 +39,7 @@ from inference.desk_events import (
     WorkFailed,
 )
 from inference.group_work import GroupView
-from inference.handoff import Reply, is_last
+from inference.handoff import Finished, Reply, is_last
 from inference.kinds import EmbedOutput, encode_output
 from inference.lifecycle import TaskDesk
 from tests.consensus.world import HashSigner, HashVerifier, MemoryReader, Town
@@ -221,6 +222,8 @@ class Village:
         self.nodes: list[Node] = []
         for number, kinds in enumerate((*((KIND,),) * workers, ())):
             self.nodes.append(Node(self, number, kinds))
+        self.countersigns = True
+        """Whether askers sign for what they got."""
         self.adversary: Callable[[Reply, bytes], tuple[Reply, bytes]] | None = None
 
     @property
@@ -259,7 +262,19 @@ class Village:
         reply, content = exchange.replies.pop(0)
         if is_last(reply):
             self.exchanges.remove(exchange)
-        exchange.asker.tell(ReplyReceived(Digest(exchange.offer.offer.task), reply, content))
+        task = Digest(exchange.offer.offer.task)
+        exchange.asker.tell(ReplyReceived(task, reply, content))
+        if isinstance(reply, Finished) and self.countersigns:
+            self._countersign(exchange, task, reply)
+
+    def _countersign(self, exchange: Exchange, task: Digest, reply: Finished) -> None:
+        """The asker's last word, if the output was good."""
+        record, executor = exchange.asker.desk.find(task), self.node(exchange.executor)
+        if record is None or record.receipt != reply.signed or not executor.is_up:
+            return
+        if record.countersignature is not None:
+            word = CountersignReceived(exchange.asker.node_id, task, record.countersignature)
+            executor.tell(word)
 
     def lose(self, exchange: Exchange) -> None:
         """The stream breaks, with what was on it."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from consensus.transactions import SettleTask
 from gossip.codec import Digest
-from inference.countersigning import is_countersigned
+from inference.asker import Stage
 from inference.desk_events import CountersignReceived
+from inference.executor import COUNTERSIGN_MS
 from tests.consensus.world import HashVerifier
 from tests.inference.desks import Village
 
@@ -12,6 +14,7 @@ from tests.inference.desks import Village
 def handed_over(village: Village) -> tuple[Digest, bytes]:
     """A task of node 2 that node 0 has finished, and what node 2 signed."""
     executor, asker = village.nodes[0], village.nodes[2]
+    village.countersigns = False
     task = asker.ask(executor)
     village.settle()
     executor.finish(task)
@@ -20,7 +23,7 @@ def handed_over(village: Village) -> tuple[Digest, bytes]:
     assert record is not None
     assert record.receipt is not None
     assert record.countersignature is not None
-    assert is_countersigned(HashVerifier(), record.receipt, record.countersignature)
+    assert record.receipt.is_countersigned(HashVerifier(), record.countersignature)
     return task, record.countersignature
 
 
@@ -33,6 +36,43 @@ def test_the_executor_keeps_it_over_a_restart_and_both_show_the_same() -> None:
     executor.restart()
     assert executor.desk.countersignature(task) == signature
     assert asker.desk.countersignature(task) == signature
+
+
+def test_the_ledger_settles_by_the_word_of_both() -> None:
+    village = Village()
+    executor, asker = village.nodes[0], village.nodes[2]
+    task = asker.ask(executor)
+    village.settle()
+    executor.finish(task)
+    village.talk()
+    ((operation, _),) = executor.mempool
+    assert isinstance(operation, SettleTask)
+    assert operation.countersignature == asker.desk.countersignature(task)
+    village.settle()
+    assert asker.stage(task) is Stage.SETTLED
+
+
+def test_an_asker_that_keeps_its_word_back_holds_the_pay_up_for_two_seconds() -> None:
+    village = Village()
+    task, signature = handed_over(village)
+    executor, asker = village.nodes[0], village.nodes[2]
+    assert executor.mempool == []
+    village.wait(COUNTERSIGN_MS - 1)
+    assert asker.stage(task) is Stage.RUNNING
+    village.wait(1)
+    assert asker.stage(task) is Stage.SETTLED
+    executor.tell(CountersignReceived(asker.node_id, task, signature))
+    assert executor.mempool == [], "a word that comes late is kept, and settles nothing twice"
+    assert executor.desk.countersignature(task) == signature
+
+
+def test_after_a_restart_a_settlement_waits_for_nobody() -> None:
+    village = Village()
+    task, _ = handed_over(village)
+    executor, asker = village.nodes[0], village.nodes[2]
+    executor.restart()
+    village.settle()
+    assert asker.stage(task) is Stage.SETTLED
 
 
 def test_nobody_elses_word_is_kept() -> None:

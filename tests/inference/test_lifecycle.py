@@ -328,6 +328,7 @@ def test_an_output_may_arrive_after_the_ledger_has_settled(village: Village) -> 
     _, executor, asker = village.nodes
     task = claimed(village, asker, executor)
     executor.finish(task)
+    executor.tell(TimerFired(f"settle/{task.hex()}"))
     village.block()
     assert village.task(task).state is TaskState.SETTLED
     assert asker.stage(task) is Stage.RUNNING
@@ -350,6 +351,7 @@ def test_a_paid_executor_whose_output_never_comes_is_told(village: Village) -> N
     _, executor, asker = village.nodes
     task = claimed(village, asker, executor)
     executor.finish(task)
+    executor.tell(TimerFired(f"settle/{task.hex()}"))
     executor.crash()
     village.block()
     village.wait(LEAD_MS + GRACE_MS + 5_000)
