@@ -162,8 +162,10 @@ class SharedAnswers:
 
     async def _ask(self, peer: NodeId, name: Digest) -> Held | None:
         try:
-            stream = await self._peers.link.open_stream(peer, PROTOCOL)
-            async with stream:
+            async with (
+                self._peers.reached(peer),
+                await self._peers.link.open_stream(peer, PROTOCOL) as stream,
+            ):
                 await stream.send(encode(Find(name)))
                 raw = await stream.receive()
             reply: Reply | None = None if raw is None else decode(raw, Reply)  # type: ignore[arg-type]
@@ -223,7 +225,7 @@ class SharedAnswers:
         return [
             entry.node_id
             for entry in self._peers.membership.table()
-            if entry.connected
+            if entry.in_reach
             and entry.status is Liveness.ALIVE
             and self._is_ours(entry.node_id, entry.capabilities)
             and self._is_trusted(entry.node_id)
@@ -317,8 +319,10 @@ class SharedAnswers:
     async def _bring(self, peer: NodeId, keep: Keep) -> None:
         try:
             with trio.move_on_after(_LAY_DOWN_S):
-                stream = await self._peers.link.open_stream(peer, PROTOCOL)
-                async with stream:
+                async with (
+                    self._peers.reached(peer),
+                    await self._peers.link.open_stream(peer, PROTOCOL) as stream,
+                ):
                     await stream.send(encode(keep))
                     await stream.close()
                     await stream.receive()
