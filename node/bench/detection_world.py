@@ -1,15 +1,12 @@
 """A federation of detectors on one virtual clock: who finds out that a node is gone, when, at what cost.
 
-Everything is drawn from one seed. Links take a millisecond and lose what they are told to. A slow
-node takes up to a second and a half for each message and each timer. A liar answers when it is
-asked, never helps, and accuses somebody healthy every second. Signatures are keyed hashes.
+A liar answers when it is asked, never helps, and accuses somebody healthy every second. Signatures
+are keyed hashes.
 """
 
 from __future__ import annotations
 
-import heapq
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import count
@@ -20,10 +17,8 @@ from gossip.identity import NodeId, PublicKey, Signature
 from gossip.membership.detector import Detector
 from gossip.membership.messages import Challenge, DetectionMessage, Ping, Pong, Rumours
 from gossip.membership.suspicions import Statements
+from node.bench.gossip_world import LIE_MS, LINK_MS, Dweller, GossipWorld
 
-_LINK_MS = 1
-_SLOWEST_MS = 1_500
-_LIE_MS = 1_000
 _FRAME_BYTES = 5
 _EPOCH_MS = 1_700_000_000_000
 
@@ -47,15 +42,17 @@ class KeyedHash:
 class _Resident:
     """One node; it is its own roster, and everybody is connected with everybody."""
 
-    node: NodeId
+    dweller: Dweller
     world: DetectionWorld
-    slow: bool = False
-    liar: bool = False
-    up: bool = True
     own_incarnation: int = 1
     due_ms: int = -1
     core: Detector = field(init=False)
     others: list[NodeId] = field(init=False)
+
+    @property
+    def node(self) -> NodeId:
+        """Its name."""
+        return self.dweller.node
 
     @property
     def tolerated(self) -> int:
@@ -81,40 +78,15 @@ class _Resident:
         return 1 if node in self.world.residents else None
 
 
-@dataclass(slots=True)
-class Loss:
-    """A node that is gone: when it went, and when each other noticed."""
-
-    node: NodeId
-    gone_ms: int
-    suspected_ms: int | None = None
-    known_ms: dict[NodeId, int] = field(default_factory=dict)
-    dead_ms: dict[NodeId, int] = field(default_factory=dict)
-
-
-class DetectionWorld:
-    """`nodes` members, of which shares are slow and lie."""
+class DetectionWorld(GossipWorld):
+    """See `GossipWorld`; everybody is connected with everybody."""
 
     def __init__(self, nodes: int, *, loss: float, slow: float, liars: int, seed: int) -> None:
-        self.dice = random.Random(seed)  # noqa: S311 - the same figures every time
+        super().__init__(nodes, loss=loss, slow=slow, liars=liars, seed=seed)
         self.tolerated = (nodes - 1) // 3
-        self.now_ms = 0
-        self.losses: dict[NodeId, Loss] = {}
-        self.false_deaths: set[tuple[NodeId, NodeId]] = set()
-        self.messages = self.size_bytes = 0
-        self._loss = loss
-        self._queue: list[tuple[int, int, Callable[[], None]]] = []
-        self._order = count()
-        self._pings: dict[tuple[NodeId, int], None] = {}
-        names = [NodeId(blake2b(b"%d" % at, digest_size=32).digest()) for at in range(nodes)]
-        self.residents = {name: _Resident(name, self) for name in names}
-        for name in self.dice.sample(names, round(slow * nodes)):
-            self.residents[name].slow = True
-        honest = [name for name in names if not self.residents[name].slow]
-        for name in self.dice.sample(honest, liars):
-            self.residents[name].liar = True
+        self.residents = {name: _Resident(self.dwellers[name], self) for name in self.names}
         for one in self.residents.values():
-            self._settle(one, sorted(names))
+            self._settle(one, sorted(self.names))
 
     def _settle(self, one: _Resident, names: Sequence[NodeId]) -> None:
         one.others = [name for name in names if name != one.node]
@@ -122,35 +94,10 @@ class DetectionWorld:
         statements = Statements(ZERO_DIGEST, key, key)
         one.core = Detector(statements, one, self.dice.random, count(self.dice.getrandbits(32)))
         start_ms = self.dice.randrange(1_000)
-        self._at(start_ms, lambda: self._lie(one) if one.liar else self._tick(one))
-
-    def healthy(self) -> list[NodeId]:
-        """Who is up, quick and honest."""
-        return [
-            one.node for one in self.residents.values() if one.up and not one.slow and not one.liar
-        ]
-
-    def kill(self, node: NodeId) -> None:
-        """The machine is gone; no connection says so."""
-        self.residents[node].up = False
-        self.losses[node] = Loss(node, self.now_ms)
-
-    def run(self, duration_ms: int) -> None:
-        """Let so much time pass."""
-        end_ms = self.now_ms + duration_ms
-        while self._queue and self._queue[0][0] <= end_ms:
-            self.now_ms, _, action = heapq.heappop(self._queue)
-            action()
-        self.now_ms = end_ms
-
-    def _at(self, delay_ms: int, action: Callable[[], None]) -> None:
-        heapq.heappush(self._queue, (self.now_ms + delay_ms, next(self._order), action))
-
-    def _lag_ms(self, one: _Resident) -> int:
-        return self.dice.randrange(_SLOWEST_MS) if one.slow else 0
+        self.at(start_ms, lambda: self._lie(one) if one.dweller.liar else self._tick(one))
 
     def _tick(self, one: _Resident) -> None:
-        if one.up:
+        if one.dweller.up:
             one.due_ms = -1
             self._carry_out(one, one.core.tick(self.now_ms))
             self._after(one)
@@ -172,23 +119,17 @@ class DetectionWorld:
         due_ms = one.core.due_ms
         if due_ms != one.due_ms:
             one.due_ms = due_ms
-            delay_ms = max(0, due_ms - self.now_ms) + self._lag_ms(one)
+            delay_ms = max(0, due_ms - self.now_ms) + self.lag_ms(one.node)
 
             def wake() -> None:
                 if one.due_ms == due_ms:
                     self._tick(one)
 
-            self._at(delay_ms, wake)
+            self.at(delay_ms, wake)
 
-    def note_false_deaths(self) -> None:
-        """Look who is taken for dead and is not; every pair of nodes counts once."""
-        for one in self.residents.values():
-            if one.up and not one.liar:
-                self.false_deaths.update(
-                    (one.node, other)
-                    for other in one.others
-                    if self.residents[other].up and one.core.is_dead(other)
-                )
+    def is_dead_to(self, node: NodeId, other: NodeId) -> bool:
+        """See `GossipWorld`."""
+        return self.residents[node].core.is_dead(other)
 
     def _carry_out(self, one: _Resident, effects: list[Effect]) -> None:
         for effect in effects:
@@ -201,22 +142,21 @@ class DetectionWorld:
                     raise AssertionError(f"nobody here forges, and yet: {effect}")
 
     def _send(self, one: _Resident, to: Sequence[NodeId], message: Wire) -> None:
-        self.messages += len(to)
-        self.size_bytes += len(to) * (len(encode(message)) + _FRAME_BYTES)
+        self.count(len(to), len(encode(message)) + _FRAME_BYTES)
         for name in to:
-            if self.dice.random() >= self._loss:
+            if not self.is_lost():
                 self._arrive(one, self.residents[name], message)
 
     def _arrive(self, sender: _Resident, one: _Resident, message: Wire) -> None:
-        delay_ms = _LINK_MS + self._lag_ms(one)
-        self._at(delay_ms, lambda: self._take(sender.node, one, message))
+        delay_ms = LINK_MS + self.lag_ms(one.node)
+        self.at(delay_ms, lambda: self._take(sender.node, one, message))
 
     def _take(self, sender: NodeId, one: _Resident, message: Wire) -> None:
-        if not one.up:
+        if not one.dweller.up:
             return
         if isinstance(message, Ping):
             self._send(one, (sender,), Pong(message.nonce, _EPOCH_MS + self.now_ms))
-        if one.liar:
+        if one.dweller.liar:
             if isinstance(message, Challenge):
                 effects = one.core.on_message(self.now_ms, sender, message, _always)
                 self._carry_out(one, effects)
@@ -232,10 +172,10 @@ class DetectionWorld:
         key = KeyedHash(liar.node)
         statements = Statements(ZERO_DIGEST, key, key)
         lie = statements.suspect(victim, self.residents[victim].own_incarnation)
-        honest = [self.residents[name] for name in liar.others if not self.residents[name].liar]
+        honest = [self.residents[name] for name in liar.others if not self.dwellers[name].liar]
         for one in self.dice.sample(honest, min(3, len(honest))):
             self._arrive(liar, one, Rumours((lie,), ()))
-        self._at(_LIE_MS, lambda: self._lie(liar))
+        self.at(LIE_MS, lambda: self._lie(liar))
 
 
 def _always() -> bool:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 from node.bench.detection_world import DetectionWorld
+from node.bench.gossip_world import GossipWorld
+from node.bench.memberlist_model import MemberlistWorld
 
 SIZES = (8, 128, 512)
 FULL_SIZES = (8, 32, 128, 512, 1000)
@@ -57,8 +60,22 @@ class GossipFigures:
     idle_bytes_per_node_s: float
 
 
+class MakeWorld(Protocol):
+    """A kind of world."""
+
+    def __call__(
+        self, nodes: int, *, loss: float, slow: float, liars: int, seed: int
+    ) -> GossipWorld: ...
+
+
+RIVALS: dict[str, MakeWorld] = {"memberlist": MemberlistWorld}
+
+
 def measure(
-    sizes: Sequence[int], settings: Sequence[Setting], say: Callable[[str], None]
+    sizes: Sequence[int],
+    settings: Sequence[Setting],
+    say: Callable[[str], None],
+    make: MakeWorld = DetectionWorld,
 ) -> list[GossipFigures]:
     """All rows, the smallest federation first."""
     figures = []
@@ -66,11 +83,13 @@ def measure(
         for setting in settings:
             say(f"{nodes} nodes, {setting}")
             lost = max(_LEAST_LOST, _MOST_LOST * min(sizes) // nodes)
-            figures.append(measure_one(nodes, setting, lost))
+            figures.append(measure_one(nodes, setting, lost, make))
     return figures
 
 
-def measure_one(nodes: int, setting: Setting, lost_in_all: int) -> GossipFigures:
+def measure_one(
+    nodes: int, setting: Setting, lost_in_all: int, make: MakeWorld = DetectionWorld
+) -> GossipFigures:
     """Members end at random moments, no more than a tenth of them in one world."""
     liars = (nodes - 1) // 3 if setting.liars else 0
     each = max(1, min(4, nodes // 10))
@@ -80,7 +99,7 @@ def measure_one(nodes: int, setting: Setting, lost_in_all: int) -> GossipFigures
     undetected = false_deaths = messages = size_bytes = idle_messages = idle_bytes = spent_ms = 0
     worlds = math.ceil(lost_in_all / each)
     for seed in range(worlds):
-        world = DetectionWorld(
+        world = make(
             nodes, loss=setting.loss, slow=setting.slow, liars=liars, seed=nodes * 1_000 + seed
         )
         world.run(_WARM_MS)
@@ -134,6 +153,29 @@ def measure_one(nodes: int, setting: Setting, lost_in_all: int) -> GossipFigures
         idle_messages_per_node_s=round(idle_messages / idle_node_s, 2),
         idle_bytes_per_node_s=round(idle_bytes / idle_node_s, 1),
     )
+
+
+COMPARED = (
+    "detect_p50_s",
+    "detect_p99_s",
+    "disseminate_p50_ms",
+    "disseminate_p99_ms",
+    "dead_p50_s",
+    "dead_p99_s",
+    "messages_per_node_s",
+    "bytes_per_node_s",
+    "idle_messages_per_node_s",
+    "idle_bytes_per_node_s",
+)
+
+
+def compared(ours: GossipFigures, other: GossipFigures, system: str) -> dict[str, object]:
+    """The other's row in the same world, and what ours is of it (below 1 is better)."""
+    row: dict[str, object] = {"system": system, **asdict(other)}
+    for name in COMPARED:
+        theirs = getattr(other, name)
+        row[f"ratio_{name}"] = round(getattr(ours, name) / theirs, 3) if theirs else None
+    return row
 
 
 def as_json(figures: list[GossipFigures]) -> list[dict[str, object]]:

@@ -222,13 +222,33 @@ def gateway(session: Session, *, seconds: float, blocks: int) -> None:
 
 @bench.command()
 @click.option("--full", is_flag=True, help="Federations of 32 and 1000 too; takes much longer.")
+@click.option(
+    "--against",
+    type=click.Choice(sorted(gossip_bench.RIVALS)),
+    multiple=True,
+    help="A model of this in the same worlds too, and the ratios.",
+)
 @with_session
-def gossip(session: Session, *, full: bool) -> None:
+def gossip(session: Session, *, full: bool, against: tuple[str, ...]) -> None:
     """How soon a lost member is noticed, and what that costs, on a virtual clock."""
     sizes = gossip_bench.FULL_SIZES if full else gossip_bench.SIZES
-    figures = gossip_bench.measure(
-        sizes, gossip_bench.SETTINGS, lambda text: click.echo(text, err=True)
-    )
+    figures = gossip_bench.measure(sizes, gossip_bench.SETTINGS, _say)
+    told: dict[str, object] = {"rows": gossip_bench.as_json(figures)}
+    lines = [_gossip_table(figures)]
+    others: list[dict[str, object]] = []
+    for name in against:
+        theirs = gossip_bench.measure(sizes, gossip_bench.SETTINGS, _say, gossip_bench.RIVALS[name])
+        others += [
+            gossip_bench.compared(one, other, name)
+            for one, other in zip(figures, theirs, strict=True)
+        ]
+        lines += ["", f"a model of {name} in the same worlds:", _gossip_table(theirs)]
+    if others:
+        told["against"] = others
+    session.tell(told, "\n".join([*lines, "", "p50 and p99 of each time"]))
+
+
+def _gossip_table(figures: list[gossip_bench.GossipFigures]) -> str:
     rows = [
         (
             *(str(value) for value in (one.nodes, one.loss, one.slow, one.liars)),
@@ -242,8 +262,7 @@ def gossip(session: Session, *, full: bool) -> None:
         for one in figures
     ]
     heads = ("NODES", "LOSS", "SLOW", "LIARS", "DETECT s", "SPREAD ms", "DEAD s", "FALSE/h")
-    text = table((*heads, "MSG/s", "BYTES/s"), rows, empty="")
-    session.tell({"rows": gossip_bench.as_json(figures)}, f"{text}\n\np50 and p99 of each time")
+    return table((*heads, "MSG/s", "BYTES/s"), rows, empty="")
 
 
 @bench.command()
