@@ -163,7 +163,7 @@ _PARTY_FIELDS: dict[type[Any], tuple[str, ...]] = {
 _DECODERS = {shape: msgspec.msgpack.Decoder(kind) for kind, shape in _SHAPES.items()}
 
 
-class Cursor(msgspec.Struct, frozen=True, order=True):
+class Cursor(msgspec.Struct, frozen=True, order=True, gc=False):
     """A place in the log. Before the first event of a block stands index -1."""
 
     height: int
@@ -191,7 +191,7 @@ class Cursor(msgspec.Struct, frozen=True, order=True):
         return cls(height, 2**62)
 
 
-class Logged(msgspec.Struct, frozen=True):
+class Logged(msgspec.Struct, frozen=True, gc=False):
     """An event in its place."""
 
     place: Cursor

@@ -57,6 +57,8 @@ class VotingKeys:
         self._present = keys[0]
         self._silenced: set[bytes] = set()
         self._is_waiting = False
+        self.present = keys[0].public
+        """The key that has the seat, or would have, whether or not it may vote."""
         self.public = keys[0].public
         """The key that signs now; one that nobody holds while the node must not vote. Asked several times a message."""
 
@@ -67,11 +69,6 @@ class VotingKeys:
         """Sign with the present key; only asked of one that may vote."""
         assert not self.is_muted, "a node that must not vote was asked to sign"
         return self._present.sign(message)
-
-    @property
-    def present(self) -> PublicKey:
-        """The key that has the seat, or would have, whether or not it may vote."""
-        return self._present.public
 
     @property
     def is_muted(self) -> bool:
@@ -112,7 +109,7 @@ class VotingKeys:
         """A set votes from now on: sign with the key that sits in it, if one does."""
         for key in self._keys:
             if members.member(key.public) is not None:
-                self._present = key
+                self._present, self.present = key, key.public
                 self._look()
                 return
 

@@ -188,6 +188,9 @@ class TaskState(Enum):
     CANCELLED = "cancelled"
 
 
+_ENDED = (TaskState.SETTLED, TaskState.FAILED, TaskState.CANCELLED)
+
+
 class Task(Wire, frozen=True):
     """A piece of asked-for work. Its reward is in escrow until its state is final."""
 
@@ -209,7 +212,7 @@ class Task(Wire, frozen=True):
     @property
     def is_open(self) -> bool:
         """Whether the reward still waits in escrow."""
-        return self.state not in (TaskState.SETTLED, TaskState.FAILED, TaskState.CANCELLED)
+        return self.state not in _ENDED
 
     @property
     def output_hash(self) -> Digest | None:
