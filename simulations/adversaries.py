@@ -99,16 +99,16 @@ class Liar:
         for effect in effects:
             match effect:
                 case Broadcast():
-                    out += self.cast(effect.to, self._whole(effect.message))
+                    out += self.cast(effect.to, self.whole(effect.message))
                 case Send(message=StoredBlocks() as stored):
                     out += self.cast((effect.to,), decode(encode(stored), Blocks))
                 case Send():
-                    out += self.cast((effect.to,), self._whole(effect.message))
+                    out += self.cast((effect.to,), self.whole(effect.message))
                 case _:
                     out.append(effect)
         return out
 
-    def _whole(self, message: Wire) -> Wire:
+    def whole(self, message: Wire) -> Wire:
         """What a large set only names, so that it can be lied about; others must take it whole as well."""
         if self.engine is None or not isinstance(message, ViewChangeNames | NewViewNames):
             return message

@@ -38,7 +38,7 @@ from simulations.adversaries import (
     another,
     forged,
 )
-from simulations.collector_lies import LyingCollector, MuteCollector
+from simulations.collector_lies import FalseNamer, LyingCollector, MuteCollector
 from simulations.scenario import ActorKind
 from simulations.schemes import (
     Alarmist,
@@ -176,4 +176,5 @@ KINDS: dict[ActorKind, type[Liar]] = {
     "snapshot_liar": SnapshotLiar,
     "mute_collector": MuteCollector,
     "lying_collector": LyingCollector,
+    "false_namer": FalseNamer,
 }

@@ -1,4 +1,4 @@
-"""Liars that are asked to collect votes: they keep what they were sent, or hand out something else."""
+"""Liars of large sets: asked to collect votes they hand out nothing or lies, and what they name is not there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from collections.abc import Callable
 import msgspec
 
 from consensus.certificates import Phase
-from consensus.messages import CollectedStates, CollectedVotes
+from consensus.messages import (
+    CollectedStates,
+    CollectedVotes,
+    NewViewNames,
+    ViewChange,
+    ViewChangeNames,
+)
 from gossip.codec import Wire, digest
 from gossip.effects import Broadcast
 from gossip.identity import NodeId
@@ -92,3 +98,37 @@ class LyingCollector(Liar):
     def _cut(message: CollectedVotes) -> CollectedVotes:
         """A signature less than there are voters."""
         return msgspec.structs.replace(message, signatures=message.signatures[_SIGNATURE_BYTES:])
+
+
+class FalseNamer(Liar):
+    """Names certificates and requests for a view that nobody has made, and hands over some of what it is asked for."""
+
+    kind = "false_namer"
+
+    def whole(self, message: Wire) -> Wire:
+        return message
+
+    def cast(self, to: tuple[NodeId, ...], message: Wire) -> Twisted:
+        match message:
+            case NewViewNames():
+                false: Wire = msgspec.structs.replace(message, changes=self._other(message))
+            case ViewChangeNames():
+                false = msgspec.structs.replace(message, prepared=digest(b"lie", message.name))
+            case ViewChange() if self.luck(2, "hands over", message):
+                return []
+            case _:
+                return [Broadcast(to, message)]
+        left, right = self.halves(to, message)
+        if self.luck(2, "names", message):
+            return [Broadcast(to, false)]
+        return [Broadcast(left, message), Broadcast(right, false)]
+
+    def _other(self, message: NewViewNames) -> tuple[bytes, ...]:
+        first, *rest = message.changes
+        lies = (
+            tuple(rest) or (first,),
+            (digest(b"lie", first), *rest),
+            (first, first, *rest[1:]),
+            tuple(digest(b"lie", one) for one in message.changes),
+        )
+        return lies[self.luck(len(lies), "named", message)]

@@ -22,7 +22,7 @@ _SHAPES: tuple[Literal["uniform", "exponential", "pareto"], ...] = (
     "pareto",
 )
 _LEAST_TOLERANT = 4
-_COLLECTORS: tuple[ActorKind, ...] = ("mute_collector", "lying_collector")
+_COLLECTORS: tuple[ActorKind, ...] = ("mute_collector", "lying_collector", "false_namer")
 _LIARS = tuple(kind for kind in get_args(ActorKind) if kind not in ("snapshot_liar", *_COLLECTORS))
 """Those that lie in any federation. A seed's scenario is the same for ever, so these stay."""
 
@@ -101,7 +101,9 @@ def collecting(seed: int) -> Scenario:
     """The scenario of `crowd` or `expand` with votes that go through collectors, half of whose liars lie as such."""
     draws, whole = Draws(seed), crowd(seed) if seed % 2 else expand(seed)
     actors = tuple(
-        msgspec.structs.replace(one, kind=_COLLECTORS[draws.below(2, "collector", one.node)])
+        msgspec.structs.replace(
+            one, kind=_COLLECTORS[draws.below(len(_COLLECTORS), "collector", one.node)]
+        )
         if draws.below(2, "collects", one.node)
         else one
         for one in whole.actors

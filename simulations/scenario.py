@@ -39,6 +39,7 @@ ActorKind = Literal[
     "snapshot_liar",
     "mute_collector",
     "lying_collector",
+    "false_namer",
 ]
 
 
