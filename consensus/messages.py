@@ -29,6 +29,8 @@ MAX_GOSSIP_TRANSACTIONS = 2000
 MESSAGE_BYTES = 1024 * 1024
 """What fits no frame is never sent, so nothing that grows is much above this."""
 MAX_SHOWN_VOTES = 16
+MOST_WHOLE_CHANGES = 16
+"""A NEW-VIEW of more VIEW-CHANGEs is told by names, and written without repetitions."""
 MAX_FETCHED_CHANGES = 16
 """So many VIEW-CHANGEs are asked for at once; one may have the signatures of two quorums."""
 

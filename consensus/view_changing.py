@@ -9,6 +9,7 @@ from __future__ import annotations
 from consensus.collection import few_of
 from consensus.faults import KNOWN, OTHER_EPOCH, OVER, Fault, forged, seatless, unsound
 from consensus.messages import (
+    MOST_WHOLE_CHANGES,
     NewView,
     Suspect,
     ViewChange,
@@ -17,7 +18,7 @@ from consensus.messages import (
     suspect_bytes,
     view_change_bytes,
 )
-from consensus.reports import COLLECTED_FROM, ViewEntered
+from consensus.reports import ViewEntered
 from consensus.view_change import compute_binding, new_view_fault, view_change_fault
 from consensus.vote_log import ViewRecord, view_write
 from consensus.voting import Voting
@@ -147,7 +148,7 @@ class ViewChanging(Voting):
 
     def _shown(self, message: NewView) -> Wire:
         """How others are told of the view: in a large set by names, since all of it would not fit in a frame."""
-        is_long = self.is_large or len(message.view_changes) > COLLECTED_FROM // 2
+        is_long = self.is_large or len(message.view_changes) > MOST_WHOLE_CHANGES
         return message.names() if is_long else message
 
     def _shown_change(self, change: ViewChange) -> Wire:

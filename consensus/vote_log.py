@@ -9,9 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consensus.blocks import Block
-from consensus.messages import NewView, PreparedProof, ViewChange
+from consensus.messages import MOST_WHOLE_CHANGES, NewView, PreparedProof, ViewChange
+from consensus.shared_views import SharedNewView, shared
 from gossip.codec import Bytes32, Natural, Wire, decode, encode
 from gossip.effects import KeyValueReader, Write
+
+_SHARED = b"\xc1"
+"""In front of a NEW-VIEW that is written without repetitions. MessagePack begins nothing with this byte."""
 
 VIEW_KEY, BALLOTS_KEY, PREPARED_KEY, BODY_PREFIX = b"view", b"ballots", b"prepared", b"body/"
 
@@ -52,7 +56,18 @@ class VoteLog:
 
 def view_write(record: ViewRecord) -> Write:
     """The write of a view record."""
-    return VIEW_KEY, encode(record)
+    entered = record.entered
+    if entered is None or len(entered.view_changes) <= MOST_WHOLE_CHANGES:
+        return VIEW_KEY, encode(record)
+    return VIEW_KEY, _SHARED + encode(shared(entered))
+
+
+def read_view(raw: bytes) -> ViewRecord:
+    """A view record as it was written. Raises `DecodeError`."""
+    if not raw.startswith(_SHARED):
+        return decode(raw, ViewRecord)
+    entered = decode(raw[len(_SHARED) :], SharedNewView).whole()
+    return ViewRecord(entered.epoch, entered.view, entered, None)
 
 
 def ballot_write(record: BallotRecord) -> Write:
@@ -86,7 +101,7 @@ def load_vote_log(reader: KeyValueReader) -> VoteLog:
     view, ballots = reader.get(VIEW_KEY), reader.get(BALLOTS_KEY)
     prepared = reader.get(PREPARED_KEY)
     return VoteLog(
-        None if view is None else decode(view, ViewRecord),
+        None if view is None else read_view(view),
         None if ballots is None else decode(ballots, BallotRecord),
         None if prepared is None else decode(prepared, PreparedProof),
         tuple(decode(body, Block) for _, body in reader.scan(BODY_PREFIX)),

@@ -12,7 +12,7 @@ from consensus.outcomes import Code, Outcome
 from consensus.quorum import ValidatorSet
 from consensus.state import STATE_PREFIX
 from consensus.state_tree import StateTree
-from consensus.vote_log import BALLOTS_KEY, BODY_PREFIX, VIEW_KEY, BallotRecord, ViewRecord
+from consensus.vote_log import BALLOTS_KEY, BODY_PREFIX, VIEW_KEY, BallotRecord, read_view
 from gossip.codec import Digest, decode
 from gossip.effects import KeyValueReader
 from gossip.identity import Verifier
@@ -173,7 +173,7 @@ class Oracles:
         """An honest node sends a vote or a promise: it must be on its disk, and so must the block voted for."""
         if isinstance(message, ViewChange | ViewChangeNames):
             found = votes.get(VIEW_KEY)
-            promise = None if found is None else decode(found, ViewRecord)
+            promise = None if found is None else read_view(found)
             if promise is None or (promise.epoch, promise.view) < (message.epoch, message.view):
                 raise ViolationError(
                     "on disk first",

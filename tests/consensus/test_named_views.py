@@ -22,7 +22,9 @@ from consensus.messages import (
 from consensus.opening import Opening
 from consensus.proofs import Proofs
 from consensus.quorum import MAX_VALIDATORS
-from gossip.codec import Digest, digest, encode
+from consensus.shared_views import shared
+from consensus.vote_log import VIEW_KEY, ViewRecord, read_view, view_write
+from gossip.codec import DecodeError, Digest, digest, encode
 from gossip.effects import Broadcast, Cause, Effect, Rejected, Send
 from gossip.identity import Signature
 from gossip.transport import MEMBER_LIMITS
@@ -362,3 +364,52 @@ def test_what_is_named_is_found_or_it_is_not(
     )
     if shows_commit or shows_prepared:
         assert proofs.whole(swapped) is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
+def test_a_new_view_is_read_back_as_it_was_written(shows: list[tuple[int, int]]) -> None:
+    whole = largest_change(0)
+    assert whole.committed is not None
+    assert whole.prepared is not None
+    commits = [
+        msgspec.structs.replace(whole.committed, endorsements=whole.committed.endorsements[:size])
+        for size in range(3)
+    ]
+    prepares = [msgspec.structs.replace(whole.prepared, certificate=commit) for commit in commits]
+    changes = tuple(
+        ViewChange(
+            1,
+            2,
+            None if committed > 2 else commits[committed],
+            None if prepared > 2 else prepares[prepared],
+            digest(b"voter", b"%d" % at),
+            Signature(bytes(64)),
+        )
+        for at, (committed, prepared) in enumerate(shows)
+    )
+    view = NewView(1, 2, changes, bytes(32), Signature(bytes(64)))
+    record = ViewRecord(1, 2, view, None)
+    key, raw = view_write(record)
+    assert key == VIEW_KEY
+    assert raw is not None
+    assert read_view(raw) == record
+    assert shared(view).whole() == view
+
+
+def test_what_is_shared_is_written_once() -> None:
+    changes = tuple(
+        msgspec.structs.replace(largest_change(at), epoch=1, view=2) for at in range(334)
+    )
+    view = NewView(1, 2, changes, bytes(32), Signature(bytes(64)))
+    _, raw = view_write(ViewRecord(1, 2, view, None))
+    assert raw is not None
+    assert len(raw) < 4 * len(encode(changes[0]))
+
+
+def test_a_stored_view_that_names_what_it_lacks_is_damaged() -> None:
+    change = msgspec.structs.replace(largest_change(0), epoch=1, view=2)
+    broken = msgspec.structs.replace(
+        shared(NewView(1, 2, (change,), bytes(32), Signature(bytes(64)))), committed=()
+    )
+    with pytest.raises(DecodeError):
+        broken.whole()
