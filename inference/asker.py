@@ -77,7 +77,8 @@ class AskedTask(Wire, frozen=True):
 
     `last_tx` is the transaction that changed it last, executed at `last_height` (0: not yet). `size_bytes` is what
     input and output take on disk. `why` says why this executor was chosen,
-    `countersignature` is this node's under the receipt.
+    `countersignature` is this node's under the receipt. A `movable` task whose executor vanishes is given to another
+    one as a task of its own: `taken_over_by` names that, and there `instead_of` this one.
     """
 
     task: Bytes32
@@ -94,6 +95,9 @@ class AskedTask(Wire, frozen=True):
     wants_cancel: bool = False
     why: Sentence = ""
     countersignature: Bytes64 | None = None
+    movable: bool = False
+    instead_of: Bytes32 | None = None
+    taken_over_by: Bytes32 | None = None
 
     @property
     def is_open(self) -> bool:
@@ -127,6 +131,7 @@ class Asker:
         self._asked = {Digest(one.task): one for one in records}
         self._ended = {Digest(one.task): one.size_bytes for one in records if not one.is_open}
         self._ended_bytes = sum(self._ended.values())
+        self._movable = {Digest(one.task) for one in records if _waits_for_executor(one)}
 
     def asked(self) -> list[AskedTask]:
         """The tasks that this node asked for, newest first."""
@@ -135,6 +140,11 @@ class Asker:
     def find(self, task: Digest) -> AskedTask | None:
         """One of this node's own tasks."""
         return self._asked.get(task)
+
+    def movable(self) -> list[AskedTask]:
+        """Those that another node may take over now, oldest first."""
+        found = [self._asked[task] for task in self._movable]
+        return sorted(found, key=lambda one: (one.asked_at_ms, one.task))
 
     def input(self, task: Digest) -> bytes | None:
         """The canonical input of an own task, while it is kept."""
@@ -176,13 +186,25 @@ class Asker:
             stage=Stage.QUEUED,
             size_bytes=len(event.content),
             why=event.why[:REASON_CHARS],
+            movable=event.movable,
+            instead_of=event.instead_of,
         )
         kept_input = Persist(Store.TASKS, ((_INPUT + event.task, event.content),))
         return [
             kept_input,
             *self._store(record),
             _overdue(event.task, event.deadline_ms, now_ms),
+            *self._hand_on(now_ms, event),
         ]
+
+    def _hand_on(self, now_ms: int, event: Asked) -> list[TaskEffect]:
+        """The new task takes the place of an older one, whose reward returns after its deadline."""
+        older = None if event.instead_of is None else self._asked.get(event.instead_of)
+        if older is None or not _waits_for_executor(older):
+            return []
+        handed_on = structs.replace(older, taken_over_by=event.task)
+        reason = f"its executor {older.executor.hex()[:12]} is gone; another node has it"
+        return [*self._store(handed_on), *self._give_up(now_ms, Digest(older.task), reason)]
 
     def on_submit_refused(self, task: Digest, reason: str) -> list[TaskEffect]:
         """The task will never be on the ledger."""
@@ -474,6 +496,10 @@ class Asker:
         if self._asked.get(Digest(record.task)) == record:
             return []
         self._asked[Digest(record.task)] = record
+        if _waits_for_executor(record):
+            self._movable.add(Digest(record.task))
+        else:
+            self._movable.discard(Digest(record.task))
         write = (_ASKED + record.task, encode(record))
         return [Persist(Store.TASKS, (write,)), Notify(record)]
 
@@ -484,11 +510,17 @@ class Asker:
         assert len(ended) <= ENDED_RECORDS
         assert self._ended_bytes == sum(self._ended.values())
         assert self._exchanges.keys() <= self._asked.keys()
+        waiting = {task for task, one in self._asked.items() if _waits_for_executor(one)}
+        assert waiting == self._movable
         assert all(
             record.receipt is not None
             for record in self._asked.values()
             if record.stage is Stage.SETTLED
         )
+
+
+def _waits_for_executor(record: AskedTask) -> bool:
+    return record.is_open and record.movable and record.receipt is None
 
 
 def _overdue(task: Digest, deadline_ms: int, now_ms: int) -> SetTimer:

@@ -20,7 +20,8 @@ class Started:
 class Asked:
     """A user's task; its transaction is about to be handed in. `content` is the canonical input.
 
-    `why` says why this executor was chosen.
+    `why` says why this executor was chosen; with `movable` it may be another one if this one vanishes. `instead_of` is
+    the task, with the same input, that this one takes the place of, since its executor has vanished.
     """
 
     task: Digest
@@ -30,6 +31,8 @@ class Asked:
     deadline_ms: int
     submit_tx: Digest
     why: str = ""
+    movable: bool = False
+    instead_of: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)

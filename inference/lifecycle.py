@@ -96,6 +96,10 @@ class TaskDesk:
         """The tasks that this node asked for, newest first."""
         return self._asker.asked()
 
+    def movable(self) -> list[AskedTask]:
+        """Own tasks that another node may take over now, oldest first."""
+        return self._asker.movable()
+
     def find(self, task: Digest) -> AskedTask | None:
         """One of this node's own tasks."""
         return self._asker.find(task)

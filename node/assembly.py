@@ -57,6 +57,7 @@ from node.signatures import InProcess
 from node.snapshots import Habits, Snapshots, Taken
 from node.spreads import SpreadService
 from node.store import LevelStore, StagedStore
+from node.takeovers import TakeOvers
 from node.task_service import TaskService
 from node.tokens import Tokens
 from node.topic_service import TopicService
@@ -154,6 +155,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
         services = (
             foreman,
             spreads,
+            TakeOvers(node.tasks, node.peers, config.kinds),
             node.chain,
             node.tasks,
             node.peers,

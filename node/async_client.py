@@ -286,14 +286,15 @@ class AsyncClient:
         raise StillWaitingError(f"the transaction {tx_hash} is not final after {timeout_s:g} s")
 
     async def await_task(self, task_id: str, timeout_s: float) -> TaskView:
-        """Wait until a task has come to its end. Raises `StillWaitingError`."""
+        """Wait until a task has come to its end, or the one that took its place. Raises `StillWaitingError`."""
         with anyio.move_on_after(timeout_s):
             async with self.events(task=task_id) as happenings:
                 view = await self.task(task_id)
-                while view.status not in _ENDED:
-                    with anyio.move_on_after(_LOOK_S):
-                        await anext(happenings, None)
-                    view = await self.task(task_id)
+                while view.taken_over_by is not None or view.status not in _ENDED:
+                    if view.taken_over_by is None:
+                        with anyio.move_on_after(_LOOK_S):
+                            await anext(happenings, None)
+                    view = await self.task(view.taken_over_by or view.task_id)
                 return view
         raise StillWaitingError(f"the task {task_id} has not ended after {timeout_s:g} s")
 

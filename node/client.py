@@ -494,14 +494,20 @@ class Client:
         )
 
     def await_task(self, task_id: str, timeout_s: float) -> TaskView:
-        """Ask until a task has come to its end. Raises `StillWaitingError`."""
+        """Ask until a task has come to its end, or the one that took its place. Raises `StillWaitingError`."""
         return _poll(
-            lambda: self.task(task_id),
+            lambda: self._newest(self.task(task_id)),
             lambda view: view.status in FINAL_TASK,
             timeout_s,
             f"the task has not ended after {timeout_s:g} s; "
             f"look again with: bizra-node task show {task_id}",
         )
+
+    def _newest(self, view: TaskView) -> TaskView:
+        """The task that another node has in place of this one, if one has."""
+        while view.taken_over_by is not None:
+            view = self.task(view.taken_over_by)
+        return view
 
     def await_spread(self, name: str, timeout_s: float) -> SpreadView:
         """Ask until work over many peers has come to its end. Raises `StillWaitingError`."""

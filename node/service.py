@@ -307,6 +307,7 @@ class NodeService:
             countersignature=None
             if asked.countersignature is None
             else asked.countersignature.hex(),
+            taken_over_by=None if asked.taken_over_by is None else asked.taken_over_by.hex(),
         )
 
     # Deeds

@@ -175,7 +175,28 @@ class TaskService:
         Raises `NoPlaceError` and `NotTakenError`.
         """
         place = self._choose(kind, executor)
-        return await self.place(kind, content, place, reward=reward, deadline_s=deadline_s)
+        movable = executor is None and place.executor != self._own
+        return await self.place(
+            kind, content, place, reward=reward, deadline_s=deadline_s, movable=movable
+        )
+
+    async def hand_on(self, older: AskedTask, place: Place) -> None:
+        """Give a task whose executor has vanished to another node, as a task of its own with what time is left.
+
+        Raises `NotTakenError`.
+        """
+        task = Digest(older.task)
+        content, known = self.desk.input(task), self._chain.engine.ledger.task(task)
+        if content is not None and known is not None:
+            await self.place(
+                older.kind,
+                content,
+                place,
+                reward=known.reward,
+                deadline_s=(older.deadline_ms - now_ms()) // 1000,
+                movable=place.executor != self._own,
+                instead_of=task,
+            )
 
     def _choose(self, kind: str, executor: NodeId | None) -> Place:
         candidates = tuple(one.node_id for one in self._peers.membership.candidates(kind))
@@ -196,6 +217,8 @@ class TaskService:
         reward: int | None,
         deadline_s: int | None,
         follower: Follower | None = None,
+        movable: bool = False,
+        instead_of: Digest | None = None,
     ) -> AskedTask:
         """Put a task for a chosen executor on the ledger; returns when it has its id.
 
@@ -215,7 +238,15 @@ class TaskService:
             if follower is not None:
                 follower.name, self._followers[name] = name, follower
             asked = Asked(
-                name, kind, content, place.executor, deadline_ms, transaction.id, place.reason
+                name,
+                kind,
+                content,
+                place.executor,
+                deadline_ms,
+                transaction.id,
+                place.reason,
+                movable,
+                instead_of,
             )
             try:
                 await self._hand_in(transaction, (asked,))

@@ -204,6 +204,8 @@ def _text(view: TaskView) -> str:
     rows = [("task", view.task_id), ("kind", view.kind), ("status", view.status)]
     if view.reason:
         rows.append(("reason", view.reason))
+    if view.taken_over_by:
+        rows.append(("taken over by", view.taken_over_by))
     if view.executor:
         rows.append(("executor", view.executor))
     if view.place:

@@ -250,7 +250,8 @@ class TaskView(View, frozen=True):
 
     `status` is queued, assigned, running, settled, disputed, failed or cancelled. `reason` says why
     it failed, `place` why its asker chose this executor. `countersignature` is the
-    asker's under the receipt, for the two who have it.
+    asker's under the receipt, for the two who have it. `taken_over_by` is the task that
+    another node got with the same input when this one's executor had vanished.
     """
 
     task_id: str
@@ -265,6 +266,7 @@ class TaskView(View, frozen=True):
     reason: str | None = None
     place: str | None = None
     countersignature: str | None = None
+    taken_over_by: str | None = None
 
 
 class TasksView(View, frozen=True):

@@ -7,7 +7,7 @@ and nodes crash when it says so. What a node persisted before it crashed is all 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 from consensus.events import TaskChanged
@@ -150,6 +150,8 @@ class Node:
         lead_ms: int = LEAD_MS,
         kind: str = KIND,
         reserved_for: NodeId | None = None,
+        movable: bool = False,
+        instead_of: Digest | None = None,
     ) -> Digest:
         """A user's task: noted, and its transaction in the mempool."""
         deadline_ms = self.village.now_ms + lead_ms
@@ -159,7 +161,8 @@ class Node:
         nonce = self.village.town.nonce(self.signer) + len(self.mempool)
         transaction = self.village.town.signed(self.signer, submit, nonce=nonce)
         name = task_id(transaction.id, 0)
-        self.tell(Asked(name, kind, content, executor.node_id, deadline_ms, transaction.id))
+        asked = Asked(name, kind, content, executor.node_id, deadline_ms, transaction.id)
+        self.tell(replace(asked, movable=movable, instead_of=instead_of))
         self.mempool.append((submit, transaction))
         return name
 

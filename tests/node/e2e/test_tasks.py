@@ -150,6 +150,30 @@ def test_an_executor_that_vanishes_is_told_and_the_reward_comes_back(four: list[
     await_peace(four)
 
 
+def test_another_node_takes_over_from_one_that_vanishes_at_work(four: list[Daemon]) -> None:
+    asker = four[0]
+    some: JsonObject = {"texts": LONG["texts"][:80]}
+    placed = asker.client.submit_task("embed", some)
+    until(lambda: _on_ledger(four[0], placed) == "running", "the task to run")
+    first = asker.client.task(placed.task_id)
+    executor = next(one for one in four if one.id == first.executor)
+    executor.kill()
+    ended = asker.client.await_task(placed.task_id, 120)
+    assert ended.status == "settled", ended
+    assert ended.task_id != placed.task_id
+    assert ended.executor not in (None, executor.id)
+    assert ended.place is not None
+    assert "is gone" in ended.place
+    assert ended.output is not None
+    assert len(ended.output["vectors"]) == 80
+    older = asker.client.task(placed.task_id)
+    assert (older.status, older.taken_over_by) == ("failed", ended.task_id)
+    shown = asker.command("task", "show", placed.task_id[:12])
+    assert ended.task_id in shown.out
+    executor.start()
+    await_peace(four)
+
+
 def test_an_executor_that_restarts_gives_the_task_back(four: list[Daemon]) -> None:
     asker, executor = four[0], four[2]
     before = asker.balance()
