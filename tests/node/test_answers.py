@@ -8,6 +8,7 @@ from typing import Any
 import openai
 import pytest
 
+from node.config import load_config
 from node.home import Home
 from tests.inference.servers import Speak, model_server
 from tests.node.model_gateway import ModelGateway, model_gateway
@@ -126,3 +127,13 @@ async def test_nobody_else_may_empty_the_caches(home_path: Path) -> None:
         assert (await gateway.http.delete("/api/v2/caches")).status_code == 401
         headers = {"Authorization": f"Bearer {Home(home_path).read_token()}"}
         assert (await gateway.http.delete("/api/v2/caches", headers=headers)).status_code == 200
+
+
+async def test_a_secret_for_a_circle_is_made_fresh_and_fits_into_the_settings(
+    home_path: Path,
+) -> None:
+    made = [(await call(home_path, "caches", "--secret", "--json")).json for _ in range(2)]
+    assert made[0] != made[1]
+    settings = home_path / "circle.toml"
+    settings.write_text(f'shared_cache = "{made[0]["shared_cache"]}"\n')
+    assert load_config(settings).shared_cache == made[0]["shared_cache"]

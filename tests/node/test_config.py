@@ -17,6 +17,7 @@ FULL = Config(
     kinds=("embed",),
     model_idle_s=5,
     log_level="debug",
+    shared_cache="5e" * 32,
 )
 
 
@@ -71,6 +72,7 @@ def test_every_name_that_is_accepted_survives_the_file(
         ("model_idle_s = 0", "expected a number of seconds from 1"),
         ("model_idle_s = true", "expected a number of seconds from 1"),
         ('log_level = "loud"', "expected one of debug, info"),
+        ('shared_cache = "my dog"', "expected 64 hex digits"),
     ],
 )
 def test_a_wrong_setting_is_told_with_file_line_and_what_is_allowed(
