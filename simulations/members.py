@@ -20,6 +20,7 @@ from gossip.identity import NodeId, Signer
 from gossip.membership import Membership, Profile
 from gossip.membership import events as told
 from gossip.membership.core import BEAT_TIMER
+from gossip.membership.mesh import MeshHabits
 from gossip.membership.messages import MembershipMessage, Records, Rumours, federation_of
 from gossip.membership.notices import Liveness, StatusChanged
 from gossip.membership.records import SignedRecord, sign_record
@@ -32,6 +33,8 @@ START_MS = 1_700_000_000_000
 _GENESIS = b"the genesis of the simulated federation"
 _DIAL_TIMER = "dial "
 _DIAL_MS = 2_000
+_FULL_UP_TO = 6
+_CROWD = 8
 _SEEDS = 2
 """Everybody is told to join by the first so many."""
 
@@ -62,7 +65,9 @@ def address_of(number: int) -> str:
 class Book:
     """What one run remembers: who is who, and what each has ever said of itself."""
 
-    def __init__(self, nodes: int, liars: int) -> None:
+    def __init__(self, nodes: int, liars: int, neighbours: int = 0) -> None:
+        self.habits = MeshHabits.of(_FULL_UP_TO, neighbours) if neighbours else None
+        """With `neighbours` a partial mesh, in which all but the first are observers."""
         self.keys = Keyring(Draws(0), real=False)
         self.signers: list[Signer] = [self.keys.signer(b"member", at) for at in range(nodes)]
         self.numbers = {NodeId(one.public): at for at, one in enumerate(self.signers)}
@@ -86,6 +91,9 @@ class Member:
 
     def __init__(self, place: Place, book: Book) -> None:
         self.number, self.book = place.number, book
+        role = dict.fromkeys(book.numbers, "validator")
+        if book.habits is not None:
+            role |= {node: "observer" for node, at in book.numbers.items() if at >= _SEEDS}
         self.signer = book.signers[place.number]
         self.core = Membership(
             profile=Profile(
@@ -99,10 +107,11 @@ class Member:
             signer=self.signer,
             verifier=book.keys.verifier,
             genesis=_GENESIS,
-            admitted=dict.fromkeys(book.numbers, "validator").get,
+            admitted=role.get,
             store=place.disk,
             jitter=self._jitter,
             nonce=place.number << 32,
+            mesh=book.habits,
         )
         self._drawn = 0
         self.now_ms = 0
@@ -235,6 +244,11 @@ class Member:
             if number is not None and number not in self.book.liars and is_forged:
                 broken("records", f"n{self.number} believes a forged record of n{number}")
 
+    @property
+    def links(self) -> int:
+        """How many connections it has."""
+        return len(self._links)
+
     def status_of(self, number: int) -> Liveness | None:
         """What it thinks of a node; None if it does not know it."""
         node = NodeId(self.book.signers[number].public)
@@ -297,7 +311,10 @@ class LyingMember(Member):
 
 
 class Members(Guest):
-    """See the module. `liars`: how many lie (default 2 of 7). `calm`: nobody may be taken for dead at any time."""
+    """See the module. `liars`: how many lie (default 2 of 7). `calm`: nobody may be taken for dead at any time.
+
+    `neighbours`: a partial mesh, each chooses so many; after healing none has more than eight times that.
+    """
 
     nodes: ClassVar[int] = 7
     messages: ClassVar[Any] = MembershipMessage | Knock | Opened | Closed
@@ -310,7 +327,8 @@ class Members(Guest):
     def boot(self, place: Place) -> Member:
         if self._book is None:
             liars = int(self.parameters.get("liars", (place.nodes - 1) // 3))
-            self._book = Book(place.nodes, liars)
+            neighbours = int(self.parameters.get("neighbours", 0))
+            self._book = Book(place.nodes, liars, neighbours)
         kind = LyingMember if place.number in self._book.liars else Member
         return kind(place, self._book)
 
@@ -326,6 +344,10 @@ class Members(Guest):
     def missing(self, cores: Mapping[int, Any]) -> str:
         """After healing every honest node knows every other, as alive."""
         honest = {at: one for at, one in cores.items() if isinstance(one, Member)}
+        neighbours = int(self.parameters.get("neighbours", 0))
+        for at, one in sorted(honest.items()):
+            if neighbours and one.links > _CROWD * neighbours:
+                return f"n{at} has {one.links} connections"
         for at, one in sorted(honest.items()):
             if at in one.book.liars:
                 continue

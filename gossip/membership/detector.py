@@ -1,7 +1,7 @@
 """Who is there and who is not: SWIM with Lifeguard's cures, held against members that lie.
 
 Every second one member, in a shuffled round, is asked whether it is there. Who does not answer
-within half a second is asked once more, and through three others, to whom it must sign the answer.
+within half a second is asked twice more, and through three others, to whom it must sign the answer.
 Who answers nobody is accused: a signed suspicion goes to all by gossip. Each that hears it asks the
 accused itself, and adds its own suspicion only if it gets no answer either. The accused, once it
 hears of it, signs a life of a higher incarnation, and everything is forgotten.

@@ -20,7 +20,10 @@ _MAX_PROBES = 1024
 
 @dataclass(slots=True)
 class _Probe:
-    """One question under way; `asked` helpers, of which `heeded` said that they try."""
+    """One question under way; `asked` helpers, of which `heeded` said that they try.
+
+    `again_ms` is when the node itself is asked for the last time.
+    """
 
     node: NodeId
     nonce: int
@@ -28,10 +31,13 @@ class _Probe:
     end_ms: int
     asked: frozenset[NodeId] | None = None
     heeded: int = 0
+    again_ms: int | None = None
 
     @property
     def due_ms(self) -> int:
-        return self.timeout_ms if self.asked is None else self.end_ms
+        if self.asked is None:
+            return self.timeout_ms
+        return self.end_ms if self.again_ms is None else self.again_ms
 
 
 class Probes:
@@ -108,8 +114,13 @@ class Probes:
             out.append(Send(node, Ping(nonce)))
 
     def go_on(self, node: NodeId, out: list[Effect]) -> bool:
-        """Ask once more and through others; True if that was in vain too."""
+        """Ask through others, and itself twice more; True if that was in vain too."""
         probe = self._probes[node]
+        if probe.again_ms is not None:
+            probe.again_ms = None
+            if node in self._roster.connected():
+                out.append(Send(node, Ping(probe.nonce)))
+            return False
         if probe.asked is None:
             others = [peer for peer in self._helpful() if peer != node]
             helpers = sorted(self._lots.draw(others, _HELPERS))
@@ -119,6 +130,7 @@ class Probes:
                 if node in self._roster.connected():
                     # What was lost on the way is asked again: cheaper than a case that all look into.
                     out.append(Send(node, Ping(probe.nonce)))
+                    probe.again_ms = (probe.timeout_ms + probe.end_ms) // 2
                 return False
         del self._probes[node]
         ills = len(probe.asked) - probe.heeded if probe.asked else 0

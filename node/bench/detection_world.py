@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import count
+from typing import ClassVar
 
 from gossip.codec import ZERO_DIGEST, Wire, encode
 from gossip.effects import Broadcast, Effect, Send
@@ -39,7 +40,7 @@ class KeyedHash:
 
 
 @dataclass(slots=True)
-class _Resident:
+class Resident:
     """One node; it is its own roster, and everybody is connected with everybody."""
 
     dweller: Dweller
@@ -81,14 +82,16 @@ class _Resident:
 class DetectionWorld(GossipWorld):
     """See `GossipWorld`; everybody is connected with everybody."""
 
+    resident: ClassVar[type[Resident]] = Resident
+
     def __init__(self, nodes: int, *, loss: float, slow: float, liars: int, seed: int) -> None:
         super().__init__(nodes, loss=loss, slow=slow, liars=liars, seed=seed)
         self.tolerated = (nodes - 1) // 3
-        self.residents = {name: _Resident(self.dwellers[name], self) for name in self.names}
+        self.residents = {name: self.resident(self.dwellers[name], self) for name in self.names}
         for one in self.residents.values():
             self._settle(one, sorted(self.names))
 
-    def _settle(self, one: _Resident, names: Sequence[NodeId]) -> None:
+    def _settle(self, one: Resident, names: Sequence[NodeId]) -> None:
         one.others = [name for name in names if name != one.node]
         key = KeyedHash(one.node)
         statements = Statements(ZERO_DIGEST, key, key)
@@ -96,13 +99,13 @@ class DetectionWorld(GossipWorld):
         start_ms = self.dice.randrange(1_000)
         self.at(start_ms, lambda: self._lie(one) if one.dweller.liar else self._tick(one))
 
-    def _tick(self, one: _Resident) -> None:
+    def _tick(self, one: Resident) -> None:
         if one.dweller.up:
             one.due_ms = -1
             self._carry_out(one, one.core.tick(self.now_ms))
-            self._after(one)
+            self.after(one)
 
-    def _after(self, one: _Resident) -> None:
+    def after(self, one: Resident) -> None:
         """Look what it knows now, and when it wants to go on."""
         challenge = one.core.challenge(self.now_ms)
         if challenge is not None:
@@ -131,31 +134,31 @@ class DetectionWorld(GossipWorld):
         """See `GossipWorld`."""
         return self.residents[node].core.is_dead(other)
 
-    def _carry_out(self, one: _Resident, effects: list[Effect]) -> None:
+    def _carry_out(self, one: Resident, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
                 case Send():
-                    self._send(one, (effect.to,), effect.message)
+                    self.send(one, (effect.to,), effect.message)
                 case Broadcast():
-                    self._send(one, effect.to, effect.message)
+                    self.send(one, effect.to, effect.message)
                 case _:
                     raise AssertionError(f"nobody here forges, and yet: {effect}")
 
-    def _send(self, one: _Resident, to: Sequence[NodeId], message: Wire) -> None:
+    def send(self, one: Resident, to: Sequence[NodeId], message: Wire) -> None:
         self.count(len(to), len(encode(message)) + _FRAME_BYTES)
         for name in to:
             if not self.is_lost():
                 self._arrive(one, self.residents[name], message)
 
-    def _arrive(self, sender: _Resident, one: _Resident, message: Wire) -> None:
+    def _arrive(self, sender: Resident, one: Resident, message: Wire) -> None:
         delay_ms = LINK_MS + self.lag_ms(one.node)
         self.at(delay_ms, lambda: self._take(sender.node, one, message))
 
-    def _take(self, sender: NodeId, one: _Resident, message: Wire) -> None:
+    def _take(self, sender: NodeId, one: Resident, message: Wire) -> None:
         if not one.dweller.up:
             return
         if isinstance(message, Ping):
-            self._send(one, (sender,), Pong(message.nonce, _EPOCH_MS + self.now_ms))
+            self.send(one, (sender,), Pong(message.nonce, _EPOCH_MS + self.now_ms))
         if one.dweller.liar:
             if isinstance(message, Challenge):
                 effects = one.core.on_message(self.now_ms, sender, message, _always)
@@ -164,16 +167,21 @@ class DetectionWorld(GossipWorld):
         one.core.heard(sender)
         if isinstance(message, DetectionMessage):
             self._carry_out(one, one.core.on_message(self.now_ms, sender, message, _always))
-        self._after(one)
+        self.after(one)
 
-    def _lie(self, liar: _Resident) -> None:
+    def lie_to(self, liar: Resident) -> list[NodeId]:
+        """Who could hear its lies."""
+        return [name for name in liar.others if not self.dwellers[name].liar]
+
+    def _lie(self, liar: Resident) -> None:
         """Accuse somebody healthy of not answering, in its very incarnation."""
         victim = self.dice.choice(self.healthy())
         key = KeyedHash(liar.node)
         statements = Statements(ZERO_DIGEST, key, key)
         lie = statements.suspect(victim, self.residents[victim].own_incarnation)
-        honest = [self.residents[name] for name in liar.others if not self.dwellers[name].liar]
-        for one in self.dice.sample(honest, min(3, len(honest))):
+        honest = self.lie_to(liar)
+        for name in self.dice.sample(honest, min(3, len(honest))):
+            one = self.residents[name]
             self._arrive(liar, one, Rumours((lie,), ()))
         self.at(LIE_MS, lambda: self._lie(liar))
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from node.bench.detection_world import DetectionWorld
 from node.bench.gossip_world import GossipWorld
 from node.bench.memberlist_model import MemberlistWorld
+from node.bench.meshed_world import MeshedWorld
 
 SIZES = (8, 128, 512)
 FULL_SIZES = (8, 32, 128, 512, 1000)
@@ -68,6 +69,7 @@ class MakeWorld(Protocol):
     ) -> GossipWorld: ...
 
 
+OWN: dict[str, MakeWorld] = {"full": DetectionWorld, "mesh": MeshedWorld}
 RIVALS: dict[str, MakeWorld] = {"memberlist": MemberlistWorld}
 
 

@@ -228,11 +228,13 @@ def gateway(session: Session, *, seconds: float, blocks: int) -> None:
     multiple=True,
     help="A model of this in the same worlds too, and the ratios.",
 )
+@click.option("--mesh", is_flag=True, help="Connected with some neighbours each, not with all.")
 @with_session
-def gossip(session: Session, *, full: bool, against: tuple[str, ...]) -> None:
+def gossip(session: Session, *, full: bool, against: tuple[str, ...], mesh: bool) -> None:
     """How soon a lost member is noticed, and what that costs, on a virtual clock."""
     sizes = gossip_bench.FULL_SIZES if full else gossip_bench.SIZES
-    figures = gossip_bench.measure(sizes, gossip_bench.SETTINGS, _say)
+    make = gossip_bench.OWN["mesh" if mesh else "full"]
+    figures = gossip_bench.measure(sizes, gossip_bench.SETTINGS, _say, make)
     told: dict[str, object] = {"rows": gossip_bench.as_json(figures)}
     lines = [_gossip_table(figures)]
     others: list[dict[str, object]] = []

@@ -6,6 +6,7 @@ import pytest
 
 from node.bench.detection_world import DetectionWorld
 from node.bench.gossip import SETTINGS, Setting, measure_one
+from node.bench.meshed_world import MeshedWorld
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -16,6 +17,25 @@ def test_losses_are_found_by_all_and_nobody_healthy_is_declared_dead(setting: Se
     assert row.undetected == 0
     assert 0 < row.detect_p50_s <= row.detect_p99_s < 31
     assert row.disseminate_p99_ms < 3_000
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_among_neighbours_losses_are_found_by_all_as_well(setting: Setting) -> None:
+    row = measure_one(60, setting, 4, MeshedWorld)
+    assert row.false_positives_per_node_hour == 0
+    assert row.undetected == 0
+    assert row.detect_p99_s < 31
+    assert row.disseminate_p99_ms < 3_000
+
+
+@pytest.mark.parametrize(("nodes", "liars"), [(128, 0), (128, 42)])
+def test_connections_stay_few_whatever_liars_say(nodes: int, liars: int) -> None:
+    world = MeshedWorld(nodes, loss=0, slow=0, liars=liars, seed=5)
+    before = world.most_links()
+    world.run(20_000)
+    world.note_false_deaths()
+    assert world.false_deaths == set()
+    assert before <= world.most_links() < 40
 
 
 def test_the_same_world_gives_the_same_figures() -> None:
