@@ -47,6 +47,17 @@ def _running(four: list[Daemon], executor: Daemon, **more: int) -> TaskView:
     return asker.client.task(view.task_id)
 
 
+def _await_offers(four: list[Daemon]) -> None:
+    """After a restart the first node believes what the others can do when their next records come, within 30 s."""
+    asker = four[0]
+
+    def are_there() -> bool:
+        peers = asker.client.peers().peers
+        return sum("inference.embed" in one.capabilities for one in peers) == len(four) - 1
+
+    until(are_there, "the others to say again what they can do", 60)
+
+
 def _on_ledger(bystander: Daemon, view: TaskView) -> str:
     """What a node says that did not ask for it: the ledger's word."""
     try:
@@ -128,6 +139,7 @@ def test_a_finished_task_is_there_after_a_restart(four: list[Daemon]) -> None:
     asker.start()
     assert asker.client.task(before.task_id) == before
     await_peace(four)
+    _await_offers(four)
 
 
 def test_an_executor_that_vanishes_is_told_and_the_reward_comes_back(four: list[Daemon]) -> None:
@@ -213,6 +225,7 @@ def test_an_asker_that_restarts_in_the_middle_gets_its_result(four: list[Daemon]
     assert ended.output is not None
     assert len(ended.output["vectors"]) == 12
     await_peace(four)
+    _await_offers(four)
 
 
 def test_a_task_that_nobody_began_is_cancelled(four: list[Daemon]) -> None:
