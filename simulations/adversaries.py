@@ -98,6 +98,8 @@ class Liar:
         out: Twisted = []
         for effect in effects:
             match effect:
+                case Broadcast(message=Proposal() as told) if self._has_left(told):
+                    out.append(effect)
                 case Broadcast():
                     out += self.cast(effect.to, self.whole(effect.message))
                 case Send(message=StoredBlocks() as stored):
@@ -116,6 +118,11 @@ class Liar:
         is_request = isinstance(message, ViewChangeNames)
         whole = promise.promised if is_request else promise.entered
         return message if whole is None or whole.view != message.view else whole
+
+    def _has_left(self, proposal: Proposal) -> bool:
+        """Whether its engine has proposed and asked for another view in one turn: the block to lie about is gone."""
+        assert self.engine is not None
+        return self.engine.replica.body(proposal.digest) is None
 
     def cast(self, to: tuple[NodeId, ...], message: Wire) -> Twisted:
         """What goes out instead of `message`."""
