@@ -31,7 +31,7 @@ from gossip.identity import NodeId, Signer
 from gossip.json_form import to_json
 from gossip.membership.invites import issue_invite
 from gossip.membership.notices import PeerEntry
-from gossip.transport import PeerStats
+from gossip.transport import PeerStats, Totals
 from inference.asker import AskedTask
 from inference.kinds import encode_input, kind_of
 from inference.placement import NoPlaceError
@@ -54,6 +54,7 @@ from node.gateway.views import (
     TaskView,
     TrafficView,
     TransactionView,
+    TransportView,
     UsageView,
     ValidatorsView,
 )
@@ -152,6 +153,7 @@ class NodeService:
             version=VERSION,
             voting=self._votes_now(),
             refused=self._refused(),
+            transport=_transport_view(self._peers.link.totals()),
         )
 
     def _refused(self) -> tuple[RefusedView, ...]:
@@ -475,6 +477,17 @@ def _traffic_view(stats: PeerStats) -> TrafficView:
         bytes_out=stats.bytes_out,
         dropped=stats.frames_dropped,
         queued_bytes=stats.queued_bytes,
+        unread_bytes=stats.unread_bytes,
+        memory_bytes=stats.memory_bytes,
+        streams=stats.streams,
+    )
+
+
+def _transport_view(totals: Totals) -> TransportView:
+    return TransportView(
+        connections=totals.connections,
+        memory_bytes=totals.memory_bytes,
+        turned_away={why.value: count for why, count in sorted(totals.turned_away.items())},
     )
 
 

@@ -34,7 +34,7 @@ This module imports neither libp2p nor an adapter, so that the simulator can use
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -65,9 +65,11 @@ __all__ = [
     "Stream",
     "StreamError",
     "StreamHandler",
+    "Totals",
     "Transport",
     "TransportError",
     "TransportEvent",
+    "TurnedAway",
     "node_id_from_peer_id",
     "peer_id_from_node_id",
 ]
@@ -138,7 +140,12 @@ Limits = Callable[[NodeId], PeerLimits]
 
 @dataclass(frozen=True, slots=True)
 class PeerStats:
-    """Counters of one connected peer since its `PeerUp`. Bytes are those of payloads."""
+    """Counters of one connected peer since its `PeerUp`, and what it takes up now. Bytes are those of payloads.
+
+    `queued_bytes` wait to be sent to it. `unread_bytes` came from it and wait here: frames for whoever reads
+    the events, bytes of streams for their handlers, and halves of both. `streams` are open on its connection,
+    those of the frames among them.
+    """
 
     address: str
     outbound: bool
@@ -149,7 +156,38 @@ class PeerStats:
     frames_dropped: int
     queued_frames: int
     queued_bytes: int
+    unread_bytes: int
+    streams: int
     round_trip_ms: float | None
+
+    @property
+    def memory_bytes(self) -> int:
+        """What is kept for it in buffers, in both directions."""
+        return self.queued_bytes + self.unread_bytes
+
+
+class TurnedAway(enum.StrEnum):
+    """Why somebody who connected was shown out, or a stream of his refused."""
+
+    CUT = "cut off in the handshake"
+    GARBAGE = "no negotiation"
+    UNPROVEN = "no proof of identity"
+    TOO_SLOW = "too slow in the handshake"
+    NO_ROOM = "no room"
+    BROKEN = "broken protocol"
+    STREAM = "bad stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """All connections together, those of strangers that are no peers among them.
+
+    `memory_bytes` is what their buffers hold now; `turned_away` counts since the start.
+    """
+
+    connections: int
+    memory_bytes: int
+    turned_away: Mapping[TurnedAway, int]
 
 
 class TransportError(Exception):
@@ -315,6 +353,9 @@ class Transport(Protocol):
 
     def stats(self) -> dict[NodeId, PeerStats]:
         """A snapshot for each connected peer."""
+
+    def totals(self) -> Totals:
+        """What all connections take up, and who was shown out."""
 
     async def open_stream(
         self, peer: NodeId, protocol: str, *, window_bytes: int = USUAL_WINDOW_BYTES

@@ -46,6 +46,10 @@ class Inbox:
         """What waits, with its overhead."""
         return self._used_bytes
 
+    def used_by(self, peer: NodeId) -> int:
+        """What waits of one peer, with its overhead."""
+        return self._used_by.get(peer, 0)
+
     def put_now(self, event: PeerUp | PeerDown) -> None:
         """Queue without waiting. Bounded by its callers: a peer up waits for `room` before.
 
@@ -82,7 +86,7 @@ class Inbox:
     async def room(self, peer: NodeId) -> None:
         """Wait until this peer's share and the whole have room."""
         while not self._closed:
-            if self._used_by.get(peer, 0) >= self._max_peer_bytes:
+            if self.used_by(peer) >= self._max_peer_bytes:
                 await self._writers_of.setdefault(peer, trio.lowlevel.ParkingLot()).park()
             elif self._used_bytes >= self._max_bytes:
                 await self._writers.park()

@@ -20,6 +20,7 @@ write is not taken, when a limit is broken, or when `disconnect` is called.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -37,6 +38,8 @@ from gossip.transport import (
     PeerStats,
     StreamError,
     StreamHandler,
+    Totals,
+    TurnedAway,
     peer_id_from_node_id,
 )
 from gossip.transport.address import Address, dialable
@@ -65,6 +68,10 @@ _PATIENCE = Patience()
 _OUTBOX_BOUNDS = OutboxBounds()
 
 _log = structlog.get_logger()
+
+
+class NoRoomError(ConnectionError):
+    """All connections are taken by peers that are worth no less."""
 
 
 class Libp2pTransport:
@@ -96,6 +103,7 @@ class Libp2pTransport:
         self._connections: dict[Connection, None] = {}
         self._handlers: dict[str, StreamHandler] = {}
         self._handshakes = Handshakes(_HANDSHAKES)
+        self._turned_away: Counter[TurnedAway] = Counter()
         self._doors: list[Address] = []
         self._nursery: trio.Nursery | None = None
 
@@ -123,7 +131,9 @@ class Libp2pTransport:
 
     def stats(self) -> dict[NodeId, PeerStats]:
         """See `Transport.stats`."""
-        return {link.peer: link.stats() for link in self._links.all_up()}
+        return {
+            link.peer: link.stats(self._inbox.used_by(link.peer)) for link in self._links.all_up()
+        }
 
     def serve(self, protocol: str, handler: StreamHandler) -> None:
         """See `Transport.serve`."""
@@ -149,6 +159,14 @@ class Libp2pTransport:
         link = self._links.get(peer)
         if link is not None:
             self._links.drop(link, reason)
+
+    def totals(self) -> Totals:
+        """See `Transport.totals`."""
+        held = sum(one.unread_bytes + one.unsent_bytes for one in self._connections)
+        queued = sum(link.outbox.queued_bytes for link in self._links.all_up())
+        return Totals(
+            len(self._connections), held + queued + self._inbox.used_bytes, dict(self._turned_away)
+        )
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """See `Transport.run`."""
@@ -275,6 +293,7 @@ class Libp2pTransport:
                 upgraded = await upgrade(wire, self._identity, outbound=False)
             connection = self._connect(wire, upgraded, outbound=False)
         except (OSError, NegotiationError, HandshakeError, trio.TooSlowError) as error:
+            self._turned_away[_why(error)] += 1
             _log.debug("connection refused", reason=str(error) or "too slow")
             await trio.aclose_forcefully(wire)
         except BaseException:
@@ -286,7 +305,7 @@ class Libp2pTransport:
     def _connect(
         self, wire: trio.SocketStream, upgraded: Upgraded, *, outbound: bool
     ) -> Connection:
-        """Raises `ConnectionError` if there is no room for this peer, or it is ourselves."""
+        """Raises `ConnectionError` if it is ourselves, `NoRoomError` if there is no room for this peer."""
         peer = upgraded.peer
         if peer == self.node_id:
             raise ConnectionError("it is this node itself")
@@ -318,11 +337,14 @@ class Libp2pTransport:
 
         least = min(self._connections, key=worth)
         if worth(least) >= (True, self._limits(newcomer).bytes_per_s):
-            raise ConnectionError("all connections are taken")
+            raise NoRoomError("all connections are taken")
+        self._turned_away[TurnedAway.NO_ROOM] += 1
         least.close("its place was needed")
 
     def _on_close(self, connection: Connection) -> None:
         del self._connections[connection]
+        if connection.is_broken:
+            self._turned_away[TurnedAway.BROKEN] += 1
         link = self._links.of_connection(connection)
         if link is not None and connection.reason is not None:
             self._links.drop(link, connection.reason)
@@ -332,6 +354,8 @@ class Libp2pTransport:
         try:
             await self._answer(stream)
         except* (ConnectionError, NegotiationError, StreamError, trio.TooSlowError) as errors:
+            if errors.subgroup((NegotiationError, trio.TooSlowError)) is not None:
+                self._turned_away[TurnedAway.STREAM] += 1
             _log.debug("stream ended", reason=str(errors.exceptions[0]))
         except* Exception:  # noqa: BLE001 - the wall between one stream and the node
             _log.exception("stream handler failed")
@@ -407,6 +431,20 @@ class Libp2pTransport:
     def _messages(self, stream: MuxStream) -> MessageStream:
         peer = stream.connection.peer
         return MessageStream(stream, lambda: self._limits(peer).max_frame_bytes)
+
+
+def _why(error: Exception) -> TurnedAway:
+    match error:
+        case trio.TooSlowError():
+            return TurnedAway.TOO_SLOW
+        case NoRoomError():
+            return TurnedAway.NO_ROOM
+        case NegotiationError():
+            return TurnedAway.GARBAGE
+        case HandshakeError():
+            return TurnedAway.UNPROVEN
+        case _:
+            return TurnedAway.CUT
 
 
 def _check_identity(place: Address, found: NodeId, ours: NodeId) -> None:

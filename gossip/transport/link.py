@@ -63,8 +63,8 @@ class Link:
         """Whose link it is."""
         return self.connection.peer
 
-    def stats(self) -> PeerStats:
-        """A snapshot of the counters."""
+    def stats(self, waiting_bytes: int) -> PeerStats:
+        """A snapshot of the counters; `waiting_bytes` of its frames wait in the inbox."""
         round_trip_s = self.connection.round_trip_s
         return PeerStats(
             address=self.address,
@@ -75,7 +75,9 @@ class Link:
             bytes_out=self.outbox.sent_bytes,
             frames_dropped=self.outbox.dropped_frames,
             queued_frames=self.outbox.queued_frames,
-            queued_bytes=self.outbox.queued_bytes,
+            queued_bytes=self.outbox.queued_bytes + self.connection.unsent_bytes,
+            unread_bytes=waiting_bytes + self.connection.unread_bytes,
+            streams=self.connection.session.streams,
             round_trip_ms=None if round_trip_s is None else 1000 * round_trip_s,
         )
 
@@ -99,10 +101,14 @@ class Link:
                     Frame(self.peer, channel, payload)
                     for channel, payload in decoder.feed(data, bounds.max_frame_bytes)
                 ]
+                size_bytes = sum(len(frame.payload) for frame in frames)
                 self._frames_in += len(frames)
-                self._bytes_in += sum(len(frame.payload) for frame in frames)
+                self._bytes_in += size_bytes
+                stream.kept_bytes = decoder.buffered_bytes + size_bytes
                 await inbox.put_frames(frames)
+                stream.kept_bytes = decoder.buffered_bytes
                 if decoder.fault is not None:
+                    self.connection.is_broken = True
                     return f"it sent {decoder.fault}"
                 wait_s = allowance.spend(trio.current_time(), len(data), bounds)
                 while wait_s:

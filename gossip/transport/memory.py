@@ -29,6 +29,7 @@ from gossip.transport import (
     PeerUp,
     StreamError,
     StreamHandler,
+    Totals,
     node_id_from_peer_id,
     peer_id_from_node_id,
 )
@@ -104,6 +105,11 @@ class _Half:
         self.frames_in = 0
         self.bytes_in = 0
 
+    @property
+    def unread_bytes(self) -> int:
+        """What has come on its streams and was not received."""
+        return sum(stream.unread_bytes for stream in self.streams)
+
 
 class MemoryTransport:
     """See `gossip.transport.Transport`. Made by `MemoryNetwork.join`."""
@@ -161,10 +167,17 @@ class MemoryTransport:
                 frames_dropped=half.outbox.dropped_frames,
                 queued_frames=half.outbox.queued_frames,
                 queued_bytes=half.outbox.queued_bytes,
+                unread_bytes=self._inbox.used_by(peer) + half.unread_bytes,
+                streams=sum(not stream.is_over for stream in half.streams),
                 round_trip_ms=0.0,
             )
             for peer, half in self._halves.items()
         }
+
+    def totals(self) -> Totals:
+        """See `Transport.totals`."""
+        memory_bytes = sum(stats.memory_bytes for stats in self.stats().values())
+        return Totals(len(self._halves), memory_bytes, {})
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """See `Transport.run`."""
@@ -321,6 +334,7 @@ class _Pipe:
         self.cut_reason = self.cut_reason or reason
         if not self.ended:
             self.messages.clear()
+            self.bytes = 0
         self.changed.unpark_all()
 
 
@@ -339,6 +353,16 @@ class MemoryStream:
     def peer(self) -> NodeId:
         """See `Stream.peer`."""
         return self._peer
+
+    @property
+    def unread_bytes(self) -> int:
+        """What was sent to this end and not received."""
+        return self._incoming.bytes
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was cut or thrown away."""
+        return self._incoming.cut_reason is not None
 
     async def send(self, message: bytes) -> None:
         """See `Stream.send`."""

@@ -61,7 +61,10 @@ class MessageStream:
                 return None
             frames = self._decoder.feed(data, self._max_message_bytes())
             self._arrived.extend(payload for _, payload in frames)
-        return self._arrived.popleft()
+            self._stream.kept_bytes = self._decoder.buffered_bytes + sum(map(len, self._arrived))
+        message = self._arrived.popleft()
+        self._stream.kept_bytes -= len(message)
+        return message
 
     async def close(self) -> None:
         """See `Stream.close`."""

@@ -64,6 +64,8 @@ class MuxStream:
     def __init__(self, connection: Connection, flow: yamux.Flow) -> None:
         self.connection = connection
         self.flow = flow
+        self.kept_bytes = 0
+        """What its reader has taken and keeps until a message is whole, or wanted."""
         self._changed = trio.lowlevel.ParkingLot()
 
     def wake(self) -> None:
@@ -148,6 +150,8 @@ class Connection:
         self.outbound = outbound
         self.session = session
         self.reason: str | None = None
+        self.is_broken = False
+        """Whether it ended because the peer broke a rule of Noise, Yamux or framing."""
         self.round_trip_s: float | None = None
         self._socket = socket
         self._channel = channel
@@ -172,6 +176,17 @@ class Connection:
     def is_closed(self) -> bool:
         """Whether it has ended, for the reason in `reason`."""
         return self.reason is not None
+
+    @property
+    def unread_bytes(self) -> int:
+        """What has come and waits here: packets cut in two, and what readers of streams have not taken or not used."""
+        kept_bytes = sum(stream.kept_bytes for stream in self._streams.values())
+        return self._channel.buffered_bytes + self.session.buffered_bytes + kept_bytes
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What was written to streams and the socket has not taken."""
+        return self.session.outgoing_bytes + len(self._unsent)
 
     async def run(
         self,
@@ -281,7 +296,12 @@ class Connection:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.close("the connection was cut")
         except ConnectionError as error:
-            self.close(str(error))
+            self._break(str(error))
+
+    def _break(self, reason: str) -> None:
+        if self.reason is None:
+            self.is_broken = True
+        self.close(reason)
 
     async def _read_out(self) -> None:
         """The other side has ended: what it said last is read before its readers are stopped."""
@@ -316,8 +336,10 @@ class Connection:
                 case yamux.Ponged(value):
                     if value == self._pings:
                         self.round_trip_s = trio.current_time() - self._ping_sent_at
+                case yamux.Ended(yamux.GOODBYE):
+                    self.close(yamux.GOODBYE)
                 case yamux.Ended(reason):
-                    self.close(reason)
+                    self._break(reason)
 
     async def _write(self) -> None:
         try:

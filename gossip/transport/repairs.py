@@ -106,6 +106,11 @@ class SecureChannel:
         self._noise = noise
         self._waiting = bytearray()
 
+    @property
+    def buffered_bytes(self) -> int:
+        """How much of an unfinished packet is held."""
+        return len(self._waiting)
+
     def seal(self, data: bytes) -> bytes:
         """Encrypt into as few packets as possible."""
         packets: list[bytes] = []

@@ -29,6 +29,8 @@ _MAX_SEND_WINDOW_BYTES = 2**31
 MAX_DATA_BYTES = 65_519 - _HEADER.size
 """Of one data frame, so that it fills one Noise message with its header."""
 
+GOODBYE = "it said goodbye"
+
 _OUTGOING_ROOM_BYTES = 512 * 2**10
 _OUTGOING_LIMIT_BYTES = 2 * _OUTGOING_ROOM_BYTES
 
@@ -259,7 +261,7 @@ class Session:
                 else:
                     pongs.append(Ponged(length))
             else:
-                self._ended = "it said goodbye"
+                self._ended = GOODBYE
         events = [*opened, *map(Changed, changed.values()), *pongs]
         if self._outgoing_bytes > _OUTGOING_LIMIT_BYTES:
             self._ended = "it asks for more answers than it reads"

@@ -36,6 +36,7 @@ def _status_text(view: StatusView) -> str:
             ("peers", f"{view.peers} connected"),
             ("waiting", plural(view.pending_transactions, "transaction")),
             ("refused", _refused_text(view)),
+            ("connections", _transport_text(view)),
             ("state root", view.state_root or "-"),
             ("version", view.version),
         ]
@@ -50,6 +51,15 @@ def _refused_text(view: StatusView) -> str:
         return "nothing that an honest peer would not send"
     reasons = ", ".join(sorted({one.reason for one in bad}))
     return f"{plural(sum(one.count for one in bad), 'message')} of {plural(len(peers), 'peer')}: {reasons}"
+
+
+def _transport_text(view: StatusView) -> str:
+    """All of them, strangers' too; `--json` tells why some were shown out."""
+    if view.transport is None:
+        return "-"
+    away = sum(view.transport.turned_away.values())
+    held = size(view.transport.memory_bytes)
+    return f"{view.transport.connections}, their buffers hold {held}; {away} turned away"
 
 
 def tolerance(faults: int) -> str:
@@ -95,7 +105,19 @@ def _peers_text(view: PeersView, *, applicants: bool) -> str:
         empty = "Nobody asks to be let in."
     text = table(
         (
-            *("NODE", "NAME", "STATUS", "ROLE", "SEEN", "RTT", "LOAD", "REPUTE", "IN", "OUT"),
+            *(
+                "NODE",
+                "NAME",
+                "STATUS",
+                "ROLE",
+                "SEEN",
+                "RTT",
+                "LOAD",
+                "REPUTE",
+                "IN",
+                "OUT",
+                "HELD",
+            ),
             *("VERSION", "CAPABILITIES", "ADDRESS"),
         ),
         [
@@ -110,6 +132,7 @@ def _peers_text(view: PeersView, *, applicants: bool) -> str:
                 "-" if peer.reputation is None else str(peer.reputation),
                 "-" if peer.traffic is None else size(peer.traffic.bytes_in),
                 "-" if peer.traffic is None else size(peer.traffic.bytes_out),
+                "-" if peer.traffic is None else size(peer.traffic.memory_bytes),
                 peer.version or "-",
                 " ".join(name.removeprefix("inference.") for name in peer.capabilities) or "-",
                 peer.addresses[0] if peer.addresses else "-",

@@ -42,6 +42,17 @@ class RefusedView(View, frozen=True):
     usual: bool
 
 
+class TransportView(View, frozen=True):
+    """All connections together, those of strangers among them: how many, and what their buffers hold.
+
+    `turned_away` counts by reason who was shown out since the start.
+    """
+
+    connections: int
+    memory_bytes: int
+    turned_away: dict[str, int]
+
+
 class StatusView(View, frozen=True):
     """A node at a glance. `peers` counts those that are connected; `primary` is a node id.
 
@@ -66,12 +77,14 @@ class StatusView(View, frozen=True):
     voting: str = ""
     """"yes", or why a validator does not vote; "no" for the others."""
     refused: tuple[RefusedView, ...] = ()
+    transport: TransportView | None = None
 
 
 class TrafficView(View, frozen=True):
     """What has passed between this node and a connected peer since it connected; bytes are those of payloads.
 
-    `dropped` are messages that found its queue full, `queued_bytes` what waits to be sent to it.
+    `dropped` are messages that found its queue full. `queued_bytes` wait to be sent to it, `unread_bytes` came from it
+    and wait here; `memory_bytes` are both. `streams` are open on its connection.
     """
 
     address: str
@@ -82,6 +95,9 @@ class TrafficView(View, frozen=True):
     bytes_out: int
     dropped: int
     queued_bytes: int
+    unread_bytes: int = 0
+    memory_bytes: int = 0
+    streams: int = 0
 
 
 class FoundView(View, frozen=True):

@@ -123,6 +123,44 @@ async def test_stats_count_what_went_over(world: World) -> None:
     assert (sent.outbound, received.outbound) == (True, False)
 
 
+async def test_stats_tell_what_a_peer_takes_up_while_it_does(world: World) -> None:
+    alice, bob = await world.node("alice"), await world.node("bob")
+    release = trio.Event()
+
+    async def hold(_peer: NodeId, stream: Stream) -> None:
+        await release.wait()
+        while await stream.receive() is not None:
+            pass
+
+    bob.serve(ECHO, hold)
+    await connect(alice, bob)
+    idle = bob.stats()[alice.node_id]
+    alice.send(bob.node_id, 1, bytes(70_000))
+    async with await alice.open_stream(bob.node_id, ECHO) as stream:
+        await stream.send(bytes(50_000))
+        await until(lambda: bob.stats()[alice.node_id].memory_bytes >= 120_000)
+        busy = bob.stats()[alice.node_id]
+        assert busy.streams == idle.streams + 1
+        assert busy.memory_bytes == busy.unread_bytes < 121_000
+        await next_event(bob, Frame)
+        release.set()
+        await until(lambda: bob.stats()[alice.node_id].memory_bytes == 0)
+    await until(lambda: bob.stats()[alice.node_id].streams == idle.streams)
+
+
+async def test_stats_tell_what_waits_for_a_peer(world: World) -> None:
+    alice, bob = await world.node("alice"), await world.node("bob")
+    await connect(alice, bob)
+    for _ in range(100):
+        alice.send(bob.node_id, 1, bytes(10_000))
+    stats = alice.stats()[bob.node_id]
+    assert 1_000_000 < stats.queued_bytes < 1_001_000
+    assert stats.memory_bytes == stats.queued_bytes
+    for _ in range(100):
+        await next_event(bob, Frame)
+    await until(lambda: alice.stats()[bob.node_id].memory_bytes == 0)
+
+
 async def test_nothing_is_sent_to_a_stranger(world: World) -> None:
     alice, bob = await world.node("alice"), await world.node("bob")
     assert not alice.send(bob.node_id, 1, b"hello?")

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -34,18 +34,17 @@ from gossip.transport import (
     StreamError,
     Transport,
 )
-from gossip.transport.address import Address
 from gossip.transport.framing import encode_frame
 from gossip.transport.guests import PING
 from gossip.transport.libp2p import GOSSIP, Libp2pTransport
 from gossip.transport.multistream import NegotiationError, encode_line, select
-from gossip.transport.muxer import Connection, MuxStream
+from gossip.transport.muxer import Connection
 from gossip.transport.outbox import OutboxBounds
 from gossip.transport.repairs import Identity
-from gossip.transport.upgrade import upgrade
-from gossip.transport.yamux import INITIAL_WINDOW_BYTES, Session
+from gossip.transport.yamux import INITIAL_WINDOW_BYTES
 
 from .conftest import PATIENCE, Budgets, World, next_event, pending_events, seed_of, until
+from .strangers import assert_pings, bare, stranger
 
 ECHO = "/bizra/test-echo/1"
 
@@ -57,42 +56,12 @@ async def echo(_peer: NodeId, stream: Stream) -> None:
 
 async def raw(transport: Transport) -> trio.SocketStream:
     """A bare TCP connection."""
-    place = Address.parse(transport.addresses()[0])
-    return await trio.open_tcp_stream(place.host, place.port)
+    return await bare(transport.addresses()[0])
 
 
-async def _refuse(stream: MuxStream) -> None:
-    stream.reset()
-
-
-@asynccontextmanager
-async def guest(transport: Transport, name: str = "guest") -> AsyncIterator[Connection]:
+def guest(transport: Transport, name: str = "guest") -> AbstractAsyncContextManager[Connection]:
     """An authenticated connection whose owner does as it likes."""
-    wire = await raw(transport)
-    up = await upgrade(wire, Identity(seed_of(name)), outbound=True)
-    session = Session(dialer=True, max_inbound_streams=lambda: 8)
-    connection = Connection(
-        wire,
-        up.peer,
-        up.channel,
-        session,
-        outbound=True,
-        patience=PATIENCE,
-        crowd=lambda: 1,
-        on_close=lambda _connection: None,
-    )
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(connection.run, up.early, _refuse)
-        yield connection
-        connection.close("that's all")
-
-
-async def assert_pings(connection: Connection) -> None:
-    stream = connection.open()
-    await select(stream, PING)
-    await stream.write(bytes(range(32)))
-    assert await stream.read_exactly(32) == bytes(range(32))
-    stream.end_write()
+    return stranger(transport.addresses()[0], Identity(seed_of(name)), PATIENCE)
 
 
 async def assert_alive(transport: Transport, world: World, name: str = "witness") -> None:
