@@ -198,9 +198,11 @@ def test_a_forged_answer_is_refused_and_counts_once_against_who_shared_it(villag
     for one in (first, third):
         one.client.clear_caches()
     for _ in range(2):
+        held = shared_row(third).entries
         answer = ask(first, "forged")
         assert answer.headers["x-cache"] == "MISS"
         assert words_of(answer) == village.makers.words
+        await_copy(third, held)
         first.client.clear_caches()
         third.client.clear_caches()
     (row,) = first.client.trust().peers
