@@ -386,10 +386,14 @@ class Asker:
         return None
 
     def on_lost(self, now_ms: int, task: Digest, reason: str) -> list[TaskEffect]:
-        """Fail at once what nobody has begun; ask again for the output of what is claimed or was accepted."""
+        """Fail at once what nobody has begun; ask again for the output of what is claimed or was accepted.
+
+        What may move is asked for until another node has it, or its time is over.
+        """
         record, had_accepted = self._asked.get(task), self._exchanges.pop(task, False)
         if record is None or not record.is_open or record.receipt is not None:
             return []
+        had_accepted |= record.movable and record.stage is Stage.RUNNING
         known = self._ledger_task(task)
         if not had_accepted and (known is None or known.state is TaskState.QUEUED):
             return self._give_up(now_ms, task, reason)

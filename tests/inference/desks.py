@@ -162,8 +162,8 @@ class Node:
         transaction = self.village.town.signed(self.signer, submit, nonce=nonce)
         name = task_id(transaction.id, 0)
         asked = Asked(name, kind, content, executor.node_id, deadline_ms, transaction.id)
-        self.tell(replace(asked, movable=movable, instead_of=instead_of))
         self.mempool.append((submit, transaction))
+        self.tell(replace(asked, movable=movable, instead_of=instead_of))
         return name
 
     def ask_group(

@@ -77,3 +77,22 @@ def test_a_task_for_a_named_node_is_nobody_elses_nor_is_one_that_has_its_output(
     village.settle()
     assert asker.stage(done) is Stage.SETTLED, "what has ended well is not taken over"
     assert late != done
+
+
+def test_who_accepts_and_vanishes_before_its_claim_is_final_is_waited_for_no_less() -> None:
+    village = Village()
+    executor, other, asker = village.nodes
+    task = asker.ask(executor, movable=True)
+    village.block()
+    village.talk()
+    executor.crash(lose_transactions=True)
+    village.settle()
+    village.wait(5_000)
+    assert village.task(task).state is TaskState.QUEUED
+    assert [one.task for one in asker.desk.movable()] == [task]
+    successor = asker.ask(other, movable=True, instead_of=task)
+    village.settle()
+    other.finish(successor)
+    village.settle()
+    assert asker.stage(successor) is Stage.SETTLED
+    assert village.escrow() == 0, "nobody had claimed the first: its reward returns at once"
