@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from functools import cache
 from hashlib import blake2b
+from threading import Lock
 from typing import Annotated, Any, NewType, TypeVar, cast
 
 import msgspec
@@ -44,9 +45,15 @@ def encode(value: object) -> bytes:
     return _encoder.encode(value)
 
 
+_making = Lock()
+
+
 @cache
 def _decoder(kind: Hashable) -> msgspec.msgpack.Decoder[Any]:
-    return msgspec.msgpack.Decoder(cast("type", kind))
+    # msgspec notes what it knows of a struct before it knows all of it: a thread that meets a struct which another
+    # thread is just reading about would end the process with a segmentation fault.
+    with _making:
+        return msgspec.msgpack.Decoder(cast("type", kind))
 
 
 def decode(data: bytes, kind: type[T]) -> T:
