@@ -6,13 +6,17 @@ block, normally.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from consensus.chain import ChainReader
 from consensus.ledger import Ledger
 from consensus.receipts import (
     AccountReceipt,
     BlockReceipt,
     EpochLink,
+    ProvenItem,
     StateReceipt,
+    StatesReceipt,
     TaskContent,
     TransactionReceipt,
 )
@@ -74,6 +78,20 @@ def state_receipt(chain: ChainReader, ledger: Ledger, key: bytes) -> StateReceip
     if epochs is None:
         return None
     return StateReceipt(key, ledger.value(key), ledger.prove(key), certificate, epochs)
+
+
+def states_receipt(
+    chain: ChainReader, ledger: Ledger, keys: Sequence[bytes]
+) -> StatesReceipt | None:
+    """The same for several keys, all after the last block."""
+    certificate = chain.state_certificate(ledger.height)
+    if certificate is None:
+        return None
+    epochs = epoch_links(chain, certificate.statement.epoch)
+    if epochs is None:
+        return None
+    items = tuple(ProvenItem(key, ledger.value(key), ledger.prove(key)) for key in keys)
+    return StatesReceipt(items, certificate, epochs)
 
 
 def epoch_links(chain: ChainReader, epoch: int) -> tuple[EpochLink, ...] | None:

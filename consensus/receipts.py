@@ -24,6 +24,8 @@ from gossip.json_form import from_json, to_json
 
 _MAX_EPOCHS = 10_000
 _MAX_KEY = 129
+MAX_ITEMS = 100
+"""A page of a list."""
 
 
 class EpochLink(Wire, frozen=True):
@@ -95,7 +97,25 @@ class StateReceipt(Wire, frozen=True, tag="state"):
     epochs: EpochChain
 
 
-Receipt: TypeAlias = TransactionReceipt | BlockReceipt | AccountReceipt | StateReceipt
+class ProvenItem(Wire, frozen=True):
+    """One key of several: what the ledger held under it, canonical bytes; None: nothing."""
+
+    key: Annotated[bytes, msgspec.Meta(min_length=1, max_length=_MAX_KEY)]
+    value: bytes | None
+    proof: StateProof
+
+
+class StatesReceipt(Wire, frozen=True, tag="states"):
+    """The same for several keys at one height, under one certificate: what a list is proven by, item by item."""
+
+    items: Annotated[tuple[ProvenItem, ...], msgspec.Meta(min_length=1, max_length=MAX_ITEMS)]
+    certificate: StateCertificate
+    epochs: EpochChain
+
+
+Receipt: TypeAlias = (
+    TransactionReceipt | BlockReceipt | AccountReceipt | StateReceipt | StatesReceipt
+)
 
 
 class ReceiptFile(Wire, frozen=True):

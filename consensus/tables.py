@@ -54,5 +54,8 @@ PROVABLE: dict[str, Table[Any]] = {
 }
 """What callers may ask a proof of, by the name that they use; accounts have a receipt of their own."""
 
+LISTED: dict[str, Table[Any]] = {"account": ACCOUNTS, **PROVABLE}
+"""What several of may be proven at once, for lists."""
+
 SINGLE = frozenset({"validators", "parameters"})
 """Those with one record, under `THE_ONE`."""

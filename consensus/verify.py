@@ -33,6 +33,7 @@ from consensus.receipts import (
     EpochLink,
     Receipt,
     StateReceipt,
+    StatesReceipt,
     TransactionReceipt,
     read_receipt,
 )
@@ -54,7 +55,8 @@ from gossip.identity import NodeId, Verifier
 class Verdict:
     """What a receipt is worth.
 
-    `kind` is what it proves: "transaction", "failed transaction", "task", "block", "account", or a name in `PROVABLE`.
+    `kind` is what it proves: "transaction", "failed transaction", "task", "block", "account", a name in `PROVABLE`,
+    or "records" for several of these and of accounts.
     `signers` are the nodes whose votes it carries, `power` is what they weigh, `quorum` what they
     must weigh. `countersigned` says of a task that its asker signed for the output too.
     An invalid one says why, and nothing else in it should be believed.
@@ -112,6 +114,8 @@ def verify_receipt(
             kind, fault = "account", _account_fault(receipt)
         case StateReceipt():
             kind, fault = _state(receipt)
+        case StatesReceipt():
+            kind, fault = "records", _states_fault(receipt)
         case _:
             assert_never(receipt)
     if fault is not None:
@@ -278,6 +282,14 @@ def _state(receipt: StateReceipt) -> tuple[str, str | None]:
     if not check_proof(receipt.proof, receipt.key, receipt.value, root):
         return kind, f"the {kind} is not proven under the certified state"
     return kind, None
+
+
+def _states_fault(receipt: StatesReceipt) -> str | None:
+    root = receipt.certificate.statement.state_root
+    for at, one in enumerate(receipt.items):
+        if not check_proof(one.proof, one.key, one.value, root):
+            return f"the record with index {at} is not proven under the certified state"
+    return None
 
 
 def _valid(kind: str, certificate: Certificate | StateCertificate, voters: ValidatorSet) -> Verdict:

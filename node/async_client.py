@@ -20,8 +20,8 @@ import msgspec
 
 from consensus.genesis import Genesis
 from consensus.messages import Transactions
+from consensus.records import Account, Reputation, Task, TaskState
 from consensus.state import Table
-from consensus.tables import PROVABLE
 from gossip.codec import Wire, encode
 from gossip.identity import Ed25519Verifier
 from node.answers import Answer, StillWaitingError, decoded, path_part, unreachable
@@ -52,18 +52,11 @@ from node.gateway.views import (
     TransactionView,
     ValidatorsView,
 )
-from node.proven import (
-    ProvenAccount,
-    ProvenBlock,
-    ProvenRecord,
-    ProvenTransaction,
-    proven_account,
-    proven_block,
-    proven_record,
-    proven_transaction,
-)
+from node.proven import ProvenAccount, ProvenBlock, ProvenRecord, ProvenTransaction
+from node.proven_lists import Ask, Conversation, ProvenPage, ProvenSeat, Questions
 
 Record = TypeVar("Record", bound=Wire)
+Kept = TypeVar("Kept")
 
 _TIMEOUT_S = 30.0
 _LOOK_S = 1.0
@@ -177,37 +170,90 @@ class AsyncClient:
         """A page of the event log, oldest first."""
         return await self._get(f"/api/v2/events/log?after={after}&limit={limit}", EventsView)
 
-    # Answers checked against the genesis
+    # Answers checked against the genesis; each raises `NotProvenError` if it doesn't hold
 
     async def proven_account(self, owner: bytes, genesis: Genesis) -> ProvenAccount:
-        """What an account holds, or that it doesn't exist. Raises `NotProvenError`."""
-        text = await self._proof(f"/api/v2/accounts/{owner.hex()}/proof")
-        return proven_account(text, owner, genesis, self._verifier)
+        """What an account holds, or that it doesn't exist."""
+        return await self._hold(Questions(genesis, self._verifier).account(owner))
 
     async def proven_transaction(self, name: bytes, genesis: Genesis) -> ProvenTransaction:
-        """What came of a transaction. Raises `NotProvenError`."""
-        text = await self._proof(f"/api/v2/transactions/{name.hex()}/receipt")
-        return proven_transaction(text, name, genesis, self._verifier)
+        """What came of a transaction."""
+        return await self._hold(Questions(genesis, self._verifier).transaction(name))
 
     async def proven_block(self, which: str, genesis: Genesis) -> ProvenBlock:
-        """That a block, by its height or whole hash, was committed. Raises `NotProvenError`."""
-        text = await self._proof(f"/api/v2/blocks/{path_part(which)}/proof")
-        return proven_block(text, which, genesis, self._verifier)
+        """That a block, by its height or whole hash, was committed."""
+        return await self._hold(Questions(genesis, self._verifier).block(which))
 
     async def proven_record(
         self, table: Table[Record], name: bytes, genesis: Genesis
     ) -> ProvenRecord[Record]:
-        """What a record of the ledger says, or that there is none. Raises `NotProvenError`.
+        """What a record of the ledger says, or that there is none.
 
         The table is one of those in `consensus.tables.PROVABLE`; validators and parameters are named `THE_ONE`.
         """
-        what = next(word for word, one in PROVABLE.items() if one is table)
-        query = f"?id={name.hex()}" if name else ""
-        text = await self._proof(f"/api/v2/proofs/{what}{query}")
-        return proven_record(text, table, name, genesis, self._verifier)
+        return await self._hold(Questions(genesis, self._verifier).record(table, name))
 
-    async def _proof(self, path: str) -> bytes:
-        response = await self._send("GET", path)
+    async def proven_accounts(
+        self, genesis: Genesis, limit: int = 20, after: str | None = None
+    ) -> ProvenPage[tuple[bytes, Account]]:
+        """A page of accounts with what they hold, the richest first."""
+        return await self._hold(Questions(genesis, self._verifier).accounts(limit, after))
+
+    async def proven_tasks(
+        self,
+        genesis: Genesis,
+        *,
+        state: TaskState | None = None,
+        owner: bytes | None = None,
+        executor: bytes | None = None,
+        limit: int = 20,
+        after: str | None = None,
+    ) -> ProvenPage[tuple[bytes, Task]]:
+        """A page of tasks as the ledger has them, by one of state, owner and executor."""
+        questions = Questions(genesis, self._verifier)
+        return await self._hold(
+            questions.tasks(limit, after, state=state, owner=owner, executor=executor)
+        )
+
+    async def proven_reputations(
+        self, genesis: Genesis, limit: int = 20, after: str | None = None
+    ) -> ProvenPage[tuple[bytes, Reputation]]:
+        """A page of how nodes have done, the best first."""
+        return await self._hold(Questions(genesis, self._verifier).reputations(limit, after))
+
+    async def proven_transactions(
+        self,
+        genesis: Genesis,
+        account: bytes | None = None,
+        limit: int = 20,
+        after: str | None = None,
+    ) -> ProvenPage[ProvenTransaction]:
+        """A page of executed transactions with their receipts: all, or those that name an account."""
+        questions = Questions(genesis, self._verifier)
+        return await self._hold(questions.transactions(account, limit, after))
+
+    async def proven_blocks(
+        self, genesis: Genesis, limit: int = 20, before: int | None = None
+    ) -> tuple[ProvenBlock, ...]:
+        """The newest blocks, or those below a height; none is left out between them."""
+        return await self._hold(Questions(genesis, self._verifier).blocks(limit, before))
+
+    async def proven_validators(self, genesis: Genesis) -> tuple[ProvenSeat, ...]:
+        """All who vote after the newest block, with their stakes, the strongest first."""
+        return await self._hold(Questions(genesis, self._verifier).validators())
+
+    async def _hold(self, conversation: Conversation[Kept]) -> Kept:
+        try:
+            asked = next(conversation)
+            while True:
+                asked = conversation.send(await self._told(asked))
+        except StopIteration as end:
+            result: Kept = end.value
+            return result
+
+    async def _told(self, asked: Ask) -> bytes:
+        method = "GET" if asked.content is None else "POST"
+        response = await self._send(method, asked.path, asked.content)
         if not response.is_success:
             decoded(response, JsonObject)
         return response.content

@@ -13,59 +13,40 @@ needed. Ids may be given by their first digits where that is unambiguous.
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
-import httpx2
 import msgspec
 
 from node.answers import (
-    Answer,
     NotReachableError,
     RefusedError,
     StillWaitingError,
     decoded,
     path_part,
-    unreachable,
 )
-from node.gateway.list_views import ProjectionsView
+from node.calls.base import poll
+from node.calls.contents import ContentCalls
+from node.calls.lists import ListCalls
+from node.calls.models import ModelCalls
+from node.calls.proofs import ProvenCalls
+from node.calls.work import FINAL_TASK, WorkCalls
 from node.gateway.token_views import NewTokenView, TokensView
 from node.gateway.views import (
     AccountView,
     AdmissionView,
-    BackendsView,
-    BackendView,
     BlocksView,
     BlockView,
-    CachesView,
-    ContentsView,
-    ContentView,
     DeedView,
-    EventLine,
-    FetchView,
-    GroupView,
     InviteView,
     JsonObject,
-    OfferingView,
     ParametersView,
     PeersView,
-    QueuedView,
-    QueueView,
     RegistrationView,
     RegistryView,
-    SnapshotsView,
-    SnapshotView,
-    SpreadsView,
-    SpreadView,
     StatusView,
-    TasksView,
-    TaskView,
     TransactionView,
-    TrustBookView,
-    TrustView,
     ValidatorsView,
 )
 from node.home import Home
@@ -73,27 +54,20 @@ from node.home import Home
 if TYPE_CHECKING:
     from node.async_client import AsyncClient
 
-__all__ = ["Client", "NotReachableError", "RefusedError", "StillWaitingError"]
+__all__ = [
+    "FINAL_TASK",
+    "FINAL_TRANSACTION",
+    "Client",
+    "NotReachableError",
+    "RefusedError",
+    "StillWaitingError",
+]
 
 FINAL_TRANSACTION = frozenset({"finalized", "failed", "rejected", "expired"})
-FINAL_TASK = frozenset({"settled", "disputed", "failed", "cancelled"})
-
-_TIMEOUT_S = 30.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
 
 
-class Client:
+class Client(WorkCalls, ModelCalls, ContentCalls, ListCalls, ProvenCalls):
     """One node's interface. Every method raises `NotReachableError` and `RefusedError`."""
-
-    def __init__(self, url: str, read_token: Callable[[], str] | None = None) -> None:
-        self._url, self._read_token = url, read_token
-        # The environment's proxies are not for loopback.
-        self._http = httpx2.Client(base_url=url, trust_env=False, timeout=_TIMEOUT_S)
-
-    @property
-    def url(self) -> str:
-        """Where the node's interface is."""
-        return self._url
 
     @classmethod
     def of_home(cls, home: Home) -> Self:
@@ -116,17 +90,11 @@ class Client:
         from node.async_client import AsyncClient  # noqa: PLC0415 - not for the command line
 
         self.close()
-        self._twin = AsyncClient(self._url, self._read_token)
+        self._twin = AsyncClient(self.url, self._read_token)
         return self._twin
 
     async def __aexit__(self, *_: object) -> None:
         await self._twin.close()
-
-    def close(self) -> None:
-        """Give the connections free."""
-        self._http.close()
-
-    # Questions
 
     def not_ready(self) -> str | None:
         """Why the node can't do its work yet, or None."""
@@ -167,31 +135,6 @@ class Client:
         """The proof of what became of a transaction."""
         return self._get(f"/api/v2/transactions/{path_part(name)}/receipt", JsonObject)
 
-    def projections(self) -> ProjectionsView:
-        """The read models, and how far each is made."""
-        return self._get("/api/v2/projections", ProjectionsView)
-
-    def rebuild_projection(self, name: str) -> ProjectionsView:
-        """Make a read model anew, beside everything else."""
-        path = f"/api/v2/projections/{path_part(name)}/rebuild"
-        return decoded(self._send("POST", path, owner=True), ProjectionsView)
-
-    def task(self, name: str) -> TaskView:
-        """A task, with its output if the node asked for it."""
-        return self._get(f"/api/v2/tasks/{path_part(name)}", TaskView)
-
-    def tasks(self, limit: int) -> TasksView:
-        """The newest tasks."""
-        return self._get(f"/api/v2/tasks?limit={limit}", TasksView)
-
-    def models(self) -> JsonObject:
-        """The models that can be asked, in OpenAI's form."""
-        return self._get("/v1/models", JsonObject)
-
-    def backends(self) -> BackendsView:
-        """The model servers of this machine."""
-        return self._get("/api/v2/backends", BackendsView)
-
     def tokens(self) -> TokensView:
         """The tokens of other programs."""
         return decoded(self._send("GET", "/api/v2/tokens", owner=True), TokensView)
@@ -209,93 +152,6 @@ class Client:
         """Make a token worth nothing."""
         self._delete(f"/api/v2/tokens/{quote(name, safe='')}")
 
-    def caches(self) -> CachesView:
-        """How full the caches of answers are."""
-        return self._get("/api/v2/caches", CachesView)
-
-    def clear_caches(self) -> CachesView:
-        """Forget all answers that are kept."""
-        return decoded(self._send("DELETE", "/api/v2/caches", owner=True), CachesView)
-
-    @contextmanager
-    def streaming(
-        self, path: str, content: JsonObject, wishes: Mapping[str, str]
-    ) -> Iterator[Iterator[bytes]]:
-        """A streamed answer, as its bytes come; a model may think for minutes before the first."""
-        body = msgspec.json.encode(content)
-        headers = {"Content-Type": "application/json", "X-Bizra-Explain": "1", **wishes}
-        try:
-            with self._http.stream(
-                "POST", path, content=body, headers=headers, timeout=None
-            ) as answer:
-                if not answer.is_success:
-                    answer.read()
-                    raise _refused(answer)
-                yield answer.iter_raw()
-        except httpx2.TransportError as error:
-            raise NotReachableError(
-                f"the daemon at {self._url} does not answer ({error}); "
-                "start it again with: bizra-node run"
-            ) from None
-
-    def queue(self) -> QueueView:
-        """The requests that wait for a model."""
-        return decoded(self._send("GET", "/api/v2/queue", owner=True), QueueView)
-
-    def queued(self, name: str) -> QueuedView:
-        """One of them, with its answer."""
-        return decoded(
-            self._send("GET", f"/api/v2/queue/{path_part(name)}", owner=True), QueuedView
-        )
-
-    def spread(self, name: str) -> SpreadView:
-        """Work over many peers, with its output."""
-        path = f"/api/v2/spreads/{path_part(name)}"
-        return decoded(self._send("GET", path, owner=True), SpreadView)
-
-    def spreads(self) -> SpreadsView:
-        """All of it, the newest first."""
-        return decoded(self._send("GET", "/api/v2/spreads", owner=True), SpreadsView)
-
-    def trust(self) -> TrustBookView:
-        """What was found out about peers' answers."""
-        return decoded(self._send("GET", "/api/v2/trust", owner=True), TrustBookView)
-
-    # Deeds
-
-    def withdraw(self, name: str) -> QueuedView:
-        """Take a request out of the queue."""
-        response = self._send("DELETE", f"/api/v2/queue/{path_part(name)}", owner=True)
-        return decoded(response, QueuedView)
-
-    def decide(self, name: str, decision: str, text: str | None = None) -> QueuedView:
-        """Say what becomes of an escalated request: retry, abandon, or answer with a text."""
-        said: JsonObject = {"decision": decision} | ({} if text is None else {"text": text})
-        return self._post(f"/api/v2/queue/{path_part(name)}/decision", said, QueuedView)
-
-    def submit_spread(
-        self, kind: str, given: JsonObject, deadline_s: int | None = None
-    ) -> SpreadView:
-        """Give an input to many peers in parts."""
-        request: JsonObject = {"kind": kind, "input": given}
-        if deadline_s is not None:
-            request["deadline_s"] = deadline_s
-        return self._post("/api/v2/spreads", request, SpreadView)
-
-    def drop_spread(self, name: str) -> SpreadView:
-        """Cancel it."""
-        response = self._send("DELETE", f"/api/v2/spreads/{path_part(name)}", owner=True)
-        return decoded(response, SpreadView)
-
-    def check_peer(self, node: str, model: str) -> JsonObject:
-        """Ask a peer something of which the node can check the answer."""
-        return self._post(f"/api/v2/trust/{path_part(node)}/check", {"model": model}, JsonObject)
-
-    def forgive(self, node: str) -> TrustView:
-        """Begin anew with a peer."""
-        response = self._send("DELETE", f"/api/v2/trust/{path_part(node)}", owner=True)
-        return decoded(response, TrustView)
-
     def submit(self, raw: bytes) -> TransactionView:
         """Hand in a signed transaction; needs no token."""
         return self._post("/api/v2/transactions", {"raw": raw.hex()}, TransactionView, owner=False)
@@ -303,14 +159,6 @@ class Client:
     def transfer(self, to: str, amount: int) -> TransactionView:
         """Pay from the node's own account."""
         return self._post("/api/v2/transfers", {"to": to, "amount": str(amount)}, TransactionView)
-
-    def add_backend(self, row: JsonObject) -> BackendView:
-        """Ask one more model server: a table `[[backend]]` of config.toml."""
-        return self._post("/api/v2/backends", row, BackendView)
-
-    def remove_backend(self, name: str) -> None:
-        """Ask a model server no more."""
-        self._delete(f"/api/v2/backends/{quote(name, safe='')}")
 
     def invite(self, ttl_ms: int) -> InviteView:
         """Make an invite for one node."""
@@ -342,150 +190,13 @@ class Client:
         """Speak for another value of a constant."""
         return self._post("/api/v2/parameters", {"name": name, "value": value}, DeedView)
 
-    def submit_task(
-        self,
-        kind: str,
-        given: JsonObject,
-        executor: str | None = None,
-        reward: int | None = None,
-        deadline_s: int | None = None,
-    ) -> TaskView:
-        """Hand in a task; `given` is the input of its kind."""
-        request: JsonObject = {"kind": kind, "input": given}
-        if executor is not None:
-            request["executor"] = executor
-        if reward is not None:
-            request["reward"] = str(reward)
-        if deadline_s is not None:
-            request["deadline_s"] = deadline_s
-        return self._post("/api/v2/tasks", request, TaskView)
-
-    def submit_group(self, request: JsonObject) -> GroupView:
-        """Have the same task done by several nodes: the body of `POST /api/v2/task-groups`."""
-        return self._post("/api/v2/task-groups", request, GroupView)
-
-    def group(self, name: str) -> GroupView:
-        """A group of tasks and what it came to."""
-        return self._get(f"/api/v2/task-groups/{path_part(name)}", GroupView)
-
-    def offer_kinds(self, kinds: Sequence[str]) -> OfferingView:
-        """Say on the ledger which kinds of task it may give this node; none takes the offer back."""
-        return self._post("/api/v2/offerings", {"kinds": list(kinds)}, OfferingView)
-
-    def cancel_task(self, name: str) -> TaskView:
-        """Take back a task that nobody works on."""
-        response = self._send("DELETE", f"/api/v2/tasks/{path_part(name)}", owner=True)
-        return decoded(response, TaskView)
-
-    # Contents
-
-    def contents(self) -> ContentsView:
-        """What is in the node's store."""
-        return decoded(self._send("GET", "/api/v2/contents", owner=True), ContentsView)
-
-    def add_content(self, pieces: Iterable[bytes]) -> ContentView:
-        """Put bytes into the node's store, whatever their size."""
-        with self._patient("POST", "/api/v2/contents", pieces) as answer:
-            answer.read()
-            return decoded(answer, ContentView)
-
-    def remove_content(self, name: str) -> ContentView:
-        """Forget a content here."""
-        response = self._send("DELETE", f"/api/v2/contents/{path_part(name)}", owner=True)
-        return decoded(response, ContentView)
-
-    def fetch_content(self, name: str, source: str | None, *, keep: bool) -> Iterator[FetchView]:
-        """Bring a content to the node; how far it is, again and again until the end."""
-        wanted: JsonObject = {"keep": keep} if source is None else {"keep": keep, "from": source}
-        path = f"/api/v2/contents/{path_part(name)}/fetch"
-        with self._patient("POST", path, [msgspec.json.encode(wanted)]) as answer:
-            if not answer.is_success:
-                answer.read()
-                decoded(answer, FetchView)
-            for line in answer.iter_lines():
-                yield msgspec.json.decode(line, type=FetchView)
-
-    def read_content(self, name: str) -> Iterator[bytes]:
-        """The bytes of a content that is here."""
-        with self._patient("GET", f"/api/v2/contents/{path_part(name)}", ()) as answer:
-            if not answer.is_success:
-                answer.read()
-                decoded(answer, ContentView)
-            yield from answer.iter_raw()
-
     def leave(self) -> None:
         """Have the daemon say good-bye to the others, and end."""
         self._post("/api/v2/leave", {}, JsonObject)
 
-    # Topics
-
-    def publish(self, topic: str, payload: JsonObject) -> None:
-        """Tell all members something on a topic."""
-        self._post("/api/v2/topics", {"topic": topic, "payload": payload}, JsonObject)
-
-    def watch_topics(self, pattern: str) -> Iterator[EventLine | int]:
-        """What is published on topics that fit; a number says how many events were missed."""
-        path = f"/api/v2/topics/watch?pattern={quote(pattern)}"
-        with self._patient("GET", path, ()) as answer:
-            if not answer.is_success:
-                answer.read()
-                decoded(answer, EventLine)
-            for line in answer.iter_lines():
-                if line.startswith('{"missed"'):
-                    yield int(msgspec.json.decode(line)["missed"])
-                elif line:
-                    yield msgspec.json.decode(line, type=EventLine)
-
-    # Snapshots
-
-    def snapshots(self) -> SnapshotsView:
-        """Those that this node can give to others."""
-        return decoded(self._send("GET", "/api/v2/snapshots", owner=True), SnapshotsView)
-
-    def make_snapshot(self) -> SnapshotView:
-        """Make one of the newest block; large states take their time."""
-        with self._patient("POST", "/api/v2/snapshots", ()) as answer:
-            answer.read()
-            return decoded(answer, SnapshotView)
-
-    def take_snapshot(self) -> int:
-        """Take the newest from other members; the node then begins anew. Its height."""
-        with self._patient("POST", "/api/v2/snapshots/take", ()) as answer:
-            answer.read()
-            return decoded(answer, _Height).height
-
-    def read_snapshot(self, height: int) -> Iterator[bytes]:
-        """One as a file, proof and state."""
-        with self._patient("GET", f"/api/v2/snapshots/{height}", ()) as answer:
-            if not answer.is_success:
-                answer.read()
-                decoded(answer, SnapshotView)
-            yield from answer.iter_raw()
-
-    @contextmanager
-    def _patient(
-        self, method: str, path: str, pieces: Iterable[bytes]
-    ) -> Iterator[httpx2.Response]:
-        """The owner's request whose body or answer may take its time."""
-        headers = {"Content-Type": "application/octet-stream"}
-        if self._read_token is not None:
-            headers["Authorization"] = f"Bearer {self._read_token()}"
-        try:
-            with self._http.stream(
-                method, path, content=iter(pieces), headers=headers, timeout=None
-            ) as answer:
-                yield answer
-        except httpx2.TransportError as error:
-            raise NotReachableError(
-                f"the daemon at {self._url} does not answer ({error}); "
-                "start it again with: bizra-node run"
-            ) from None
-
-    # Waiting
-
     def await_transaction(self, tx_hash: str, timeout_s: float) -> TransactionView:
         """Ask until a transaction has come to its end. Raises `StillWaitingError`."""
-        return _poll(
+        return poll(
             lambda: self.transaction(tx_hash),
             lambda view: view.status in FINAL_TRANSACTION,
             timeout_s,
@@ -493,94 +204,9 @@ class Client:
             f"look again with: bizra-node tx show {tx_hash}",
         )
 
-    def await_task(self, task_id: str, timeout_s: float) -> TaskView:
-        """Ask until a task has come to its end, or the one that took its place. Raises `StillWaitingError`."""
-        return _poll(
-            lambda: self._newest(self.task(task_id)),
-            lambda view: view.status in FINAL_TASK,
-            timeout_s,
-            f"the task has not ended after {timeout_s:g} s; "
-            f"look again with: bizra-node task show {task_id}",
-        )
-
-    def _newest(self, view: TaskView) -> TaskView:
-        """The task that another node has in place of this one, if one has."""
-        while view.taken_over_by is not None:
-            view = self.task(view.taken_over_by)
-        return view
-
-    def await_spread(self, name: str, timeout_s: float) -> SpreadView:
-        """Ask until work over many peers has come to its end. Raises `StillWaitingError`."""
-        return _poll(
-            lambda: self.spread(name),
-            lambda view: view.status != "running",
-            timeout_s,
-            f"the work has not ended after {timeout_s:g} s; "
-            f"look again with: bizra-node spread show {name}",
-        )
-
-    def await_group(self, group_id: str, timeout_s: float) -> GroupView:
-        """Ask until a group of tasks has its verdict and its outputs are here. Raises `StillWaitingError`."""
-        return _poll(
-            lambda: self.group(group_id),
-            lambda view: all(one.status in FINAL_TASK for one in view.tasks),
-            timeout_s,
-            f"the group has not ended after {timeout_s:g} s; "
-            f"look again with: bizra-node task group {group_id}",
-        )
-
-    def _get(self, path: str, kind: type[Answer]) -> Answer:
-        return decoded(self._send("GET", path), kind)
-
-    def _post(
-        self, path: str, content: JsonObject, kind: type[Answer], *, owner: bool = True
-    ) -> Answer:
-        return decoded(self._send("POST", path, msgspec.json.encode(content), owner=owner), kind)
-
-    def _delete(self, path: str) -> None:
-        """A deed whose answer is empty."""
-        response = self._send("DELETE", path, owner=True)
-        if not response.is_success:
-            decoded(response, JsonObject)
-
-    def _send(
-        self, method: str, path: str, content: bytes | None = None, *, owner: bool = False
-    ) -> httpx2.Response:
-        headers = {}
-        if content is not None:
-            headers["Content-Type"] = "application/json"
-        if owner and self._read_token is not None:
-            headers["Authorization"] = f"Bearer {self._read_token()}"
-        try:
-            return self._http.request(method, path, content=content, headers=headers)
-        except httpx2.TransportError as error:
-            raise unreachable(self._url, error, _TIMEOUT_S) from None
-
 
 class _Readiness(msgspec.Struct):
     reason: str | None = None
-
-
-class _Height(msgspec.Struct):
-    height: int
-
-
-class _OpenAiError(msgspec.Struct):
-    message: str
-    code: str | None = None
-
-
-class _OpenAiProblem(msgspec.Struct):
-    error: _OpenAiError
-
-
-def _refused(response: httpx2.Response) -> RefusedError:
-    """An answer of the doors for models that is an error."""
-    try:
-        told = msgspec.json.decode(response.content, type=_OpenAiProblem).error
-    except msgspec.DecodeError:
-        return RefusedError(response.status_code, "not_understood", f"HTTP {response.status_code}")
-    return RefusedError(response.status_code, told.code or "failed", told.message)
 
 
 def _is_alive(pid: int) -> bool:
@@ -591,17 +217,3 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _poll(
-    ask: Callable[[], Answer], ended: Callable[[Answer], bool], timeout_s: float, late: str
-) -> Answer:
-    deadline, pause_s = time.monotonic() + timeout_s, _FIRST_PAUSE_S
-    while True:
-        answer = ask()
-        if ended(answer):
-            return answer
-        if time.monotonic() + pause_s > deadline:
-            raise StillWaitingError(late)
-        time.sleep(pause_s)
-        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -12,6 +13,7 @@ from consensus.receipts import (
     BlockReceipt,
     Receipt,
     StateReceipt,
+    StatesReceipt,
     TransactionReceipt,
     read_receipt,
 )
@@ -23,7 +25,7 @@ from gossip.codec import DecodeError, Wire, decode_canonical
 from gossip.identity import Verifier
 from node.errors import NodeError
 
-_R = TypeVar("_R", AccountReceipt, TransactionReceipt, BlockReceipt, StateReceipt)
+_R = TypeVar("_R", AccountReceipt, TransactionReceipt, BlockReceipt, StateReceipt, StatesReceipt)
 _V = TypeVar("_V", bound=Wire)
 
 
@@ -57,6 +59,7 @@ class ProvenBlock:
 
     height: int
     block_hash: bytes
+    prev_hash: bytes
     verdict: Verdict
 
 
@@ -78,12 +81,22 @@ def proven_record(
             f"the proof is of the key {receipt.key.hex()}, not of {table.key(name).hex()}"
         )
     verdict = _checked(receipt, genesis, verifier)
-    if receipt.value is None:
-        return ProvenRecord(None, verdict)
-    try:
-        return ProvenRecord(decode_canonical(receipt.value, table.kind), verdict)
-    except DecodeError as error:
-        raise NotProvenError(f"the record is of a newer version than this one: {error}") from None
+    return ProvenRecord(None if receipt.value is None else _decoded(receipt.value, table), verdict)
+
+
+def proven_records(
+    text: bytes, wanted: Sequence[tuple[Table[_V], bytes]], genesis: Genesis, verifier: Verifier
+) -> tuple[ProvenRecord[_V], ...]:
+    """Read and check the proof of several records, in the order of the question. Raises `NotProvenError`."""
+    receipt = _read(text, StatesReceipt)
+    keys = [table.key(name) for table, name in wanted]
+    if [one.key for one in receipt.items] != keys:
+        raise NotProvenError("the proof is of other records than those that were asked for")
+    verdict = _checked(receipt, genesis, verifier)
+    return tuple(
+        ProvenRecord(None if one.value is None else _decoded(one.value, table), verdict)
+        for one, (table, _) in zip(receipt.items, wanted, strict=True)
+    )
 
 
 def proven_account(
@@ -115,7 +128,14 @@ def proven_block(text: bytes, which: str, genesis: Genesis, verifier: Verifier) 
     height, block_hash = receipt.header.height, receipt.header.digest
     if which not in (str(height), block_hash.hex()):
         raise NotProvenError(f"the receipt is of block {height}, not of {which}")
-    return ProvenBlock(height, block_hash, verdict)
+    return ProvenBlock(height, block_hash, receipt.header.prev_hash, verdict)
+
+
+def _decoded(value: bytes, table: Table[_V]) -> _V:
+    try:
+        return decode_canonical(value, table.kind)
+    except DecodeError as error:
+        raise NotProvenError(f"the record is of a newer version than this one: {error}") from None
 
 
 def _read(text: bytes, kind: type[_R]) -> _R:

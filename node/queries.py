@@ -7,13 +7,19 @@ above `durable_height` are not told yet, and their transactions are told to be i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from consensus.chain import Place
 from consensus.engine import Engine
 from consensus.mempool import Dropped, RefusalCode
-from consensus.proving import account_receipt, block_receipt, state_receipt, transaction_receipt
+from consensus.proving import (
+    account_receipt,
+    block_receipt,
+    state_receipt,
+    states_receipt,
+    transaction_receipt,
+)
 from consensus.receipts import TaskContent, write_receipt
 from gossip.codec import Digest
 from gossip.json_form import to_json
@@ -133,6 +139,14 @@ class ChainQueries:
         if ledger.height > self._fates.durable_height:
             return None
         receipt = state_receipt(self._engine.chain, ledger, key)
+        return None if receipt is None else _object(write_receipt(receipt))
+
+    def states_proof(self, keys: Sequence[bytes]) -> JsonObject | None:
+        """The same for `Facade.states_proof`."""
+        ledger = self._engine.ledger
+        if ledger.height > self._fates.durable_height:
+            return None
+        receipt = states_receipt(self._engine.chain, ledger, keys)
         return None if receipt is None else _object(write_receipt(receipt))
 
     def block_proof(self, height: int) -> JsonObject | None:

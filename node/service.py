@@ -219,6 +219,10 @@ class NodeService:
         """See `Facade.state_proof`; waits as `account_proof` does."""
         return await self._proof(lambda: self._queries.state_proof(key))
 
+    async def states_proof(self, keys: Sequence[bytes]) -> JsonObject | None:
+        """See `Facade.states_proof`; waits as `account_proof` does."""
+        return await self._proof(lambda: self._queries.states_proof(keys))
+
     async def _proof(self, ask: Callable[[], JsonObject | None]) -> JsonObject | None:
         proof = ask()
         with trio.move_on_after(_PROOF_S if self._engine.height else 0):

@@ -43,10 +43,17 @@ from node.gateway.ollama import OllamaDoor
 from node.gateway.openai import OpenAiDoor
 from node.gateway.openapi import document
 from node.gateway.problems import on_bug, on_http_error, on_node_error
+from node.gateway.proofs import Proofs
 from node.gateway.quota import Quotas
 from node.gateway.reads import Reads
 from node.gateway.registry import RegistryDoor
-from node.gateway.routes import bulk_endpoints, core_endpoints, event_endpoints, list_endpoints
+from node.gateway.routes import (
+    bulk_endpoints,
+    core_endpoints,
+    event_endpoints,
+    list_endpoints,
+    proof_endpoints,
+)
 from node.gateway.snapshots import SnapshotDoor
 from node.gateway.tokens import TokensDoor
 from node.gateway.topics import TopicDoor
@@ -155,6 +162,7 @@ def _endpoints(facade: Facade, owner: OwnerCheck, doors: Doors) -> list[Endpoint
     if doors.tokens is not None:
         endpoints += TokensDoor(doors.tokens, facade, owner, _now_ms).endpoints()
     endpoints += _endpoints_beside(facade, owner, doors)
+    endpoints += proof_endpoints(Proofs(facade))
     endpoints += core_endpoints(Reads(facade, Unchanging(cache, _now_ms)), Writes(facade, owner))
     if doors.keys is None:
         return [replace(one, idempotent=False) for one in endpoints]

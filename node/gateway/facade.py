@@ -113,6 +113,9 @@ class Facade(Protocol):
     async def state_proof(self, key: bytes) -> JsonObject | None:
         """The same of any record of the ledger's state."""
 
+    async def states_proof(self, keys: Sequence[bytes]) -> JsonObject | None:
+        """The same of several, all after one block."""
+
     def block_proof(self, height: int) -> JsonObject | None:
         """What `verify` takes as proof that a block was committed; None if its epoch is not certified."""
 

@@ -74,14 +74,9 @@ def _bounded(body: bytes, size_bytes: int, limit_bytes: int) -> bytes:
 class Fields:
     """The fields of a JSON object; each may be taken once, and none may be left."""
 
-    def __init__(self, body: bytes, facade: Facade) -> None:
-        try:
-            value = msgspec.json.decode(body)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise Problem(400, "bad_json", f"the body is not JSON: {error}") from None
-        if not isinstance(value, dict):
-            raise Problem(400, "bad_json", "the body must be a JSON object")
-        self._left: JsonObject = value
+    def __init__(self, body: bytes | JsonObject, facade: Facade) -> None:
+        """`body` is JSON, or an object inside it."""
+        self._left: JsonObject = dict(body) if isinstance(body, dict) else _object(body)
         self._facade = facade
 
     def has(self, name: str) -> bool:
@@ -106,6 +101,15 @@ class Fields:
     def object(self, name: str) -> JsonObject:
         """An object inside."""
         return self._take(name, dict, "an object")
+
+    def objects(self, name: str, most: int) -> tuple[Fields, ...]:
+        """A list of 1 to so many objects, each to be taken apart in the same way."""
+        value = self._take(name, list, "a list of objects")
+        if not all(isinstance(one, dict) for one in value):
+            raise Problem(400, "wrong_type", f"{name}: must be a list of objects")
+        if not 1 <= len(value) <= most:
+            raise Problem(400, "out_of_range", f"{name}: must have 1 to {most} objects")
+        return tuple(Fields(one, self._facade) for one in value)
 
     def natural(self, name: str, default: int | None = None) -> int:
         """A number from 0 to 2^63 - 1."""
@@ -184,6 +188,16 @@ class Fields:
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise Problem(400, "wrong_type", f"{name}: must be {expected}")
         return value
+
+
+def _object(body: bytes) -> JsonObject:
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Problem(400, "bad_json", f"the body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise Problem(400, "bad_json", "the body must be a JSON object")
+    return value
 
 
 def name_fault(text: str, most: int) -> str | None:

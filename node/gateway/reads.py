@@ -6,10 +6,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from consensus.tables import PROVABLE, SINGLE, THE_ONE
 from node.gateway.caching import Unchanging
 from node.gateway.facade import Facade, Named, Problem
-from node.gateway.fields import MIN_PREFIX, WHOLE_ID, path_id, query_number
+from node.gateway.fields import MIN_PREFIX, path_id, query_number
 from node.gateway.views import BlockView, JsonObject, PeersView, View
 
 _MAX_PAGE = 100
@@ -84,29 +83,6 @@ class Reads:
             )
         return json_response(found)
 
-    async def account_proof(self, request: Request) -> Response:
-        """The proof of what an account holds after the last certified block, or that it doesn't exist."""
-        owner = path_id(request, self._facade, Named.ACCOUNT)
-        return _proof_response(await self._facade.account_proof(owner))
-
-    async def state_proof(self, request: Request) -> Response:
-        """The proof of what a record of the ledger says, or that there is none."""
-        what, text = request.path_params["record"], request.query_params.get("id")
-        table = PROVABLE.get(what)
-        if table is None:
-            raise Problem(
-                404,
-                "unknown_record",
-                f"there is no kind of record {what[:64]!r}; there are {', '.join(PROVABLE)}",
-            )
-        if what in SINGLE:
-            if text is not None:
-                raise Problem(400, "bad_parameter", f"id: {what} is one record and has no id")
-            return _proof_response(await self._facade.state_proof(table.key(THE_ONE)))
-        if text is None or not WHOLE_ID.fullmatch(text):
-            raise Problem(400, "bad_id", f"id: expected the 64 hex digits of a {what}")
-        return _proof_response(await self._facade.state_proof(table.key(bytes.fromhex(text))))
-
     async def blocks(self, request: Request) -> Response:
         """The newest blocks."""
         limit = query_number(request, "limit", _PAGE, _MAX_PAGE)
@@ -171,14 +147,3 @@ class Reads:
     async def tasks(self, request: Request) -> Response:
         """The newest tasks."""
         return json_response(self._facade.tasks(query_number(request, "limit", _PAGE, _MAX_PAGE)))
-
-
-def _proof_response(found: JsonObject | None) -> Response:
-    if found is None:
-        raise Problem(
-            404,
-            "no_receipt",
-            "no quorum has certified a state yet; ask again after the next block",
-            retry_after_s=1,
-        )
-    return json_response(found)

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from consensus.receipts import MAX_ITEMS
+from consensus.tables import LISTED
 from consensus.transactions import MAX_TRANSACTION_BYTES
 from consensus.validator_operations import MAX_LABEL
 from node.gateway.facade import MAX_DEADLINE_S, MIN_DEADLINE_S
@@ -95,6 +97,19 @@ class RegistrationRequest(Request, frozen=True):
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_LABEL, examples=["ada"])]
     stake: Amount
+
+
+class RecordName(Request, frozen=True):
+    """A record of the ledger: its kind, and whose; validators and parameters are one record each, without an id."""
+
+    record: Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(LISTED)})]
+    id: Id | None = None
+
+
+class ProofsRequest(Request, frozen=True):
+    """Records to prove together, all after one block."""
+
+    records: Annotated[tuple[RecordName, ...], msgspec.Meta(min_length=1, max_length=MAX_ITEMS)]
 
 
 class DecisionRequest(Request, frozen=True):

@@ -23,10 +23,12 @@ from node.gateway.list_views import (
     TransactionsView,
 )
 from node.gateway.lists import MAX_EVENTS, MAX_PAGE, PAGE, Lists
+from node.gateway.proofs import Proofs
 from node.gateway.reads import Reads
 from node.gateway.requests import (
     AdmissionRequest,
     InviteRequest,
+    ProofsRequest,
     RawTransaction,
     RegistrationRequest,
     SignedTransfer,
@@ -160,27 +162,6 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             AccountView,
             params=(ID,),
             problems=((404, "unknown_account"),),
-        ),
-        Endpoint(
-            "GET",
-            "/api/v2/accounts/{id}/proof",
-            reads.account_proof,
-            "The proof of what an account holds, or that it doesn't exist.",
-            JsonObject,
-            params=(ID,),
-            problems=((404, "unknown_account"), (404, "no_receipt")),
-        ),
-        Endpoint(
-            "GET",
-            "/api/v2/proofs/{record}",
-            reads.state_proof,
-            "The proof of what a record of the ledger says, or that there is none.",
-            JsonObject,
-            params=(
-                Param("record", "Which kind.", {"enum": list(PROVABLE)}, "task"),
-                Param("id", "Whose; not for validators and parameters.", _WHOLE_ID),
-            ),
-            problems=((404, "unknown_record"), (404, "no_receipt")),
         ),
         Endpoint(
             "GET",
@@ -345,6 +326,43 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             owner=True,
             idempotent=True,
             example={"node_id": "29" * 32, "validator": False},
+        ),
+    ]
+
+
+def proof_endpoints(proofs: Proofs) -> list[Endpoint]:
+    """What the ledger says, with its proof."""
+    return [
+        Endpoint(
+            "GET",
+            "/api/v2/accounts/{id}/proof",
+            proofs.account,
+            "The proof of what an account holds, or that it doesn't exist.",
+            JsonObject,
+            params=(ID,),
+            problems=((404, "unknown_account"), (404, "no_receipt")),
+        ),
+        Endpoint(
+            "GET",
+            "/api/v2/proofs/{record}",
+            proofs.record,
+            "The proof of what a record of the ledger says, or that there is none.",
+            JsonObject,
+            params=(
+                Param("record", "Which kind.", {"enum": list(PROVABLE)}, "task"),
+                Param("id", "Whose; not for validators and parameters.", _WHOLE_ID),
+            ),
+            problems=((404, "unknown_record"), (404, "no_receipt")),
+        ),
+        Endpoint(
+            "POST",
+            "/api/v2/proofs",
+            proofs.records,
+            "The proof of several records and accounts, all after one block: for the items of a list.",
+            JsonObject,
+            bodies=(ProofsRequest,),
+            problems=((400, "bad_id"), (404, "unknown_record"), (404, "no_receipt")),
+            example={"records": [{"record": "account", "id": "29" * 32}, {"record": "validators"}]},
         ),
     ]
 

@@ -29,6 +29,7 @@ from consensus.proving import (
     block_receipt,
     epoch_links,
     state_receipt,
+    states_receipt,
     transaction_receipt,
 )
 from consensus.quorum import ValidatorSet
@@ -39,12 +40,13 @@ from consensus.receipts import (
     Receipt,
     ReceiptFile,
     StateReceipt,
+    StatesReceipt,
     TaskContent,
     TransactionReceipt,
     read_receipt,
     write_receipt,
 )
-from consensus.tables import MEMBERS
+from consensus.tables import ACCOUNTS, MEMBERS
 from consensus.transactions import (
     AdmitObserver,
     ApproveValidator,
@@ -129,6 +131,7 @@ class Story(NamedTuple):
     account: AccountReceipt
     absent: AccountReceipt
     member: StateReceipt
+    several: StatesReceipt
 
     @property
     def receipts(self) -> tuple[Receipt, ...]:
@@ -162,8 +165,9 @@ def story() -> Story:
         account_receipt(chain, town.ledger, BOB.node_id),
         account_receipt(chain, town.ledger, b"\x01" * 32),
         state_receipt(chain, town.ledger, MEMBERS.key(BOB.node_id)),
+        states_receipt(chain, town.ledger, [MEMBERS.key(BOB.node_id), ACCOUNTS.key(b"\x01" * 32)]),
     )
-    transfer, failed, task, block, account, absent, member = made
+    transfer, failed, task, block, account, absent, member, several = made
     assert isinstance(transfer, TransactionReceipt)
     assert isinstance(failed, TransactionReceipt)
     assert isinstance(task, TransactionReceipt)
@@ -171,7 +175,8 @@ def story() -> Story:
     assert isinstance(account, AccountReceipt)
     assert isinstance(absent, AccountReceipt)
     assert isinstance(member, StateReceipt)
-    return Story(notary, transfer, failed, task, block, account, absent, member)
+    assert isinstance(several, StatesReceipt)
+    return Story(notary, transfer, failed, task, block, account, absent, member, several)
 
 
 def judged(receipt: Receipt) -> Verdict:
@@ -195,6 +200,7 @@ def test_each_kind_of_receipt_holds_and_says_what_it_proves() -> None:
         "account",
         "account",
         "member",
+        "records",
     ]
     for receipt in story().receipts:
         verdict = verify_file(write_receipt(receipt), story().notary.genesis, VERIFIER)
@@ -222,7 +228,7 @@ def test_a_receipt_file_reads_back_and_stands_alone() -> None:
 
 
 @settings(max_examples=300)
-@given(st.sampled_from(range(7)), st.data())
+@given(st.sampled_from(range(8)), st.data())
 def test_one_changed_byte_makes_a_receipt_worthless(which: int, data: st.DataObject) -> None:
     receipt = story().receipts[which]
     text = write_receipt(receipt).encode()
@@ -235,7 +241,7 @@ def test_one_changed_byte_makes_a_receipt_worthless(which: int, data: st.DataObj
 
 
 @settings(max_examples=300)
-@given(st.sampled_from(range(7)), st.data())
+@given(st.sampled_from(range(8)), st.data())
 def test_no_number_or_hash_may_change(which: int, data: st.DataObject) -> None:
     """Changes that still parse, with the checksum made right: signatures and hashes tell."""
     receipt = story().receipts[which]

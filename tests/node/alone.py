@@ -248,6 +248,9 @@ class Alone:
     async def state_proof(self, key: bytes) -> JsonObject | None:
         return self.queries.state_proof(key)
 
+    async def states_proof(self, keys: Sequence[bytes]) -> JsonObject | None:
+        return self.queries.states_proof(keys)
+
     def block_proof(self, height: int) -> JsonObject | None:
         return self.queries.block_proof(height)
 

@@ -19,6 +19,7 @@ from gossip.identity import Ed25519Signer
 from node.client import Client, RefusedError
 from node.home import Home
 from node.proven import NotProvenError
+from node.proven_lists import Ask, ProvenSeat
 from tests.node.alone import serving
 
 BOB = Ed25519Signer(b"b" * 32)
@@ -127,18 +128,18 @@ def test_a_lie_is_not_proven(served: Served, monkeypatch: pytest.MonkeyPatch) ->
             await client.await_transaction(
                 (await client.transfer(BOB.node_id.hex(), 5)).tx_hash, 10
             )
-            told = client._proof
+            told = client._told
 
-            async def lying(path: str) -> bytes:
-                text = (await told(path)).decode()
+            async def lying(asked: Ask) -> bytes:
+                text = (await told(asked)).decode()
                 return json.dumps(
                     json.loads(text.replace('"balance":"5"', '"balance":"6"'))
                 ).encode()
 
-            monkeypatch.setattr(client, "_proof", lying)
+            monkeypatch.setattr(client, "_told", lying)
             with pytest.raises(NotProvenError):
                 await client.proven_account(BOB.node_id, served.genesis)
-            monkeypatch.setattr(client, "_proof", told)
+            monkeypatch.setattr(client, "_told", told)
             other = Ed25519Signer(b"o" * 32)
             stranger = Genesis.load(
                 served.genesis.to_json().replace(served.genesis.name, "elsewhere")
@@ -147,3 +148,45 @@ def test_a_lie_is_not_proven(served: Served, monkeypatch: pytest.MonkeyPatch) ->
                 await client.proven_account(other.node_id, stranger)
 
     anyio.run(story, backend="trio")
+
+
+def test_lists_are_proven_item_by_item(served: Served, run: Callable[..., None]) -> None:
+    own = Home(served.home.path)
+
+    async def story() -> None:
+        async with served.client() as client:
+            for amount in (5, 6):
+                paid = await client.transfer(BOB.node_id.hex(), amount)
+                await client.await_transaction(paid.tx_hash, 10)
+            while any(one.height < 2 for one in (await client.projections()).projections):
+                await anyio.lowlevel.checkpoint()
+            genesis = served.genesis
+            accounts = await client.proven_accounts(genesis, limit=2)
+            balances = [one.balance for _, one in accounts.items]
+            assert len(balances) == 2
+            assert balances == sorted(balances, reverse=True)
+            everything = [*accounts.items]
+            while accounts.next is not None:
+                accounts = await client.proven_accounts(genesis, 2, accounts.next)
+                everything += accounts.items
+            assert dict(everything)[BOB.node_id].balance == 11
+            sent = await client.proven_transactions(genesis, BOB.node_id)
+            assert [one.transaction.body.nonce for one in sent.items] == [1, 0]
+            assert all(one.outcome.ok for one in sent.items)
+            blocks = await client.proven_blocks(genesis)
+            assert [one.height for one in blocks] == [2, 1]
+            (seat,) = await client.proven_validators(genesis)
+            assert isinstance(seat, ProvenSeat)
+            assert seat.seat.node.hex() == (await client.status()).node_id
+            assert (await client.proven_tasks(genesis)).items == ()
+
+    run(story)
+    with Client.of_home(own) as client:
+        assert [one.height for one in client.proven_blocks(served.genesis)] == [2, 1]
+        assert client.proven_account(BOB.node_id, served.genesis).account is not None
+        assert len(client.proven_validators(served.genesis)) == 1
+        missing = client.proven_record(TASKS, bytes(32), served.genesis)
+        assert (missing.record, missing.verdict.kind) == (None, "task")
+        rows = client.proven_transactions(served.genesis, BOB.node_id, limit=1)
+        assert len(rows.items) == 1
+        assert rows.next is not None
