@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
 
 from consensus.records import TaskState
+from consensus.state import Table
 from consensus.tables import ACCOUNTS, TASKS
 from consensus.transactions import SubmitTask, Transfer, content_hash
 from gossip.identity import Ed25519Signer, Ed25519Verifier
@@ -50,7 +51,7 @@ def proof(node: Alone, asked: Ask) -> JsonObject:
     """What an honest node answers to the question of several records."""
     assert asked.content is not None
     names = json.loads(asked.content)["records"]
-    tables = {"account": ACCOUNTS, "task": TASKS}
+    tables: dict[str, Table[Any]] = {"account": ACCOUNTS, "task": TASKS}
     keys = [tables[one["record"]].key(bytes.fromhex(one["id"])) for one in names]
     found = node.queries.states_proof(keys)
     assert found is not None
@@ -95,9 +96,12 @@ def test_a_proof_of_other_records_is_none_of_these(node: Alone) -> None:
 
 
 def test_what_is_no_list_is_told(node: Alone) -> None:
+    def told(text: bytes) -> Callable[[Ask], bytes]:
+        return lambda _: text
+
     for text in (b"no JSON", b'{"accounts": 5}', listing(b"").replace(b'""', b'"not hex"')):
         with pytest.raises(NotProvenError):
-            held(questions(node).accounts(20, None), lambda _, text=text: text)
+            held(questions(node).accounts(20, None), told(text))
 
 
 def test_a_task_of_somebody_else_is_not_the_owners(node: Alone) -> None:
