@@ -53,7 +53,7 @@ from node.sealed_store import SealedStore
 from node.service import NodeService
 from node.shared_answers import SharedAnswers
 from node.shelf import DiskShelf
-from node.signatures import InProcess
+from node.signatures import in_process
 from node.snapshots import Habits, Snapshots, Taken
 from node.spreads import SpreadService
 from node.store import LevelStore, StagedStore
@@ -103,7 +103,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
         _opened(parts.home, parts.keys.voting.public) as stores,
         EmbeddedBackend(idle_s=config.model_idle_s) as backend,
         make_router(config.backend, backend, now_s=_now_s, on_breaker=breakers.on_change) as models,
-        InProcess() as signatures,
+        in_process() as signatures,
         trio.open_nursery() as nursery,
     ):
         check_chain(parts.home, genesis, stores.staged["chain"])

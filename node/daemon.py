@@ -7,7 +7,6 @@ writing to disk, which is done in a thread.
 
 from __future__ import annotations
 
-import gc
 import signal
 import sys
 from dataclasses import replace
@@ -20,6 +19,7 @@ from gossip.transfer.service import ContentService
 from gossip.transfer.store import ContentError, ContentStore
 from gossip.transport import ListenError
 from gossip.transport.libp2p import Libp2pTransport
+from node import sweeping
 from node.announcer import Announcer
 from node.assembly import run_node
 from node.config import RunOptions
@@ -35,20 +35,18 @@ from node.voting_key import held
 _Error = TypeVar("_Error", bound=Exception)
 _MB: Final = 1_000_000
 
-_YOUNG_OBJECTS = 20_000
-_GENERATIONS = 20
 _LOOP_WAITS_S = 0.0005
 
 
 def run(options: RunOptions) -> None:
     """Run a node until SIGINT or SIGTERM. Raises `NodeError` with a sentence for its owner.
 
-    Python's default looks for cycles after each 700 new objects; a block has more, and hardly any cycles. And it lets
-    the loop wait up to 5 ms behind a thread that works, each time that it has waited for the network or the disk.
+    Python's default looks for cycles after each 700 new objects; a block has more, and hardly any cycles
+    (`sweeping.py`). And it lets the loop wait up to 5 ms behind a thread that works, each time that it has waited for
+    the network or the disk.
     """
     sys.setswitchinterval(_LOOP_WAITS_S)
-    gc.freeze()
-    gc.set_threshold(_YOUNG_OBJECTS, _GENERATIONS, _GENERATIONS)
+    sweeping.begin()
     trio.run(_main, options)
 
 
@@ -78,6 +76,7 @@ async def _run_locked(options: RunOptions) -> None:
     with home.lock(), held(keys.voting.public), start_log(home.log, options.config.log_level):
         stop = trio.Event()
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(sweeping.Sweeper().run)
             nursery.start_soon(_watch_signals, stop, nursery.cancel_scope)
             again: RunOptions | None = options
             while again is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 import pytest
 import trio
@@ -10,7 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from consensus.transactions import Remark, Transaction, TransactionBody, sign_transaction
 from gossip.identity import Ed25519Signer
-from node.signatures import InProcess, InThread, Signatures
+from node.signatures import InThread, Signatures, in_process
 
 _SIGNER = Ed25519Signer(b"\x07" * 32)
 _NO_SUCH_PROGRAM = ("/nowhere/at-all",)
@@ -37,7 +39,8 @@ async def _assert_found(signatures: Signatures) -> None:
 
 
 async def test_the_process_finds_the_first_signature_that_does_not_hold() -> None:
-    async with InProcess() as signatures:
+    async with in_process() as signatures:
+        assert await signatures.start()
         await _assert_found(signatures)
 
 
@@ -47,14 +50,16 @@ async def test_each_of_many_at_once_gets_its_own_answer() -> None:
     async def ask(false_at: int) -> None:
         found[false_at] = await signatures.first_unsigned(_many(40, false_at))
 
-    async with InProcess() as signatures, trio.open_nursery() as nursery:
+    async with in_process() as signatures, trio.open_nursery() as nursery:
+        assert await signatures.start()
         for at in range(30):
             nursery.start_soon(ask, at)
     assert found == {at: at for at in range(30)}
 
 
 async def test_who_stops_listening_takes_nobody_elses_answer() -> None:
-    async with InProcess() as signatures:
+    async with in_process() as signatures:
+        assert await signatures.start()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(signatures.first_unsigned, _many(40, 7))
             await wait_all_tasks_blocked()
@@ -70,5 +75,23 @@ async def test_so_does_the_thread() -> None:
 async def test_without_a_process_signatures_are_checked_all_the_same(
     command: tuple[str, ...],
 ) -> None:
-    async with InProcess(command) as signatures:
+    async with in_process(command) as signatures:
+        await _assert_found(signatures)
+        assert not await signatures.start()
+        await _assert_found(signatures)
+
+
+async def test_who_comes_first_does_not_wait_for_the_process(tmp_path: Path) -> None:
+    never = tmp_path / "never"
+    os.mkfifo(never)
+    async with in_process(("/bin/sh", "-c", f"read line < {never}")) as signatures:
+        await _assert_found(signatures)
+
+
+async def test_a_process_that_is_lost_is_replaced_and_nothing_goes_unchecked() -> None:
+    async with in_process() as signatures:
+        assert await signatures.start()
+        await signatures.end()
+        await _assert_found(signatures)
+        assert await signatures.start()
         await _assert_found(signatures)
