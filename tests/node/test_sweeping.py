@@ -25,8 +25,11 @@ class Loop:
         self.swept_s.append(trio.current_time() - self._began_s)
 
     async def run(self, seconds: float) -> list[float]:
-        with trio.move_on_after(seconds):
-            await Sweeper(lambda: self.has_grown, self.worked_s, self.sweep).run()
+        sweeper = Sweeper(lambda: self.has_grown, self.worked_s, self.sweep)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sweeper.run)
+            await trio.sleep(seconds)
+            nursery.cancel_scope.cancel()
         return self.swept_s
 
 
