@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from consensus.mempool import Refused
+from consensus.mempool import RefusalCode, Refused
 from consensus.outcomes import Outcome
 from consensus.transactions import (
     Operation,
@@ -17,6 +17,7 @@ from gossip.codec import DecodeError, Digest
 from gossip.identity import NodeId, Signer
 from node.chain_service import ChainService
 from node.errors import NodeError
+from node.gateway.facade import Problem
 
 VALID_HEIGHTS = 1000
 """A transaction of the node's own may be executed in this many blocks from now on."""
@@ -28,6 +29,16 @@ class NotTakenError(NodeError):
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
         self.code = code
+
+
+_BUSY = (RefusalCode.FULL.value, RefusalCode.SENDER_FULL.value)
+
+
+def problem_of(error: NotTakenError, told: str) -> Problem:
+    """What the owner is told; a full mempool says when to come back."""
+    if error.code in _BUSY:
+        return Problem(503, error.code, told, retry_after_s=1)
+    return Problem(409, error.code, told)
 
 
 class OwnAccount:

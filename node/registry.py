@@ -33,7 +33,7 @@ from node.gateway.views import (
     RegistryView,
 )
 from node.home import Home
-from node.own_account import NotTakenError, OwnAccount
+from node.own_account import NotTakenError, OwnAccount, problem_of
 from node.voting_key import prepare_rotation
 
 PATIENCE_S: Final = 20.0
@@ -157,5 +157,5 @@ class Registry:
                 await self._account.settle(transaction.id)
                 status = "finalized"
         except NotTakenError as error:
-            raise Problem(409, error.code, str(error)) from None
+            raise problem_of(error, str(error)) from None
         return DeedView(operation=kind, status=status, tx_hash=transaction.id.hex())

@@ -59,7 +59,7 @@ from node.gateway.views import (
     ValidatorsView,
 )
 from node.outputs import output_json
-from node.own_account import NotTakenError, OwnAccount
+from node.own_account import NotTakenError, OwnAccount, problem_of
 from node.peer_service import PeerService
 from node.queries import ChainQueries, matching
 from node.task_service import TaskService
@@ -449,7 +449,7 @@ class NodeService:
 
 def not_taken(error: NotTakenError) -> Problem:
     """What a caller is told of a transaction that the mempool refused."""
-    return Problem(409, error.code, f"the transaction was not taken: {error}")
+    return problem_of(error, f"the transaction was not taken: {error}")
 
 
 def _peer_view(entry: PeerEntry, stats: PeerStats | None, reputation: int | None) -> PeerView:

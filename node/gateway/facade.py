@@ -86,8 +86,8 @@ class Facade(Protocol):
     """A running node, as the gateway sees it. Deeds raise `Problem`."""
 
     @property
-    def chain_id(self) -> Digest | None:
-        """What signatures here must name: the federation's id, or None before there is one."""
+    def chain_id(self) -> Digest:
+        """What signatures here must name: the federation's id."""
 
     def not_ready(self) -> str | None:
         """Why the node can't serve yet, or None: no federation, catching up, no quorum in reach."""

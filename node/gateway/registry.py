@@ -32,12 +32,13 @@ _STAKE = (
 )
 _SET = ((409, "too_fast_growth"), (409, "set_too_small"), (409, "not_validator"))
 _OWN = (
+    (409, "malformed"),
     (409, "unknown_account"),
     (409, "bad_nonce"),
     (409, "nonce_taken"),
     (409, "nonce_too_far"),
-    (409, "full"),
-    (409, "sender_full"),
+    (503, "full"),
+    (503, "sender_full"),
     (409, "expired"),
 )
 _ID = ((400, "bad_id"), (400, "ambiguous_id"), (404, "unknown_node"))

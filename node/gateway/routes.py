@@ -60,7 +60,6 @@ _CURSOR_SCHEMA = {"type": "string", "pattern": "^([0-9a-f]{2}){1,128}$"}
 _AFTER = Param("after", "What the page before gave as `next`.", _CURSOR_SCHEMA)
 _EVENT_CURSOR = {"type": "string", "pattern": "^[0-9]{1,9}(\\.[0-9]{1,9})?$"}
 _MEMPOOL = (
-    (409, "duplicate"),
     (409, "replayed"),
     (409, "bad_nonce"),
     (409, "nonce_taken"),
@@ -72,7 +71,6 @@ _MEMPOOL = (
     (422, "overdraft"),
     (503, "sender_full"),
     (503, "full"),
-    (503, "no_federation"),
     (403, "not_member"),
 )
 _REGISTRATION = tuple(
@@ -90,14 +88,14 @@ _REGISTRATION = tuple(
     )
 )
 OWN = (
+    (409, "malformed"),
     (403, "not_member"),
     (403, "not_validator"),
     (409, "bad_nonce"),
     (409, "nonce_taken"),
     (409, "overdraft"),
-    (409, "full"),
-    (409, "sender_full"),
-    (503, "no_federation"),
+    (503, "full"),
+    (503, "sender_full"),
 )
 
 
@@ -259,7 +257,7 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             TaskView,
             202,
             params=(ID,),
-            problems=(*OWN, unknown_task, (409, "too_late"), (409, "task_not_open")),
+            problems=(*OWN, unknown_task, (409, "too_late")),
             owner=True,
         ),
         Endpoint(
@@ -381,7 +379,6 @@ def bulk_endpoints(bulk: Bulk) -> list[Endpoint]:
                 (400, "bad_batch"),
                 (422, "bad_signature"),
                 (403, "not_member"),
-                (503, "no_federation"),
             ),
             media_in="application/octet-stream",
         ),

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from consensus.mempool import RefusalCode, Refused
 from consensus.transactions import (
+    MAX_TRANSACTION_BYTES,
     Transaction,
     TransactionBody,
     Transfer,
@@ -80,13 +81,8 @@ class Writes:
         return refusal_problem(refused)
 
     def _transfer(self, fields: Fields) -> Transaction:
-        chain = self._facade.chain_id
-        if chain is None:
-            raise Problem(
-                503, "no_federation", "this node waits to be let into a federation", retry_after_s=5
-            )
         body = TransactionBody(
-            chain=chain,
+            chain=self._facade.chain_id,
             sender=fields.sized("from", _ID_BYTES),
             nonce=fields.natural("nonce"),
             expiry_height=fields.natural("expiry_height", NEVER),
@@ -163,8 +159,13 @@ class Writes:
 
 
 def _raw(fields: Fields) -> Transaction:
+    raw = fields.raw("raw")
+    if len(raw) > MAX_TRANSACTION_BYTES:
+        raise Problem(
+            413, "too_large", f"raw: a transaction has at most {MAX_TRANSACTION_BYTES} bytes"
+        )
     try:
-        return decode_transaction(fields.raw("raw"))
+        return decode_transaction(raw)
     except DecodeError as error:
         raise Problem(
             400, "bad_transaction", f"raw: not the canonical bytes of a transaction: {error}"

@@ -520,3 +520,21 @@ def test_the_database_brings_back_the_whole_registry() -> None:
     assert again.state_root == made.ledger.state_root
     assert again.stakes() == made.ledger.stakes()
     again.check_invariants()
+
+
+def test_no_more_people_back_a_validator_than_its_record_may_hold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("consensus.stake.MAX_BACKERS", 1)
+    made = town()
+    node = made.nodes[0].node_id
+    assert made.code(BOB, Delegate(node, 5)) == "ok"
+    assert made.code(made.nodes[1], Transfer(CAROL.node_id, 50)) == "ok"
+    assert made.code(CAROL, Delegate(node, 5)) == "too_many_backers"
+    assert made.code(BOB, Delegate(node, 5)) == "ok"
+
+
+def test_no_more_candidates_wait_than_there_are_seats(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = town()
+    monkeypatch.setattr("consensus.registry.MAX_VALIDATORS", 0)
+    assert made.code(BOB, wish(made)) == "too_many_validators"

@@ -195,7 +195,7 @@ class Alone:
     # The facade
 
     @property
-    def chain_id(self) -> Digest | None:
+    def chain_id(self) -> Digest:
         return self.genesis.federation_id
 
     def not_ready(self) -> str | None:
@@ -333,7 +333,7 @@ class Alone:
         return task
 
     async def cancel_task(self, task_id: Digest) -> TaskView:
-        raise Problem(409, "task_not_open", f"the task {task_id.hex()[:12]} has ended")
+        raise Problem(409, "too_late", f"the task {task_id.hex()[:12]} has ended")
 
 
 def _steady_ms() -> int:

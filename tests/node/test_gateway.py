@@ -422,7 +422,7 @@ async def test_a_node_s_refusal_keeps_its_code(caller: Caller) -> None:
     response = await caller.http.delete(
         f"/api/v2/tasks/{'ab' * 32}", headers={"Authorization": f"Bearer {caller.token}"}
     )
-    assert (response.status_code, code_of(response)) == (409, "task_not_open")
+    assert (response.status_code, code_of(response)) == (409, "too_late")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
