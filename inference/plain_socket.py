@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Final
 
 import trio
 
-READ_BYTES: Final = 65_536
+from inference.pump import READ_BYTES, Flow, pump_each
 
 
 class PlainSocket:
@@ -23,6 +22,7 @@ class PlainSocket:
         sock.setblocking(False)  # noqa: FBT003 - the socket's own interface
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
+        self._flow: Flow | None = None
 
     async def receive_some(self, max_bytes: int = READ_BYTES) -> bytes:
         """At least a byte; none at the end. Raises `trio.BrokenResourceError`, `trio.ClosedResourceError`."""
@@ -38,20 +38,12 @@ class PlainSocket:
     async def receive_each(self, take: Callable[[bytes], bool]) -> None:
         """Give what comes to `take`, nothing at the end, until that says no. Raises as `receive_some` does.
 
-        For what comes in small pieces over a long time: nothing else is done for a piece.
+        For what comes in small pieces over a long time: `take` is called in the thread of `inference/pump.py`.
         """
-        sock = self.sock
-        while (number := sock.fileno()) >= 0:
-            await trio.lowlevel.wait_readable(number)
-            try:
-                received = sock.recv(READ_BYTES)
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                raise trio.BrokenResourceError from error
-            if not take(received):
-                return
-        raise trio.ClosedResourceError
+        await pump_each(self._open(), take, self._set_flow)
+
+    def _set_flow(self, flow: Flow | None) -> None:
+        self._flow = flow
 
     def send_now(self, data: bytes) -> int:
         """How much of it the other side has room for. Raises as `receive_some` does."""
@@ -101,6 +93,8 @@ class PlainSocket:
     def close(self) -> None:
         """Tasks that wait for it are told."""
         if self.sock.fileno() >= 0:
+            if self._flow is not None:
+                self._flow.end(trio.ClosedResourceError())
             trio.lowlevel.notify_closing(self.sock.fileno())
             self.sock.close()
 

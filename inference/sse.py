@@ -13,7 +13,8 @@ from inference.lines import MAX_LINE_BYTES, Lines, LineTooLong
 
 DONE = b"[DONE]"
 """The data of the last event."""
-_DATA = b"data: "
+DATA = b"data: "
+"""Before the data of an event, as servers write it."""
 
 
 class SseParser:
@@ -46,14 +47,14 @@ class SseParser:
     def only(self, received: bytes) -> bytes | None:
         """The data, if these bytes are one whole event of one line: what servers send nearly always."""
         if (
-            received.startswith(_DATA)
+            received.startswith(DATA)
             and received.find(b"\n") == len(received) - 2
             and received.endswith(b"\n\n")
             and len(received) <= self._max_bytes
             and not self._data
             and self._lines.is_empty
         ):
-            return received[len(_DATA) : -2]
+            return received[len(DATA) : -2]
         return None
 
 

@@ -7,6 +7,7 @@ connection, `Ended` when it ends too early, `NotHttp` for what is no HTTP, `TooM
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -20,6 +21,7 @@ from inference.plain_socket import PlainSocket, connect
 KEEP_S: Final = 5.0
 """A kept connection is not used again after this time: many servers close theirs then."""
 _MAX_HEAD_BYTES: Final = 65_536
+_CHUNK: Final = re.compile(rb"([1-9a-fA-F][0-9a-fA-F]{0,5})\r\n")
 _INFORMATIONAL: Final = range(100, 200)
 
 
@@ -50,6 +52,8 @@ class Connection:
         self.headers: dict[bytes, bytes] = {}
         self._parts.clear()
         self._is_head_read = self.is_whole = self._keeps_alive = False
+        self._is_chunk_told = self._is_between_chunks = False
+        """Whether the parser has come to the end of a chunk; whether it is just there."""
         self._head_bytes = self._read_bytes = 0
 
     @property
@@ -83,9 +87,15 @@ class Connection:
         return self._take_parts()
 
     async def receive_each(self, take: Callable[[bytes], bool]) -> None:
-        """Give each piece of the body to `take` as it comes, until that says no or the body ends."""
+        """Give each piece of the body to `take` as it comes, until that says no or the body ends.
+
+        It is called in the thread of `inference/pump.py`.
+        """
 
         def goes_on(received: bytes) -> bool:
+            if self._is_between_chunks and (chunk := whole_chunk(received)) is not None:
+                self._count(received)
+                return take(chunk)
             self._feed(received)
             if self._parts and not take(self._take_parts()):
                 return False
@@ -122,6 +132,11 @@ class Connection:
             self._parser.feed_data(received)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             raise NotHttp(str(error) or type(error).__name__) from error
+        self._count(received)
+        # What follows a chunk's end is a line with the next one's size: it is told when it is whole.
+        self._is_between_chunks = self._is_chunk_told and received.endswith(b"\r\n")
+
+    def _count(self, received: bytes) -> None:
         self._read_bytes += len(received)
         if self._read_bytes > self._most_bytes:
             raise TooMuch(f"its answer has more than {self._most_bytes:,} bytes")
@@ -152,11 +167,26 @@ class Connection:
     def on_body(self, part: bytes) -> None:
         self._parts.append(part)
 
+    def on_chunk_header(self) -> None:
+        self._is_chunk_told = False
+
+    def on_chunk_complete(self) -> None:
+        self._is_chunk_told = True
+
     def on_message_complete(self) -> None:
         self.is_whole = self._is_head_read
 
     def close(self) -> None:
         self._plain.close()
+
+
+def whole_chunk(received: bytes) -> bytes | None:
+    """What bytes between two chunks bring, if they are one of HTTP's chunks in its plainest form, and not the last."""
+    found = _CHUNK.match(received)
+    if found is None or not received.endswith(b"\r\n"):
+        return None
+    begin = found.end()
+    return received[begin:-2] if int(found[1], 16) == len(received) - begin - 2 else None
 
 
 class Pool:

@@ -42,7 +42,7 @@ class Vectors(msgspec.Struct, frozen=True):
 
 
 Take = Callable[[bytes], bool]
-"""Takes bytes at once, and says whether there is room for more."""
+"""Takes bytes at once, and says whether there is room for more. It may be called in another thread."""
 
 
 class TokenStream(Protocol):

@@ -22,16 +22,17 @@ import trio
 class Patience:
     """With one stream. What is not waited for is not counted: a caller may be as slow as it likes."""
 
-    __slots__ = ("_cut", "_watch", "is_over", "limit_s", "since_s")
+    __slots__ = ("_cut", "_now_s", "_watch", "is_over", "limit_s", "since_s")
 
     def __init__(self, watch: _Watch, limit_s: float, cut: Callable[[], None]) -> None:
         self._watch, self.limit_s, self._cut = watch, limit_s, cut
+        self._now_s = trio.lowlevel.current_clock().current_time
         self.since_s = math.inf
         self.is_over = False
 
     def begins(self) -> None:
-        """Something is waited for from now on."""
-        self.since_s = trio.current_time()
+        """Something is waited for from now on. Other threads may say so too."""
+        self.since_s = self._now_s()
 
     def pauses(self) -> None:
         """It came."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Final, Protocol
 
 import trio
 
+from inference.backends.likeness import Likeness
 from inference.backends.passing import chunk_event
 from inference.backends.servers import Take
 from inference.backends.silence import watch
@@ -18,6 +19,8 @@ from inference.failures import Broken, Failure, Garbled, Silent
 from inference.lines import LineTooLong
 from inference.sse import event
 
+_MOST_LESSONS: Final = 16
+"""Where more than the text changes from chunk to chunk, to learn what they have in common is lost work."""
 _AFTER_END_S: Final = 0.2
 """How long the end of HTTP's body may come after the end of the answer, for the connection to be kept."""
 
@@ -50,23 +53,29 @@ class ChunkStream:
         """The chunks of one piece of received bytes: never more than fit into it."""
         self._last = b""
         """The events that came with the end."""
+        self._like: Likeness | None = None
+        """What is like the last event that was a piece of its own: as good as that one, as `_check` has found it."""
+        self._lessons = 0
         self._is_full = False
         """Whether the events went to somebody who has no room for more."""
 
     async def receive(self) -> JsonObject | None:
         """The next chunk; None after a proper end."""
         if not self._ready and not self._reader.is_done:
-            await self._until_end(self._keep)
+            await self._until_end(self._keep_next)
         if self._ready:
             return self._ready.popleft()
         await self._end()
         return None
 
-    def _keep(self, received: bytes) -> bool:
-        for chunk, _ in self._reader.feed(received):
-            self._check.take(chunk)
-            self._ready.append(chunk)
-        return not (self._ready or self._reader.is_done)
+    async def _keep_next(self) -> None:
+        while not (self._ready or self._reader.is_done):
+            received = await self._reply.receive()
+            if received is None:
+                return
+            for chunk, _ in self._reader.feed(received):
+                self._check.take(chunk)
+                self._ready.append(chunk)
 
     async def pass_on(self, take: Take) -> bytes | None:
         """As `TokenStream` says."""
@@ -77,7 +86,9 @@ class ChunkStream:
                 return None
         if not self._reader.is_done:
             self._is_full = False
-            await self._until_end(partial(self._pass_events, take))
+            await self._until_end(
+                partial(self._reply.receive_each, partial(self._pass_events, take))
+            )
             if self._is_full:
                 return None
         if self._last and not (self._reply.is_whole and self._check.is_complete):
@@ -89,10 +100,19 @@ class ChunkStream:
         return self._last
 
     def _pass_events(self, take: Take, received: bytes) -> bool:
+        if self._like is not None and self._like.holds(received):
+            return self._give(take, received)
         data = self._reader.event_in(received)
         if data is not None:
             chunk = decode_object(data)
-            return self._give(take, chunk_event(chunk) if self._check.take(chunk) else received)
+            if self._check.take(chunk):
+                return self._give(take, chunk_event(chunk))
+            if self._lessons < _MOST_LESSONS:
+                self._lessons += 1
+                self._like = Likeness.of(received, chunk)
+            return self._give(take, received)
+        # From here on an event may begin in one piece and end in another.
+        self._like = None
         events: list[bytes] = []
         try:
             for chunk, said in self._reader.feed(received):
@@ -114,12 +134,12 @@ class ChunkStream:
         self._is_full = not take(events)
         return not self._is_full
 
-    async def _until_end(self, take: Take) -> None:
-        """Wait for the bytes that `take` says no to, or for their end."""
+    async def _until_end(self, take_all: Callable[[], Awaitable[None]]) -> None:
+        """Wait for what the bytes or their end bring, for as long as patience lasts."""
         patience = self._patience
         patience.begins()
         try:
-            await self._reply.receive_each(take)
+            await take_all()
         except LineTooLong as error:
             raise Garbled(f"its stream holds {error}") from error
         except Broken as error:

@@ -143,7 +143,10 @@ class Reply:
             raise _told(self._url, error) from error
 
     async def receive_each(self, take: Callable[[bytes], bool]) -> None:
-        """Give the bytes to `take` as they come, until that says no or they end. Raises as `receive` does."""
+        """Give the bytes to `take` as they come, until that says no or they end. Raises as `receive` does.
+
+        It is called in the thread of `inference/pump.py`.
+        """
         try:
             await self._connection.receive_each(take)
         except _TROUBLE as error:

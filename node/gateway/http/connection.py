@@ -292,8 +292,9 @@ class Connection:
         assert not self._unsent
         try:
             sent = self._stream.send_now(data)
-        except trio.ClosedResourceError as error:
-            raise trio.BrokenResourceError from error
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            # There is no room any more: `drain` finds out why.
+            sent = 0
         if sent == len(data):
             return True
         self._unsent = memoryview(data)[sent:]

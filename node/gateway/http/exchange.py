@@ -29,12 +29,15 @@ _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 class Way(Protocol):
-    """To the caller. All raise `trio.BrokenResourceError` when nobody is there to read."""
+    """To the caller. `write` and `drain` raise `trio.BrokenResourceError` when nobody is there to read."""
 
     async def write(self, data: bytes) -> None: ...
 
     def write_now(self, data: bytes) -> bool:
-        """Whether there is room for more. If not, `drain` comes before any other write."""
+        """Whether there is room for more. If not, `drain` comes before any other write.
+
+        Another thread may write too while no task does. It raises nothing: where nobody reads, there is no room.
+        """
 
     async def drain(self) -> None:
         """Wait until what there was no room for has left."""
@@ -198,18 +201,14 @@ class Exchange:
     def send_now(self, part: bytes) -> bool:
         """`send` for a piece of a stream, without waiting; whether there is room for more.
 
-        If not, `room` comes before anything else is sent.
+        If not, `room` comes before anything else is sent. Another thread may call it while no task sends.
         """
         if self.is_gone:
             return False
         self.is_begun = True
         is_plain = self._is_chunked and self._head is None and self.method != "HEAD"
         framed = b"%x\r\n%b\r\n" % (len(part), part) if is_plain else self._framed(part)
-        try:
-            return self._way.write_now(framed)
-        except trio.BrokenResourceError:
-            self.gone()
-            return False
+        return self._way.write_now(framed)
 
     async def room(self) -> None:
         """Wait until a piece can be sent. Nothing happens once the caller hung up."""
