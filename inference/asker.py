@@ -132,6 +132,8 @@ class Asker:
         self._ended = {Digest(one.task): one.size_bytes for one in records if not one.is_open}
         self._ended_bytes = sum(self._ended.values())
         self._movable = {Digest(one.task) for one in records if _waits_for_executor(one)}
+        self._declined: set[Digest] = set()
+        """Of these, those that their executor will not do. It is asked again after a restart."""
 
     def asked(self) -> list[AskedTask]:
         """The tasks that this node asked for, newest first."""
@@ -145,6 +147,10 @@ class Asker:
         """Those that another node may take over now, oldest first."""
         found = [self._asked[task] for task in self._movable]
         return sorted(found, key=lambda one: (one.asked_at_ms, one.task))
+
+    def was_declined(self, task: Digest) -> bool:
+        """Whether its executor will not do a task that may move."""
+        return task in self._declined
 
     def input(self, task: Digest) -> bytes | None:
         """The canonical input of an own task, while it is kept."""
@@ -203,7 +209,10 @@ class Asker:
         if older is None or not _waits_for_executor(older):
             return []
         handed_on = structs.replace(older, taken_over_by=event.task)
-        reason = f"its executor {older.executor.hex()[:12]} is gone; another node has it"
+        why = f"its executor {older.executor.hex()[:12]} is gone"
+        if event.instead_of in self._declined:
+            why = older.reason
+        reason = f"{why}; another node has it"
         return [*self._store(handed_on), *self._give_up(now_ms, Digest(older.task), reason)]
 
     def on_submit_refused(self, task: Digest, reason: str) -> list[TaskEffect]:
@@ -219,6 +228,15 @@ class Asker:
             return []
         out = self._store(structs.replace(record, wants_cancel=True))
         return out + self._act(now_ms, task)
+
+    def on_nobody_else(self, now_ms: int, task: Digest) -> list[TaskEffect]:
+        """End a task that nobody has begun and no other node can have."""
+        record, known = self._asked.get(task), self._ledger_task(task)
+        if record is None or task not in self._movable or record.stage is Stage.RUNNING:
+            return []
+        if known is not None and known.state is not TaskState.QUEUED:
+            return []
+        return self._give_up(now_ms, task, f"{record.reason}; no other node can have it")
 
     def on_ledger(self, now_ms: int, event: LedgerChanged) -> list[TaskEffect]:
         """The ledger's word on any task."""
@@ -259,7 +277,7 @@ class Asker:
     def _offer(self, now_ms: int, record: AskedTask) -> list[TaskEffect]:
         """Offer a task whose output is not here, unless an exchange about it is under way."""
         task = Digest(record.task)
-        if record.receipt is not None or task in self._exchanges:
+        if record.receipt is not None or task in self._exchanges or task in self._declined:
             return []
         content = self.input(task)
         if content is None:
@@ -332,7 +350,7 @@ class Asker:
                     self._exchanges[event.task] = True
                 return self._store(structs.replace(record, stage=Stage.RUNNING, reason=""))
             case Declined(reason):
-                return self._give_up(now_ms, event.task, f"the executor declined: {reason}")
+                return self._on_declined(now_ms, record, f"the executor declined: {reason}")
             case Failed(reason):
                 return self._give_up(now_ms, event.task, f"the executor failed: {reason}")
             case Progress():
@@ -341,6 +359,15 @@ class Asker:
                 return self._on_output(now_ms, record, signed, event.content)
             case _:
                 assert_never(event.reply)
+
+    def _on_declined(self, now_ms: int, record: AskedTask, reason: str) -> list[TaskEffect]:
+        """What may move waits for another node, the rest has failed."""
+        task = Digest(record.task)
+        if task not in self._movable:
+            return self._give_up(now_ms, task, reason)
+        self._declined.add(task)
+        stage = Stage.ASSIGNED if record.stage is Stage.RUNNING else record.stage
+        return self._store(structs.replace(record, stage=stage, reason=reason[:REASON_CHARS]))
 
     def _on_output(
         self, now_ms: int, record: AskedTask, signed: SignedReceipt, content: bytes
@@ -388,12 +415,12 @@ class Asker:
     def on_lost(self, now_ms: int, task: Digest, reason: str) -> list[TaskEffect]:
         """Fail at once what nobody has begun; ask again for the output of what is claimed or was accepted.
 
-        What may move is asked for until another node has it, or its time is over.
+        What may move is asked for until another node has it, there is none, or its time is over.
         """
         record, had_accepted = self._asked.get(task), self._exchanges.pop(task, False)
         if record is None or not record.is_open or record.receipt is not None:
             return []
-        had_accepted |= record.movable and record.stage is Stage.RUNNING
+        had_accepted |= record.movable
         known = self._ledger_task(task)
         if not had_accepted and (known is None or known.state is TaskState.QUEUED):
             return self._give_up(now_ms, task, reason)
@@ -504,6 +531,7 @@ class Asker:
             self._movable.add(Digest(record.task))
         else:
             self._movable.discard(Digest(record.task))
+            self._declined.discard(Digest(record.task))
         write = (_ASKED + record.task, encode(record))
         return [Persist(Store.TASKS, (write,)), Notify(record)]
 
@@ -516,6 +544,7 @@ class Asker:
         assert self._exchanges.keys() <= self._asked.keys()
         waiting = {task for task, one in self._asked.items() if _waits_for_executor(one)}
         assert waiting == self._movable
+        assert self._declined <= self._movable
         assert all(
             record.receipt is not None
             for record in self._asked.values()

@@ -51,6 +51,13 @@ class Cancelled:
 
 
 @dataclass(frozen=True, slots=True)
+class NobodyElse:
+    """No other node can have a task whose executor declined it or was not reached."""
+
+    task: Digest
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerChanged:
     """A transaction in a final block changed a task; what it is now is read from the ledger."""
 
@@ -133,6 +140,7 @@ TaskEvent = (
     | Asked
     | SubmitRefused
     | Cancelled
+    | NobodyElse
     | LedgerChanged
     | OfferReceived
     | CountersignReceived

@@ -15,9 +15,10 @@ Both sides are in `TaskDesk`: `inference/asker.py` and `inference/executor.py`. 
 own peer: its offers and answers are handed across here, and the rest is the same.
 
 Failures. What nobody claimed, its asker takes back at once; what was claimed is given back by its executor, or taken
-back by its asker after the deadline. A stream that breaks after the task was accepted is opened again, and the executor
-gives the output that it kept. What each side has to do is read from record and ledger, so a restart on either side
-resumes by looking.
+back by its asker after the deadline. What an executor declined, or was not reached for, goes to another node if it was
+not named by the user (`node/takeovers.py`). A stream that breaks after the task was accepted is opened again, and the
+executor gives the output that it kept. What each side has to do is read from record and ledger, so a restart on either
+side resumes by looking.
 
 A member of a group of tasks is a task like any other until its work is done; `group_work.py` tells the rest.
 """
@@ -42,6 +43,7 @@ from inference.desk_events import (
     CountersignReceived,
     ExchangeLost,
     LedgerChanged,
+    NobodyElse,
     OfferReceived,
     OfferTo,
     ReplyReceived,
@@ -100,6 +102,10 @@ class TaskDesk:
         """Own tasks that another node may take over now, oldest first."""
         return self._asker.movable()
 
+    def was_declined(self, task: Digest) -> bool:
+        """Whether its executor will not do a task that may move."""
+        return self._asker.was_declined(task)
+
     def find(self, task: Digest) -> AskedTask | None:
         """One of this node's own tasks."""
         return self._asker.find(task)
@@ -140,6 +146,8 @@ class TaskDesk:
                 return asker.on_submit_refused(event.task, event.reason)
             case Cancelled():
                 return asker.on_cancelled(now_ms, event.task)
+            case NobodyElse():
+                return asker.on_nobody_else(now_ms, event.task)
             case LedgerChanged():
                 now = self._ledger_task(event.task)
                 out = [] if now is None else executor.on_ledger(now_ms, event.task, now)

@@ -1,8 +1,9 @@
-"""Plain tasks whose executor has vanished: given to another node before their deadline.
+"""Plain tasks whose executor has vanished, or declined them: given to another node before their deadline.
 
 The ledger never takes a claim from its executor before the deadline, or an asker could take an output and give the
 claim to somebody else. So another node gets a task of its own with the same input, reward and what time is left, and
-the first reward returns after the deadline. Should the first executor come back in time, both are paid.
+the first reward returns after the deadline. Should the first executor come back in time, both are paid. What nobody has
+claimed returns at once; where no other node can have it, the task has failed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from node.task_service import TaskService
 log = structlog.get_logger(__name__)
 
 _LOOK_S: Final = 0.5
+_MOST_PLACES: Final = 8
+"""What so many nodes would not or could not do is not asked of more."""
 _LEAST_LEFT_MS: Final = 1000 * (MIN_DEADLINE_S + 1)
 
 
@@ -41,8 +44,10 @@ class TakeOvers:
             waiting = self._tasks.desk.movable()
             gone = self._gone() if waiting else frozenset()
             for record in waiting:
-                if NodeId(record.executor) in gone:
-                    await self._hand_on(record)
+                if self._tasks.desk.was_declined(Digest(record.task)):
+                    await self._hand_on(record, "declined it")
+                elif NodeId(record.executor) in gone:
+                    await self._hand_on(record, "is gone")
             await trio.sleep(_LOOK_S)
 
     def _gone(self) -> frozenset[NodeId]:
@@ -50,7 +55,7 @@ class TakeOvers:
         table = self._peers.membership.table()
         return frozenset(entry.node_id for entry in table if entry.status not in there)
 
-    async def _hand_on(self, record: AskedTask) -> None:
+    async def _hand_on(self, record: AskedTask, why: str) -> None:
         if record.deadline_ms - now_ms() < _LEAST_LEFT_MS:
             return
         had = self._had(record)
@@ -58,11 +63,12 @@ class TakeOvers:
         if record.kind in self._own_kinds:
             able.append(self._peers.link.node_id)
         chosen = next((node for node in able if node not in had), None)
-        if chosen is None:
+        if chosen is None or len(had) >= _MOST_PLACES:
+            self._tasks.nobody_else(Digest(record.task))
             return
         lost = record.executor.hex()[:12]
         place = Place(
-            chosen, f"the executor {lost} is gone; the best reachable node that has not had it"
+            chosen, f"the executor {lost} {why}; the best reachable node that has not had it"
         )
         try:
             await self._tasks.hand_on(record, place)

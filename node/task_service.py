@@ -37,6 +37,7 @@ from inference.desk_events import (
     Cancelled,
     ExchangeLost,
     LedgerChanged,
+    NobodyElse,
     OfferTo,
     ReplyReceived,
     Started,
@@ -330,6 +331,10 @@ class TaskService:
         """Take a task back if nobody has claimed it; returns when the desk has judged that."""
         self._driver.post(Cancelled(task))
         await self._driver.caught_up()
+
+    def nobody_else(self, task: Digest) -> None:
+        """No other node can have a task that may move."""
+        self._driver.post(NobodyElse(task))
 
     def follow(self, task: Digest, follower: Follower) -> None:
         """Tell this one of a task from now on."""

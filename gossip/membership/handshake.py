@@ -142,6 +142,8 @@ class Handshake:
         link.greeted = True
         self._gate.dialer.on_good(peer)
         home.exchange.table.returned(peer)
+        if link.signed is not None:
+            home.exchange.table.confirmed(self._gate.now_ms, peer, link.signed)
         self._befriend(out, home, peer, link)
 
     def _befriend(self, out: list[MembershipEffect], home: Home, peer: NodeId, link: Link) -> None:

@@ -46,8 +46,8 @@ class Peer:
     """One node.
 
     `reached` are addresses where it was found, the last one first, and `found_ms` when that was.
-    `is_heard` is whether it has spoken to us in this run; `renewed_ms` is when its newest
-    record came in this run, `is_renewed` whether that took the place of an older one. `left_seq`
+    `is_heard` is whether it has spoken to us in this run; `renewed_ms` is when its newest record came in
+    this run, or it showed it itself; `is_renewed` whether that took the place of an older one. `left_seq`
     is the number of its last record if it said good-bye. `shown` is the status last told.
     """
 
@@ -153,6 +153,12 @@ class PeerTable:
         peer.signed, peer.renewed_ms = signed, now_ms
         if peer.left_seq is not None and signed.record.seq > peer.left_seq:
             peer.left_seq = None
+
+    def confirmed(self, now_ms: int, node: NodeId, signed: SignedRecord) -> None:
+        """The node has shown this record itself, just now: if it is the one that is known, that holds still."""
+        peer = self._peers.get(node)
+        if peer is not None and peer.signed == signed:
+            peer.renewed_ms = now_ms
 
     def heard(self, now_ms: int, node: NodeId) -> None:
         """The node itself has spoken."""

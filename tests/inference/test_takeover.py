@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from consensus.records import TaskState
 from gossip.codec import Digest
 from inference.asker import Stage
+from inference.desk_events import NobodyElse
 from tests.inference.desks import LEAD_MS, REWARD, Node, Village
 
 
@@ -96,3 +99,81 @@ def test_who_accepts_and_vanishes_before_its_claim_is_final_is_waited_for_no_les
     village.settle()
     assert asker.stage(successor) is Stage.SETTLED
     assert village.escrow() == 0, "nobody had claimed the first: its reward returns at once"
+
+
+def lost(village: Village) -> tuple[Node, Digest]:
+    """A movable task whose executor was down before it heard of it."""
+    executor, _, asker = village.nodes
+    executor.crash()
+    task = asker.ask(executor, movable=True)
+    village.block()
+    village.settle()
+    return asker, task
+
+
+def declined(village: Village) -> tuple[Node, Digest]:
+    """A movable task for a node that does not do such."""
+    executor, _, asker = village.nodes
+    executor.kinds = ()
+    task = asker.ask(executor, movable=True)
+    village.block()
+    village.settle()
+    return asker, task
+
+
+@pytest.mark.parametrize(
+    ("begin", "reason"), [(lost, "is gone; another"), (declined, "declined: ")]
+)
+def test_what_an_executor_never_accepted_moves_on_and_its_reward_returns_at_once(
+    begin: Callable[[Village], tuple[Node, Digest]], reason: str
+) -> None:
+    village = Village()
+    asker, task = begin(village)
+    village.wait(5_000)
+    assert [one.task for one in asker.desk.movable()] == [task]
+    assert asker.desk.was_declined(task) == (begin is declined)
+    assert village.exchanges == []
+    other = village.nodes[1]
+    successor = asker.ask(other, movable=True, instead_of=task)
+    assert (asker.stage(task), reason in asker.reason(task)) == (Stage.FAILED, True)
+    village.settle()
+    other.finish(successor)
+    village.settle()
+    assert asker.stage(successor) is Stage.SETTLED
+    assert village.task(task).state is TaskState.CANCELLED
+    assert village.escrow() == 0
+
+
+@pytest.mark.parametrize("begin", [lost, declined])
+def test_where_no_other_node_can_have_it_the_task_has_failed_and_says_why(
+    begin: Callable[[Village], tuple[Node, Digest]],
+) -> None:
+    village = Village()
+    asker, task = begin(village)
+    reason = asker.reason(task)
+    asker.tell(NobodyElse(task))
+    village.settle()
+    assert asker.stage(task) is Stage.FAILED
+    assert asker.reason(task) == f"{reason}; no other node can have it"
+    assert village.escrow() == 0
+    assert asker.desk.movable() == []
+
+
+def test_what_is_at_work_is_not_ended_for_want_of_another_node() -> None:
+    village = Village()
+    asker, task = vanished(village)
+    asker.tell(NobodyElse(task))
+    assert asker.stage(task) is Stage.RUNNING
+    village.nodes[0].restart()
+    village.settle()
+
+
+def test_after_a_restart_who_declined_is_asked_again() -> None:
+    village = Village()
+    asker, task = declined(village)
+    asker.restart()
+    village.nodes[0].kinds = village.nodes[1].kinds
+    village.settle()
+    village.nodes[0].finish(task)
+    village.settle()
+    assert asker.stage(task) is Stage.SETTLED

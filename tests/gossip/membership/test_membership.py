@@ -239,6 +239,19 @@ def test_a_restart_goes_on_above_the_last_number_and_keeps_the_table() -> None:
     assert all(row.connected for row in again.core.table())
 
 
+def test_who_has_restarted_believes_what_others_offer_once_they_have_said_hello() -> None:
+    town = federation(3)
+    town.run(10_000)
+    town.kill(1)
+    town.kill(3)
+    town.run(1_000)
+    again = town.settle(1, disk=resident(town, 1).disk)
+    assert (again.row(2).capabilities, again.row(3).capabilities) == ((), ())
+    town.run(3_000)
+    assert again.row(2).capabilities == (EMBED,), "its record is the one that was on disk"
+    assert again.row(3).capabilities == (), "who is away has not said it again"
+
+
 def test_no_record_is_sent_before_its_number_is_on_disk() -> None:
     town = federation(3)
     town.tell(2, CapabilitiesChanged((), 1))

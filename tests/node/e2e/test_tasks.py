@@ -48,14 +48,14 @@ def _running(four: list[Daemon], executor: Daemon, **more: int) -> TaskView:
 
 
 def _await_offers(four: list[Daemon]) -> None:
-    """After a restart the first node believes what the others can do when their next records come, within 30 s."""
+    """After a restart the first node believes what the others can do once they have said hello."""
     asker = four[0]
 
     def are_there() -> bool:
         peers = asker.client.peers().peers
         return sum("inference.embed" in one.capabilities for one in peers) == len(four) - 1
 
-    until(are_there, "the others to say again what they can do", 60)
+    until(are_there, "the others to say again what they can do", 15)
 
 
 def _on_ledger(bystander: Daemon, view: TaskView) -> str:
