@@ -50,6 +50,9 @@ class ModelProcess:
         """Start the child without waiting for its greeting. Raises `BackendUnavailable`."""
         environment = dict(os.environ)
         environment.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+        if threads == 1:
+            # Else each text is handed to a pool of one thread, and back.
+            environment["TOKENIZERS_PARALLELISM"] = "false"
         # The child runs the code that this process runs, installed or not.
         environment["PYTHONPATH"] = str(Path(inference.__path__[0]).parent)
         try:

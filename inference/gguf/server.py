@@ -125,12 +125,15 @@ class GgufServer:
             self._process = await ServerProcess.start(
                 command, port, self._key, idle_s=self._idle_s, log=self._log
             )
+            # While it loads it is not idle, however long that takes.
+            self._process.tell(b"+")
             try:
                 self._server = await self._until_loaded(self._process)
             except BaseException:
                 with trio.CancelScope(shield=True):
                     await self.aclose()
                 raise
+            self._process.tell(b"-")
             self.contexts = dict(self._server.contexts)
             return self._process, self._server
 

@@ -98,6 +98,21 @@ async def test_a_child_that_nobody_asks_ends_and_another_one_follows(tiny: Path)
         assert server.child_pid != first
 
 
+def slow_stand_in(path: Path, port: int, name: str) -> tuple[str, ...]:
+    return ("sh", "-c", 'sleep 2; exec "$@"', "sh", *stand_in(path, port, name))
+
+
+async def test_a_model_that_takes_longer_to_load_than_one_may_be_idle_is_waited_for(
+    tiny: Path,
+) -> None:
+    settings = ServerSettings(name="x", url=str(tiny), kind=ServerKind.GGUF, timeout_s=20)
+    server = GgufServer(settings, command=slow_stand_in, idle_s=1.0)
+    try:
+        assert await text_of(server) == "word0 word1 word2 "
+    finally:
+        await server.aclose()
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 async def test_a_child_that_dies_breaks_its_answer_and_is_replaced(
     tiny: Path, how: signal.Signals
