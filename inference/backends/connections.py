@@ -52,6 +52,7 @@ class Connection:
         self.headers: dict[bytes, bytes] = {}
         self._parts.clear()
         self._is_head_read = self.is_whole = self._keeps_alive = False
+        self._fault: NotHttp | TooMuch | None = None
         self._is_chunk_told = self._is_between_chunks = False
         """Whether the parser has come to the end of a chunk; whether it is just there."""
         self._head_bytes = self._read_bytes = 0
@@ -59,7 +60,7 @@ class Connection:
     @property
     def is_reusable(self) -> bool:
         """Whether the answer is whole, and another one may follow."""
-        return self.is_whole and self._keeps_alive
+        return self.is_whole and self._keeps_alive and self._fault is None
 
     @property
     def is_quiet(self) -> bool:
@@ -81,6 +82,7 @@ class Connection:
     async def receive(self) -> bytes | None:
         """The next piece of the body; None after its end."""
         while not self._parts:
+            self._check()
             if self.is_whole:
                 return None
             await self._more()
@@ -94,15 +96,18 @@ class Connection:
 
         def goes_on(received: bytes) -> bool:
             if self._is_between_chunks and (chunk := whole_chunk(received)) is not None:
+                has_room = take(chunk)
                 self._count(received)
-                return take(chunk)
+                return has_room
             self._feed(received)
             if self._parts and not take(self._take_parts()):
                 return False
+            self._check()
             return not self.is_whole
 
         if self._parts and not take(self._take_parts()):
             return
+        self._check()
         if not self.is_whole:
             try:
                 await self._plain.receive_each(goes_on)
@@ -122,7 +127,21 @@ class Connection:
             raise Ended("the server broke the connection") from error
         self._feed(received)
 
+    def _check(self) -> None:
+        """Raise what was wrong after the last piece."""
+        if self._fault is not None:
+            raise self._fault
+
     def _feed(self, received: bytes) -> None:
+        """What came before what is wrong is a part of the answer: that is told first."""
+        try:
+            self._parse(received)
+        except (NotHttp, TooMuch) as error:
+            if not self._parts:
+                raise
+            self._fault = error
+
+    def _parse(self, received: bytes) -> None:
         if not received:
             self._on_end()
             return

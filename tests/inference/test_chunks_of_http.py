@@ -108,6 +108,29 @@ def test_what_is_not_one_whole_chunk_is_left_to_the_parser(piece: bytes) -> None
     assert whole_chunk(piece) is None
 
 
+async def test_what_came_before_what_is_wrong_is_given_first() -> None:
+    good, bad = framed(b"good", style="x"), b"zz\r\n"
+    for pieces in ([HEAD + good + bad], [HEAD, good + bad], [HEAD, good, bad]):
+        for passes in (False, True):
+            connection, got = Connection(Pieces(list(pieces)), 10_000), list[bytes]()
+            await connection.ask(b"")
+            with pytest.raises(NotHttp):
+                await read(connection, got, passes=passes)
+            assert got == [b"good"]
+            assert not connection.is_reusable
+
+
+async def read(connection: Connection, got: list[bytes], *, passes: bool) -> None:
+    def take(part: bytes) -> bool:
+        got.append(part)
+        return True
+
+    if passes:
+        await connection.receive_each(take)
+    while (part := await connection.receive()) is not None:
+        got.append(part)
+
+
 async def test_a_chunk_that_lies_about_its_size_is_no_http() -> None:
     with pytest.raises(NotHttp):
         await body_of([HEAD, b"3\r\nabc\r\n", b"3\r\nabcd\r\n"])
