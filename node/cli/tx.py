@@ -1,13 +1,20 @@
-"""`tx transfer` and `tx show`."""
+"""`tx transfer`, `tx show` and `tx list`."""
 
 from __future__ import annotations
 
-import click
+from typing import TYPE_CHECKING
 
+import click
+import msgspec
+
+from node.cli.pages import genesis_of, more, paged, proven
 from node.cli.session import Session, end_unless, with_session
-from node.cli.shapes import pairs
+from node.cli.shapes import pairs, short, table
 from node.client import FINAL_TRANSACTION
-from node.gateway.views import TransactionView
+from node.gateway.views import JsonObject, TransactionView, View
+
+if TYPE_CHECKING:
+    from node.proven import ProvenTransaction
 
 
 @click.group()
@@ -43,6 +50,46 @@ def show(session: Session, *, name: str) -> None:
     with session.client() as client:
         view = client.transaction(name)
     session.tell(view, _text(view))
+
+
+@tx.command("list")
+@click.option("--account", metavar="ID", help="Only those that name this account.")
+@paged
+@proven
+@with_session
+def list_transactions(
+    session: Session, *, account: str | None, limit: int, after: str | None, is_proven: bool
+) -> None:
+    """Show executed transactions, the newest first."""
+    with session.client() as client:
+        if is_proven:
+            owner = None if account is None else bytes.fromhex(client.account(account).id)
+            page = client.proven_transactions(genesis_of(session), owner, limit, after)
+            rows = tuple(map(_proven_row, page.items))
+            told: View | JsonObject = {"transactions": list(rows), "next": page.next}
+            following = page.next
+        else:
+            view = client.transactions(account, limit, after)
+            rows = tuple(msgspec.to_builtins(one) for one in view.transactions)
+            told, following = view, view.next
+    lines = [
+        (short(one["txHash"]), one["status"], short(one["sender"]), str(one["height"]))
+        for one in rows
+    ]
+    heads = ("TRANSACTION", "STATUS", "SENDER", "HEIGHT")
+    text = table(heads, lines, empty="No transaction has been executed.")
+    again = "tx list" + ("" if account is None else f" --account {account}")
+    session.tell(told, more(text, again, following))
+
+
+def _proven_row(one: ProvenTransaction) -> JsonObject:
+    return {
+        "txHash": one.transaction.id.hex(),
+        "status": "finalized" if one.outcome.ok else "failed",
+        "sender": one.transaction.body.sender.hex(),
+        "height": one.verdict.height,
+        "code": one.outcome.code.value,
+    }
 
 
 def _tell(session: Session, view: TransactionView) -> None:

@@ -96,6 +96,67 @@ async def test_a_transfer_ends_as_the_federation_decided(cli: Running) -> None:
     assert "the balance is" in unpaid.err
 
 
+async def caught_up(cli: Running) -> None:
+    """The read models have all blocks."""
+    while cli.node.projector.height < cli.node.engine.height:
+        await cli.node.projector.moved()
+
+
+async def test_accounts_and_transactions_are_listed_and_proven(cli: Running) -> None:
+    for amount in (5, 6):
+        cli.node.execute(Transfer(BOB, amount))
+    await caught_up(cli)
+    account = await cli("account", "show", BOB.hex()[:12], "--json")
+    assert account.json == {"id": BOB.hex(), "balance": "11", "nonce": 0}
+    proven = await cli("account", "show", BOB.hex(), "--proven", "--json")
+    assert proven.json == account.json
+    assert "after block 2" in (await cli("account", "show", BOB.hex(), "--proven")).out
+    listed = await cli("account", "list", "--json")
+    assert account.json in listed.json["accounts"]
+    assert (await cli("account", "list", "--proven", "--json")).json == listed.json
+    first = await cli("tx", "list", "--account", BOB.hex(), "--limit", "1", "--json")
+    (newest,) = first.json["transactions"]
+    assert (newest["status"], newest["height"]) == ("finalized", 2)
+    rest = await cli("tx", "list", "--account", BOB.hex(), "--after", first.json["next"], "--json")
+    assert [one["height"] for one in rest.json["transactions"]] == [1]
+    checked = await cli("tx", "list", "--account", BOB.hex(), "--proven", "--json")
+    assert [one["height"] for one in checked.json["transactions"]] == [2, 1]
+    shown = await cli("tx", "list", "--limit", "1")
+    assert "More: bizra-node tx list --after" in shown.out
+
+
+async def test_rankings_say_so_when_nobody_has_worked(cli: Running) -> None:
+    assert (await cli("leaderboard", "--json")).json == {"leaders": [], "next": None}
+    assert "Nobody has earned" in (await cli("leaderboard")).out
+    assert (await cli("reputation", "--proven", "--json")).json == {"nodes": [], "next": None}
+    own = cli.node.keys.identity.node_id.hex()
+    assert (await cli("reputation", own, "--json")).json["score"] == 500
+    fair = await cli("fairness", "--json")
+    assert fair.json == {"gini": None, "members": 1, "total": "0"}
+    assert "no reward yet" in (await cli("fairness")).out
+
+
+async def test_the_event_log_is_shown_and_followed_behind_a_cursor(cli: Running) -> None:
+    paid = cli.node.execute(Transfer(BOB, 5))
+    log = await cli("events", "--json")
+    kinds = [one["kind"] for one in log.json["events"]]
+    assert kinds[0] == "BlockCreated"
+    assert "TransactionExecuted" in kinds
+    assert "BlockFinalized" in (await cli("events", "--after", "0")).out
+    words = ("--follow", "--after", "0", "--count", "2", "--json")
+    followed = await cli("events", *words)
+    first, second = map(json.loads, followed.out.splitlines())
+    assert (first["event"], first["txHash"]) == ("transaction", paid.id.hex())
+    assert second["event"] == "block"
+    cli.node.execute(Transfer(BOB, 6))
+    behind = ("--follow", "--after", second["cursor"], "--count", "1")
+    again = await cli("events", *behind, "--account", BOB.hex())
+    assert "finalized" in again.out
+    wrong = await cli("events", "--follow", "--after", "999")
+    assert (wrong.code, "the log ends" in wrong.err) == (1, True)
+    assert (await cli("events", "--account", BOB.hex())).code == 2
+
+
 async def test_blocks_are_shown_by_height_and_hash(cli: Running) -> None:
     assert "no block yet" in (await cli("block", "list")).out
     cli.node.execute(Transfer(BOB, 5))
