@@ -15,6 +15,7 @@ from consensus.accounts import transfer
 from consensus.admission import admit_observer, approve_validator
 from consensus.amendments import approve_parameter
 from consensus.blocks import Block
+from consensus.conservation import money_made
 from consensus.events import AccountChanged, EpochChanged, Event
 from consensus.genesis import Genesis
 from consensus.group_operations import AttestGroup, CommitResult, OfferKinds, SubmitGroup
@@ -388,6 +389,7 @@ class Ledger:
         )
         members = give_up(draft, context, lost)
         draft.keep()
+        assert money_made(self._state, draft.changes) == 0, "money was made or lost"
         encoded = self._apply(draft.changes)
         return Recovered(_stored(encoded.items(), self.height), members, self.state_root)
 
@@ -454,6 +456,7 @@ class Ledger:
     ) -> BlockResult:
         """Make the draft the state."""
         changes = draft.changes
+        assert money_made(self._state, changes) == 0, "money was made or lost"
         encoded = self._apply(changes)
         self.height = height
         results = Results(outcomes, digest(b"state-writes", encode(list(encoded.items()))))

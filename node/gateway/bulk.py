@@ -26,7 +26,7 @@ from consensus.transactions import Transaction, decode_transaction
 from gossip.codec import DecodeError, decode
 from node.gateway.facade import Facade, Problem
 from node.gateway.fields import query_number, read_body
-from node.gateway.problems import problem_body
+from node.gateway.problems import BUSY, problem_body
 from node.gateway.reads import json_response
 from node.gateway.views import BatchView, RefusalView
 from node.signatures import Signatures
@@ -66,7 +66,9 @@ class Bulk:
     async def submit(self, request: Request) -> Response:
         """Take up to 2,000 signed transactions; says which ones were refused, and why."""
         body = await read_body(request, MAX_BATCH_BYTES)
-        return json_response(await self._taken(body), 202)
+        taken = await self._taken(body)
+        is_busy = any(one.code in BUSY for one in taken.refused)
+        return json_response(taken, 202, {"Retry-After": "1"} if is_busy else None)
 
     async def submissions(self, socket: WebSocket) -> None:
         """The same as a stream, `/api/v2/transactions/stream`: one answer for each binary message, in order.

@@ -26,6 +26,10 @@ _REFUSED_STATUS = {
 """What isn't here is the caller's mistake: 422."""
 
 
+BUSY = frozenset({RefusalCode.SENDER_FULL.value, RefusalCode.FULL.value})
+"""Come back later."""
+
+
 def refusal_problem(refused: Refused) -> Problem:
     """The mempool's answer as a problem; a full one says when to come back."""
     status = _REFUSED_STATUS.get(refused.code, HTTPStatus.UNPROCESSABLE_ENTITY)

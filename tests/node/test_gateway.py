@@ -13,11 +13,13 @@ import pytest
 import trio
 
 from consensus.mempool import Mempool, RefusalCode, Refused
+from consensus.messages import Transactions
 from consensus.transactions import (
     TransactionBody,
     Transfer,
     sign_transaction,
 )
+from gossip.codec import encode
 from gossip.identity import Ed25519Signer
 from node.config import ApiAddress
 from node.gateway.app import ApiAddressError, open_listener
@@ -243,6 +245,10 @@ async def test_a_full_node_says_when_to_come_back(
     response = await caller.post("/api/v2/transactions", caller.signed(), owner=False)
     assert (response.status_code, code_of(response)) == (503, "full")
     assert response.headers["retry-after"] == "1"
+    raw = caller.node.sign(Transfer(BOB.node_id, 1)).raw
+    batch = await caller.post("/api/v2/transactions/batch", encode(Transactions((raw,))))
+    assert (batch.status_code, batch.headers["retry-after"]) == (202, "1")
+    assert [one["code"] for one in batch.json()["refused"]] == ["full"]
 
 
 @pytest.mark.parametrize(
