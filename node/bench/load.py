@@ -56,6 +56,28 @@ class Measured:
         return 1000 * ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
 
 
+class Outbox:
+    """What waits to be sent. Whoever has nothing to send waits here, and none of them is forgotten."""
+
+    def __init__(self) -> None:
+        self._waiting: list[bytes] = []
+        self._wake = trio.Event()
+
+    def put(self, some: Iterable[bytes]) -> None:
+        """Add these, and wake all who wait."""
+        self._waiting += some
+        self._wake.set()
+
+    async def take(self) -> list[bytes]:
+        """Wait until something waits to be sent, and take up to a batch of it."""
+        while not self._waiting:
+            if self._wake.is_set():  # otherwise others wait for this event already
+                self._wake = trio.Event()
+            await self._wake.wait()
+        batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
+        return batch
+
+
 class Load:
     """`wallets[i]` yields the transactions of client i in the order of their nonces."""
 
@@ -68,10 +90,9 @@ class Load:
     ) -> None:
         self._urls, self._members, self._chain = urls, members, chain
         self._wallets = [iter(wallet) for wallet in wallets]
-        self._outbox: list[bytes] = []
+        self._outbox = Outbox()
         self._under_way: dict[bytes, tuple[int, float, bytes]] = {}
         self._gone: set[str] = set()
-        self._wake = trio.Event()
         self._closed = False
         self._listening = trio.Event()
         self._idle = trio.Event()
@@ -112,39 +133,32 @@ class Load:
     def without(self, url: str) -> None:
         """Do without a node that is gone; what is under way goes to the others, as clients do that wait in vain."""
         self._gone.add(url)
-        self._outbox += [raw for _, _, raw in self._under_way.values()]
-        self._wake.set()
+        self._outbox.put(raw for _, _, raw in self._under_way.values())
 
     def _next(self, client: int) -> None:
         transaction = next(self._wallets[client], None)
         if transaction is None or self._closed:
             return
         self._under_way[transaction.id] = (client, time.perf_counter(), transaction.raw)
-        self._outbox.append(transaction.raw)
-        self._wake.set()
+        self._outbox.put([transaction.raw])
 
     async def _send(self, url: str) -> None:
         async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
             while url not in self._gone:
-                if not self._outbox:
-                    self._wake = trio.Event()
-                    await self._wake.wait()
-                await trio.lowlevel.checkpoint()
-                batch, self._outbox = self._outbox[:_MAX_BATCH], self._outbox[_MAX_BATCH:]
-                if batch and url in self._gone:
+                batch = await self._outbox.take()
+                if url in self._gone:
                     self._give_back(batch)
-                elif batch:
-                    try:
-                        await self._post(http, batch)
-                    except httpx2.TransportError:
-                        self._gone.add(url)
-                        self._give_back(batch)
+                    return
+                try:
+                    await self._post(http, batch)
+                except httpx2.TransportError:
+                    self._gone.add(url)
+                    self._give_back(batch)
 
     def _give_back(self, batch: list[bytes]) -> None:
         if len(self._gone) == len(self._urls):
             raise LoadError("no node answers any more")
-        self._outbox += batch
-        self._wake.set()
+        self._outbox.put(batch)
 
     async def _post(self, http: httpx2.AsyncClient, batch: list[bytes]) -> None:
         response = await http.post(
