@@ -225,7 +225,9 @@ def select(wanted: Wanted, kind: CallKind, standings: Sequence[Standing]) -> Dec
             if one.verdict is Verdict.CHOSEN and name is not None
         ),
         considered=considered,
-        is_known=any(
+        # `auto` names whatever writes, which may come at any time.
+        is_known=(wanted.model == AUTO and kind is not CallKind.EMBED)
+        or any(
             name is not None and one.verdict not in _AS_IF_UNKNOWN
             for (_, name), one in zip(looked, considered, strict=True)
         ),

@@ -17,9 +17,9 @@ from inference.audit import Judgement
 from inference.backend import BackendError
 from inference.backends.router import GivenUp, ModelRouter, NoServerNow, Refused, UnknownModel
 from inference.chat import AUTO, Call, CallKind, JsonObject
-from inference.engine import FormFailure
 from inference.failures import FailureClass
 from inference.foreman import Foreman, ForemanEvent, Forgiven, Judged, Started, TimerFired
+from inference.forms import FormedAnswers, FormFailure, shape_wanted
 from inference.selection import Verdict
 from inference.spread import FollowPart, PlacePart
 from inference.waiting import (
@@ -64,6 +64,7 @@ class ForemanService:
 
     def __init__(self, router: ModelRouter, store: StagedStore, nursery: trio.Nursery) -> None:
         self._router, self._nursery = router, nursery
+        self._answers = FormedAnswers(router)
         self.core = Foreman(store)
         self._driver: CoreDriver[ForemanEvent] = CoreDriver(
             self.core.handle, TimerFired, self._carry_out, {Store.WORK: store}
@@ -203,7 +204,7 @@ class ForemanService:
 
     async def _ask(self, call: Call) -> tuple[JsonObject, str]:
         if call.kind is not CallKind.EMBED:
-            routed = await self._router.complete(call)
+            routed = await self._answers.complete(call, shape_wanted(call))
             return routed.answer, routed.server
         vectors = await self._router.embed(call)
         rows = [

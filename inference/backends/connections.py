@@ -82,7 +82,7 @@ class Connection:
     async def receive(self) -> bytes | None:
         """The next piece of the body; None after its end."""
         while not self._parts:
-            self._check()
+            self.check()
             if self.is_whole:
                 return None
             await self._more()
@@ -102,12 +102,12 @@ class Connection:
             self._feed(received)
             if self._parts and not take(self._take_parts()):
                 return False
-            self._check()
+            self.check()
             return not self.is_whole
 
         if self._parts and not take(self._take_parts()):
             return
-        self._check()
+        self.check()
         if not self.is_whole:
             try:
                 await self._plain.receive_each(goes_on)
@@ -127,8 +127,8 @@ class Connection:
             raise Ended("the server broke the connection") from error
         self._feed(received)
 
-    def _check(self) -> None:
-        """Raise what was wrong after the last piece."""
+    def check(self) -> None:
+        """Raise what was wrong after the last piece. `receive` and `receive_each` do so themselves."""
         if self._fault is not None:
             raise self._fault
 

@@ -157,6 +157,8 @@ class Reply:
         parts = bytearray()
         while len(parts) < most_bytes and (part := await self.receive()) is not None:
             parts += part
+        with _telling(self._url):
+            self._connection.check()
         return bytes(parts)
 
     def cut(self) -> None:

@@ -27,8 +27,9 @@ from starlette.routing import Route
 from inference.backends.router import ListedModel, Routed, RoutedStream
 from inference.chat import AUTO, Call, CallKind, JsonObject
 from inference.continuing import ContinuedStream
-from inference.engine import AnswerEngine, FormedStream
+from inference.engine import AnswerEngine
 from inference.failures import Failure
+from inference.forms import FormedStream
 from inference.sse import DONE, event
 from node.driver import now_ms
 from node.gateway.answering import Answering, Listener

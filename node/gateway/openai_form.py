@@ -21,8 +21,8 @@ from inference.answer_cache import Asker
 from inference.backend import BackendError
 from inference.backends.router import GivenUp, NoServerNow, Refused, Routed, UnknownModel
 from inference.chat import Call, CallKind, JsonObject
-from inference.engine import FormFailure, OutOfForm
 from inference.failures import ContextOverflow, Failure, Overloaded, Silent, Unsupported
+from inference.forms import FormFailure, OutOfForm
 from inference.selection import Decision
 from inference.waiting import MAX_PRIORITY
 from node.foreman import DEADLINE_S, PRIORITY

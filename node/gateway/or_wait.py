@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from inference.backend import BackendError
 from inference.chat import Call, JsonObject
-from node.foreman import QueueFullError, may_wait
+from node.foreman import QueueFullError, is_for_a_person, may_wait
 from node.gateway.answering import Listener, Work
 from node.gateway.backroom import Queueing
 from node.gateway.openai_form import OpenAiError, QueueWish, error_of, manner_of, queue_wish
@@ -36,7 +36,8 @@ class OrWait:
             try:
                 return await work(listener)
             except BackendError as error:
-                if not may_wait(error):
+                # What goes to a person is tried once more from the queue, and then stands there as escalated.
+                if not may_wait(error) and not is_for_a_person(error):
                     raise
                 return await self._enqueue(call, wish)
 

@@ -61,6 +61,8 @@ def test_peers_come_after_this_machines_servers_and_before_quotations() -> None:
 def test_who_wants_no_quotations_gets_none_for_auto_but_may_name_the_embedded_model() -> None:
     auto = select(Wanted(AUTO, quotes=False), CallKind.CHAT, [HERE])
     assert chosen(auto) == []
+    assert auto.is_known, "what writes may come later: no reason to say that there is no such model"
+    assert not select(Wanted(AUTO), CallKind.EMBED, [HERE]).is_known
     named = select(Wanted("bizra-extractive", quotes=False), CallKind.CHAT, [HERE])
     assert chosen(named) == ["embedded"]
 

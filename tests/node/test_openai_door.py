@@ -397,6 +397,15 @@ async def test_without_a_model_server_auto_quotes_and_says_so(home_path: Path) -
         assert "no text to quote from" in "".join(parts)
         with pytest.raises(openai.BadRequestError, match="is no language model"):
             await ask(gateway, model="auto", response_format={"type": "json_object"})
+        refused = await gateway.http.post(
+            "/v1/chat/completions",
+            json={"model": "auto", "messages": messages},
+            headers={"x-bizra-extractive": "0"},
+        )
+        error = refused.json()["error"]
+        assert (refused.status_code, error["code"]) == (503, "model_unavailable")
+        assert "the caller wants no quotations" in error["message"]
+        assert int(refused.headers["retry-after"]) > 0
 
 
 async def test_auto_asks_a_model_server_while_there_is_one(home_path: Path) -> None:
