@@ -18,6 +18,7 @@ from consensus.transactions import (
 )
 from gossip.codec import Digest, decode_canonical, encode
 from gossip.identity import Ed25519Signer, Ed25519Verifier
+from node.gateway.model_routes import ollama_endpoints, openai_endpoints
 from node.gateway.openapi import problems_of
 from node.gateway.routes import (
     bulk_endpoints,
@@ -118,3 +119,15 @@ def test_every_path_of_the_description_is_listed() -> None:
     for endpoint in [*list_endpoints(nothing), *core_endpoints(nothing, nothing)]:
         place = endpoint.path.partition("{")[0].rstrip("/").removeprefix("/api/v2")
         assert place in text, endpoint.path
+
+
+def test_every_error_code_of_the_doors_for_models_is_listed() -> None:
+    nothing: Any = _Anything()
+    handlers = dict.fromkeys(
+        ("chat", "completion", "response", "embed", "models", "model"), nothing
+    )
+    ollama = dict.fromkeys(("chat", "generate", "embed", "tags"), nothing)
+    endpoints = [*openai_endpoints(**handlers), *ollama_endpoints(**ollama)]
+    codes = {code for endpoint in endpoints for _, code in problems_of(endpoint)}
+    text = (DOC.parent / "CLIENTS.md").read_text()
+    assert {code for code in codes if f"`{code}`" not in text} == set()

@@ -112,7 +112,7 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
     resources = resources_of(endpoints)
     routes: list[BaseRoute] = [Route(path, one) for path, one in resources.items()]
     asked: list[Route] = []
-    routes.append(_description(endpoints))
+    described = list(endpoints)
     if doors.hub is not None:
         routes.append(WebSocketRoute("/api/v2/events", EventDoor(facade, doors.hub).socket))
     if doors.feed is not None:
@@ -127,7 +127,9 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
         openai = OpenAiDoor(doors.models, turns, chat_peers=doors.chat_peers, queue=queue)
         ollama = OllamaDoor(doors.models, turns, chat_peers=doors.chat_peers, queue=queue)
         asked = [*openai.routes(), *ollama.routes()]
+        described += [*openai.endpoints(), *ollama.endpoints()]
         routes += asked
+    routes.append(_description(described))
     app = Starlette(
         routes=routes,
         exception_handlers={

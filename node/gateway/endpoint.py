@@ -64,6 +64,10 @@ class Endpoint:
     idempotent: bool = False
     media: str = "application/json"
     media_in: str | None = None
+    media_too: str | None = None
+    """Another form of the answer, which the body asks for."""
+    errors: Any = None
+    """The form of errors where it is not problem+json."""
     needs_body: bool = True
     """Whether a request without a body is wrong, where there may be one."""
     example: Any = None

@@ -18,10 +18,12 @@ from inference.engine import AnswerEngine
 from inference.failures import Failure
 from node.gateway.answering import Answering, Listener
 from node.gateway.backroom import Queueing
+from node.gateway.endpoint import Endpoint, Handler
 from node.gateway.facade import Problem
 from node.gateway.fields import MAX_TASK_BODY_BYTES, read_body
+from node.gateway.model_routes import ollama_endpoints
 from node.gateway.ollama_form import OllamaForm, read_chat, read_embed, read_generate
-from node.gateway.openai import Endpoint, listed
+from node.gateway.openai import listed
 from node.gateway.openai_form import Manner, OpenAiError, manner_of, origin_of, with_wishes
 from node.gateway.or_wait import OrWait
 from node.gateway.reads import json_response
@@ -42,14 +44,18 @@ class OllamaDoor:
         self._engine, self._chat_peers = engine, chat_peers
         self._or_wait = OrWait(queue, turns, _response)
 
-    def routes(self) -> list[Route]:
+    def endpoints(self) -> list[Endpoint]:
         """What is served under /api, beside /api/v2."""
-        return [
-            Route("/api/chat", _told(self._chat), methods=["POST"]),
-            Route("/api/generate", _told(self._generate), methods=["POST"]),
-            Route("/api/embed", _told(self._embed), methods=["POST"]),
-            Route("/api/tags", _told(self._tags)),
-        ]
+        return ollama_endpoints(
+            chat=_told(self._chat),
+            generate=_told(self._generate),
+            embed=_told(self._embed),
+            tags=_told(self._tags),
+        )
+
+    def routes(self) -> list[Route]:
+        """The same for the router."""
+        return [Route(one.path, one.handler, methods=[one.method]) for one in self.endpoints()]
 
     async def _chat(self, request: Request) -> Response:
         call = read_chat(await read_body(request, MAX_TASK_BODY_BYTES))
@@ -123,7 +129,7 @@ def _response(error: OpenAiError) -> Response:
     )
 
 
-def _told(endpoint: Endpoint) -> Endpoint:
+def _told(endpoint: Handler) -> Handler:
     """The endpoint with its errors in Ollama's form."""
 
     async def told(request: Request) -> Response:

@@ -24,7 +24,9 @@ _OPTIONS = {
 _Model = Annotated[str, Meta(min_length=1, max_length=512)]
 
 
-class _Message(msgspec.Struct):
+class OllamaMessage(msgspec.Struct):
+    """A message; pictures are base64."""
+
     role: Literal["system", "user", "assistant", "tool"]
     content: str | None = None
     images: list[str] | None = None
@@ -39,12 +41,16 @@ class _Common(msgspec.Struct, kw_only=True):
     queue: bool | None = None
 
 
-class _Chat(_Common, kw_only=True):
-    messages: Annotated[list[_Message], Meta(min_length=1, max_length=10_000)]
+class OllamaChatRequest(_Common, kw_only=True):
+    """The body of `/api/chat`."""
+
+    messages: Annotated[list[OllamaMessage], Meta(min_length=1, max_length=10_000)]
     tools: list[dict[str, Any]] | None = None
 
 
-class _Generate(_Common, kw_only=True):
+class OllamaGenerateRequest(_Common, kw_only=True):
+    """The body of `/api/generate`."""
+
     prompt: str
     system: str | None = None
     images: list[str] | None = None
@@ -54,7 +60,9 @@ class _Generate(_Common, kw_only=True):
     raw: bool | None = None
 
 
-class _Embed(msgspec.Struct, kw_only=True):
+class OllamaEmbedRequest(msgspec.Struct, kw_only=True):
+    """The body of `/api/embed`."""
+
     model: _Model
     input: str | list[str]
     truncate: bool | None = None
@@ -64,7 +72,7 @@ class _Embed(msgspec.Struct, kw_only=True):
 
 def read_chat(body: bytes) -> Call:
     """The request of `/api/chat`. Raises `OpenAiError`."""
-    given = checked(decode_body(body), _Chat)
+    given = checked(decode_body(body), OllamaChatRequest)
     messages = [_message(message) for message in given.messages]
     asked: JsonObject = {"messages": messages}
     if given.tools:
@@ -74,18 +82,18 @@ def read_chat(body: bytes) -> Call:
 
 def read_generate(body: bytes) -> Call:
     """The request of `/api/generate`: a chat of one message. Raises `OpenAiError`."""
-    given = checked(decode_body(body), _Generate)
+    given = checked(decode_body(body), OllamaGenerateRequest)
     for name in ("suffix", "template", "context", "raw"):
         if getattr(given, name):
             raise OpenAiError(400, "unsupported", f"{name}: not offered by this node", param=name)
     messages = [] if not given.system else [{"role": "system", "content": given.system}]
-    messages.append(_message(_Message("user", given.prompt, given.images)))
+    messages.append(_message(OllamaMessage("user", given.prompt, given.images)))
     return _call(given, {"messages": messages})
 
 
 def read_embed(body: bytes) -> Call:
     """The request of `/api/embed`; as with Ollama, long texts are cut unless `truncate` is false."""
-    given = checked(decode_body(body), _Embed)
+    given = checked(decode_body(body), OllamaEmbedRequest)
     if not given.input:
         raise OpenAiError(400, "invalid_value", "input: must not be empty", param="input")
     asked: JsonObject = {"model": given.model, "input": given.input}
@@ -119,7 +127,7 @@ def _call(given: _Common, asked: JsonObject) -> Call:
     return Call(CallKind.CHAT, given.model, {"model": given.model, **asked}, options)
 
 
-def _message(message: _Message) -> JsonObject:
+def _message(message: OllamaMessage) -> JsonObject:
     made: JsonObject = {"role": message.role, "content": message.content or ""}
     if message.images:
         pictures = (

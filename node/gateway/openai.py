@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import struct
 from base64 import b64encode
-from collections.abc import Awaitable, Callable
 from functools import partial
 
 import msgspec
@@ -34,8 +33,10 @@ from inference.sse import DONE, event
 from node.driver import now_ms
 from node.gateway.answering import Answering, Listener
 from node.gateway.backroom import Queueing
+from node.gateway.endpoint import Endpoint, Handler
 from node.gateway.facade import Problem
 from node.gateway.fields import MAX_TASK_BODY_BYTES, read_body
+from node.gateway.model_routes import openai_endpoints
 from node.gateway.openai_form import (
     Manner,
     OpenAiError,
@@ -51,9 +52,8 @@ from node.gateway.responses import Responses
 from node.gateway.responses_form import read_response_call
 from node.gateway.turns import Turns
 
-_ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-
-Endpoint = Callable[[Request], Awaitable[Response]]
+_POSTED = frozenset(("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"))
+_ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 
 class OpenAiDoor:
@@ -71,20 +71,24 @@ class OpenAiDoor:
         self._or_wait = OrWait(queue, turns, lambda error: error.response())
         self._responses = Responses(engine, lambda: now_ms() // 1000)
 
-    def routes(self) -> list[Route]:
+    def endpoints(self) -> list[Endpoint]:
         """What is served under /v1."""
-        posts: dict[str, Endpoint] = {
-            "/v1/chat/completions": partial(self._generate, CallKind.CHAT),
-            "/v1/completions": partial(self._generate, CallKind.TEXT),
-            "/v1/responses": self._respond,
-            "/v1/embeddings": self._embed,
-        }
-        return [
-            *(Route(path, _told(made), methods=["POST"]) for path, made in posts.items()),
-            Route("/v1/models", _told(self._models)),
-            Route("/v1/models/{id:path}", _told(self._model)),
-            Route("/v1/{rest:path}", _told(_nothing), methods=_ALL_METHODS),
+        return openai_endpoints(
+            chat=_told(partial(self._generate, CallKind.CHAT)),
+            completion=_told(partial(self._generate, CallKind.TEXT)),
+            response=_told(self._respond),
+            embed=_told(self._embed),
+            models=_told(self._models),
+            model=_told(self._model),
+        )
+
+    def routes(self) -> list[Route]:
+        """The same for the router, and what is said of anything else there; the name of a model may have slashes."""
+        made = [
+            Route(one.path.replace("{id}", "{id:path}"), one.handler, methods=[one.method])
+            for one in self.endpoints()
         ]
+        return [*made, Route("/v1/{rest:path}", _told(_nothing), methods=_ALL_METHODS)]
 
     async def _generate(self, kind: CallKind, request: Request) -> Response:
         call = read_call(kind, await read_body(request, MAX_TASK_BODY_BYTES))
@@ -186,12 +190,17 @@ def _base64(row: list[float]) -> str:
 
 
 async def _nothing(request: Request) -> Response:
-    raise OpenAiError(
-        404, "unknown_path", f"there is nothing at {request.method} {request.url.path[:200]}"
-    )
+    path, method = request.url.path, request.method
+    allowed: tuple[str, ...] = ("POST",) if path in _POSTED else ()
+    if path == "/v1/models" or path.startswith("/v1/models/"):
+        allowed = ("GET", "HEAD")
+    if allowed and method not in allowed:
+        told = f"{path[:200]} takes {allowed[0]}, not {method[:20]}"
+        raise OpenAiError(405, "unknown_method", told, headers={"allow": ", ".join(allowed)})
+    raise OpenAiError(404, "unknown_path", f"there is nothing at {method} {path[:200]}")
 
 
-def _told(endpoint: Endpoint) -> Endpoint:
+def _told(endpoint: Handler) -> Handler:
     """The endpoint with its errors in OpenAI's form."""
 
     async def told(request: Request) -> Response:

@@ -73,11 +73,15 @@ class _Lenient(msgspec.Struct):
     """Base of what is checked: fields without a name here are let through."""
 
 
-class _StreamOptions(_Lenient):
+class StreamOptions(_Lenient):
+    """What a stream has besides."""
+
     include_usage: bool | None = None
 
 
-class _Message(_Lenient):
+class ChatMessage(_Lenient):
+    """A message of a conversation."""
+
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[dict[str, Any]] | None = None
     tool_calls: list[dict[str, Any]] | None = None
@@ -86,7 +90,7 @@ class _Message(_Lenient):
 class _Generation(_Lenient, kw_only=True):
     model: _Model
     stream: bool | None = None
-    stream_options: _StreamOptions | None = None
+    stream_options: StreamOptions | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: _Share | None = None
     n: Annotated[int, Meta(ge=1, le=16)] | None = None
@@ -97,8 +101,10 @@ class _Generation(_Lenient, kw_only=True):
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
 
 
-class _Chat(_Generation, kw_only=True):
-    messages: Annotated[list[_Message], Meta(min_length=1, max_length=10_000)]
+class ChatRequest(_Generation, kw_only=True):
+    """The body of `/v1/chat/completions`."""
+
+    messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=10_000)]
     max_completion_tokens: _Natural | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
@@ -106,12 +112,16 @@ class _Chat(_Generation, kw_only=True):
     logprobs: bool | None = None
 
 
-class _Text(_Generation, kw_only=True):
+class CompletionRequest(_Generation, kw_only=True):
+    """The body of `/v1/completions`."""
+
     prompt: str | list[str | int | list[int]]
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
 
 
-class _Embeddings(_Lenient, kw_only=True):
+class EmbeddingsRequest(_Lenient, kw_only=True):
+    """The body of `/v1/embeddings`."""
+
     model: _Model
     input: str | list[str | int | list[int]]
     encoding_format: Literal["float", "base64"] | None = None
@@ -119,10 +129,10 @@ class _Embeddings(_Lenient, kw_only=True):
     truncate: bool | None = None
 
 
-_FORMS: dict[CallKind, type[_Chat | _Text | _Embeddings]] = {
-    CallKind.CHAT: _Chat,
-    CallKind.TEXT: _Text,
-    CallKind.EMBED: _Embeddings,
+_FORMS: dict[CallKind, type[ChatRequest | CompletionRequest | EmbeddingsRequest]] = {
+    CallKind.CHAT: ChatRequest,
+    CallKind.TEXT: CompletionRequest,
+    CallKind.EMBED: EmbeddingsRequest,
 }
 
 _Form = TypeVar("_Form")
@@ -139,7 +149,7 @@ def read_call(kind: CallKind, body: bytes) -> Call:
 
 def checked_chat(value: JsonObject) -> None:
     """A chat request that was made of another form. Raises `OpenAiError`."""
-    checked(value, _Chat)
+    checked(value, ChatRequest)
 
 
 def with_wishes(call: Call, headers: Mapping[str, str], *, peers: bool) -> Call:

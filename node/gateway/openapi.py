@@ -14,13 +14,16 @@ from node.gateway.views import JsonObject, View
 
 _REF = "#/components/schemas/{name}"
 _PROBLEM_MEDIA = "application/problem+json"
-_ALWAYS = (
-    (400, "bad_parameter"),
-    (400, "unknown_parameter"),
+_AT_THE_DOOR = (
     (403, "wrong_host"),
     (403, "wrong_origin"),
     (404, "unknown_path"),
     (429, "quota_exceeded"),
+)
+_ALWAYS = (
+    *_AT_THE_DOOR,
+    (400, "bad_parameter"),
+    (400, "unknown_parameter"),
     (500, "internal"),
     (503, "timeout"),
 )
@@ -59,6 +62,8 @@ class ProblemView(View, frozen=True):
 
 def problems_of(endpoint: Endpoint) -> list[tuple[int, str]]:
     """Every status and code that an operation may answer with instead of its answer."""
+    if endpoint.errors is not None:
+        return sorted({*_AT_THE_DOOR, *endpoint.problems})
     found = [*_ALWAYS, *endpoint.problems]
     if endpoint.method == "POST":
         found += _WITH_BODY
@@ -77,6 +82,7 @@ def document(endpoints: Sequence[Endpoint], version: str) -> JsonObject:
     for endpoint in endpoints:
         types += [one for one in (endpoint.answer, *endpoint.bodies) if one is not None]
         types += [kind for _, kind in endpoint.others]
+        types += [] if endpoint.errors is None else [endpoint.errors]
     made, components = msgspec.json.schema_components(types, ref_template=_REF)
     schemas = dict(zip(map(_key, types), made, strict=True))
     paths: JsonObject = {}
@@ -169,13 +175,16 @@ def _responses(endpoint: Endpoint, schemas: dict[str, Any]) -> JsonObject:
         answer["content"] = {endpoint.media: {"schema": schemas[_key(endpoint.answer)]}}
     else:
         answer["content"] = {endpoint.media: {"schema": {"type": "string"}}}
+    if endpoint.media_too is not None:
+        answer["content"][endpoint.media_too] = {}
     if endpoint.cached:
         answer["headers"] = {
             "X-Cache": {"schema": {"enum": ["HIT", "MISS"]}},
             "ETag": {"schema": {"type": "string"}},
         }
     responses: JsonObject = {str(endpoint.status): answer}
-    if endpoint.method == "GET" and endpoint.media == "application/json":
+    is_tagged = endpoint.errors is None and endpoint.media == "application/json"
+    if endpoint.method == "GET" and is_tagged:
         responses["304"] = {"description": "What `If-None-Match` names is still the answer."}
     for status, kind in endpoint.others:
         responses[str(status)] = {
@@ -188,5 +197,8 @@ def _responses(endpoint: Endpoint, schemas: dict[str, Any]) -> JsonObject:
     for status, codes in by_status.items():
         response = responses.setdefault(str(status), {"content": {}})
         response["description"] = f"code: {', '.join(codes)}"
-        response["content"][_PROBLEM_MEDIA] = {"schema": schemas[_key(ProblemView)]}
+        if endpoint.errors is None:
+            response["content"][_PROBLEM_MEDIA] = {"schema": schemas[_key(ProblemView)]}
+        else:
+            response["content"]["application/json"] = {"schema": schemas[_key(endpoint.errors)]}
     return responses

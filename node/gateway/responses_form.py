@@ -34,7 +34,9 @@ _PASSED_ON: Final = (
 )
 
 
-class _Request(msgspec.Struct, kw_only=True):
+class ResponsesRequest(msgspec.Struct, kw_only=True):
+    """The body of `/v1/responses`."""
+
     model: Annotated[str, Meta(min_length=1, max_length=MAX_MODEL_CHARS)]
     input: str | list[dict[str, Any]]
     instructions: str | None = None
@@ -56,7 +58,7 @@ class _Request(msgspec.Struct, kw_only=True):
 def read_response_call(body: bytes) -> tuple[Call, JsonObject]:
     """A chat call, and the request as it came. Raises `OpenAiError`."""
     value = decode_body(body)
-    request = checked(value, _Request)
+    request = checked(value, ResponsesRequest)
     for name in ("previous_response_id", "conversation", "background"):
         if value.get(name):
             raise _unsupported(name, "this node stores no responses; send the conversation along")
@@ -83,7 +85,7 @@ def read_response_call(body: bytes) -> tuple[Call, JsonObject]:
     return Call(CallKind.CHAT, request.model, chat), value
 
 
-def _messages(request: _Request) -> list[JsonObject]:
+def _messages(request: ResponsesRequest) -> list[JsonObject]:
     messages: list[JsonObject] = []
     if request.instructions:
         messages.append({"role": "system", "content": request.instructions})

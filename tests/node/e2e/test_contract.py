@@ -9,7 +9,7 @@ import sys
 from tests.node.e2e.daemons import Fleet
 
 SEED = 20261126
-LEAST_OPERATIONS = 65
+LEAST_OPERATIONS = 85
 NEVER_ENDING = r"/stream$|/events$|/watch$"
 ENDS_THE_NODE = r"/leave$|/take$"
 ASKS_STRANGERS = "post_backends"
