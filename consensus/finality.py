@@ -43,7 +43,7 @@ from gossip.effects import (
 from gossip.identity import NodeId, Signer, Verifier
 
 STATE_TIMER, STATES_TIMER = "state", "states"
-_HELD_MS = 10
+_HELD_MS = 25
 _MAX_HELD = 16
 _EARLY_HEIGHTS = 2
 _EARLY_COLLECTED = 4

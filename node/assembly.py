@@ -272,6 +272,7 @@ def _connect(parts: Parts, node: _Node, nursery: trio.Nursery) -> None:
         on_consensus=lambda peer, message: node.chain.post(Received(peer, message)),
         on_broadcast=node.topics.on_message,
         room=node.chain.room,
+        has_leisure=node.chain.has_leisure,
         on_reachable=lambda peer, here: node.chain.post(
             PeerConnected(peer) if here else PeerDisconnected(peer)
         ),

@@ -65,6 +65,8 @@ _DROPPED_KEPT = 10_000
 _OFFERED_AT_ONCE = 200
 """Two or three milliseconds; then the other tasks get their turn."""
 _READ_AHEAD = 512
+_AT_ONCE = 32
+"""Beyond it the engine gets its turn, and those that waste its time are held back, before more is decoded."""
 _EXCUSED = 4
 """Messages of one peer for each block that may come too late to matter: its votes, when others were quicker."""
 _URGENT = (Proposal, Vote, StateVote, CollectedVotes, CollectedStates)
@@ -154,6 +156,10 @@ class ChainService:
     async def room(self) -> None:
         """Return when little enough waits for the engine that more may be read."""
         await self._driver.room(_READ_AHEAD)
+
+    def has_leisure(self) -> bool:
+        """Whether so little waits for the engine that messages may be handed in as they come."""
+        return self._driver.waiting < _AT_ONCE
 
     def charge_to(self, charge: Callable[[NodeId, float], None]) -> None:
         """Say whom to tell that a peer's message was of no use or a question, and what it cost in CPU seconds."""

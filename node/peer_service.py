@@ -68,6 +68,7 @@ class PeerService:
         self._held: Counter[NodeId] = Counter()
         self._reachable: set[NodeId] = set()
         self._room: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+        self._has_leisure: Callable[[], bool] = _never
         self._waste = WasteBudget()
         self.refusals = Refusals()
         self.changes = 0
@@ -83,13 +84,17 @@ class PeerService:
         on_reachable: Callable[[NodeId, bool], None] | None = None,
         on_mesh: Callable[[bool], None] | None = None,
         room: Callable[[], Awaitable[None]] | None = None,
+        has_leisure: Callable[[], bool] | None = None,
     ) -> None:
         """Say who hears the news, what members send, who can be reached, and whether not all are connected with all.
 
-        No consensus message is read before `room` returns.
+        No consensus message is read before `room` returns. While `has_leisure`, they are handed on as they come.
         """
         if room is not None:
             self._room = room
+        if has_leisure is not None:
+            self._has_leisure = has_leisure
+            self.link.events.attend(self._take_at_once)
         self._on_notice = on_notice
         if on_consensus is not None:
             self._on_consensus = on_consensus
@@ -167,6 +172,20 @@ class PeerService:
                     self._set_reachable(event.peer, reachable=False)
                 case transport.Frame():
                     await self._on_frame(event)
+
+    def _take_at_once(self, frame: transport.Frame) -> bool:
+        """Hand on what a member says to consensus; everything else goes the usual way, where it is judged."""
+        peer = frame.peer
+        if frame.channel != CONSENSUS_CHANNEL or peer not in self._reachable:
+            return False
+        if not self._has_leisure() or not self.membership.is_member(peer):
+            return False
+        try:
+            message: Any = decode(frame.payload, ConsensusMessage)  # type: ignore[arg-type]
+        except DecodeError:
+            return False
+        self._on_consensus(peer, message)
+        return True
 
     async def _on_frame(self, frame: transport.Frame) -> None:
         try:
@@ -291,6 +310,10 @@ class Limits:
 
 def _ignore(_: object) -> None:
     pass
+
+
+def _never() -> bool:
+    return False
 
 
 def _ignore_message(_: NodeId, __: object) -> None:

@@ -288,6 +288,12 @@ class Events(Protocol):
         To drain a batch: `receive` once, then this until it raises.
         """
 
+    def attend(self, take: Callable[[Frame], bool]) -> None:
+        """Offer frames to `take` on the spot, while nothing waits and a reader does: that saves a change of tasks.
+
+        What it declines, with False, waits for the reader. It must not raise. For the only reader.
+        """
+
     def hold(self, peer: NodeId, seconds: float) -> None:
         """Give out no frame of this peer for so long; what it sends meanwhile waits, and then it does."""
 

@@ -8,7 +8,7 @@ reader that finds its share used up waits, its window fills, and its sender stop
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import trio
@@ -40,6 +40,7 @@ class Inbox:
         self._writers = trio.lowlevel.ParkingLot()
         self._writers_of: dict[NodeId, trio.lowlevel.ParkingLot] = {}
         self._closed = False
+        self._attendant: Callable[[Frame], bool] | None = None
 
     @property
     def used_bytes(self) -> int:
@@ -60,6 +61,10 @@ class Inbox:
                 self._forget_frames(event.peer)
             self._release(event.peer)
         self._append(event)
+
+    def attend(self, take: Callable[[Frame], bool]) -> None:
+        """See `Events.attend`."""
+        self._attendant = take
 
     def hold(self, peer: NodeId, seconds: float) -> None:
         """See `Events.hold`."""
@@ -93,6 +98,16 @@ class Inbox:
             else:
                 return
 
+    def put_if_room(self, frame: Frame) -> bool:
+        """Queue a frame, or give it away on the spot; False if there is no room for it."""
+        peer = frame.peer
+        if self._closed or (
+            self._used_bytes < self._max_bytes and self.used_by(peer) < self._max_peer_bytes
+        ):
+            self._append(frame)
+            return True
+        return False
+
     async def put_frames(self, frames: Sequence[Frame]) -> None:
         """Queue the frames of one peer in order, waiting for room before each.
 
@@ -111,6 +126,8 @@ class Inbox:
     def _append(self, event: TransportEvent) -> None:
         if self._closed:
             return
+        if self._is_given_away(event):
+            return
         peer = event.peer
         self._account(peer, _cost_bytes(event))
         queue = self._queues.get(peer)
@@ -120,6 +137,13 @@ class Inbox:
                 self._turns.append(peer)
         queue.append(event)
         self._readers.unpark()
+
+    def _is_given_away(self, event: TransportEvent) -> bool:
+        """While a reader waits, nothing that came before is still to be read, or but of peers that are held."""
+        take = self._attendant
+        if take is None or not isinstance(event, Frame) or not self._readers or self._turns:
+            return False
+        return event.peer not in self._held and take(event)
 
     def _account(self, peer: NodeId, cost_bytes: int) -> None:
         self._used_bytes += cost_bytes

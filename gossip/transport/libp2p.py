@@ -99,7 +99,10 @@ class Libp2pTransport:
         self._patience = patience
         self._max_connections = max_connections
         self._inbox = Inbox()
-        self._links = Links(self._identity.node_id, self._inbox, outbox)
+        self._filled: list[Link] = []
+        """Those to whom something is to be sent at the end of this turn of the loop."""
+        self._pusher = trio.lowlevel.ParkingLot()
+        self._links = Links(self._identity.node_id, self._inbox, outbox, self._on_filled)
         self._connections: dict[Connection, None] = {}
         self._handlers: dict[str, StreamHandler] = {}
         self._handshakes = Handshakes(_HANDSHAKES)
@@ -147,6 +150,19 @@ class Libp2pTransport:
             return False
         return link.outbox.put(channel, payload, urgent=urgent)
 
+    def _on_filled(self, link: Link) -> None:
+        self._filled.append(link)
+        self._pusher.unpark()
+
+    async def _push(self) -> None:
+        """Send what one turn of the loop has queued, for all peers in one task."""
+        while True:
+            while self._filled:
+                links, self._filled = self._filled, []
+                for link in links:
+                    link.push()
+            await self._pusher.park()
+
     async def flushed(self) -> None:
         """See `Transport.flushed`."""
         for link in self._links.all_up():
@@ -178,6 +194,7 @@ class Libp2pTransport:
                 for listener in listeners:
                     serve = partial(trio.serve_listeners, handler_nursery=self._nursery)
                     self._nursery.start_soon(serve, self._on_socket, [listener])
+                self._nursery.start_soon(self._push)
                 task_status.started()
                 await trio.sleep_forever()
         finally:

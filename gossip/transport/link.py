@@ -9,7 +9,9 @@ connection that one side is about to drop, and order needs no care.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -18,9 +20,8 @@ from gossip.transport import Frame, Limits, PeerLimits, PeerStats
 from gossip.transport.framing import FrameDecoder
 from gossip.transport.inbox import Inbox
 from gossip.transport.muxer import Connection, MuxStream
-from gossip.transport.outbox import Outbox, OutboxBounds
+from gossip.transport.outbox import MAX_WRITE_BYTES, Outbox, OutboxBounds
 
-_READ_BYTES = 128 * 2**10
 _ADMISSION_STEP_S = 0.25
 
 
@@ -47,12 +48,19 @@ class Allowance:
 class Link:
     """See above. `Libp2pTransport` decides when it comes up and when it is gone."""
 
-    def __init__(self, connection: Connection, address: str, bounds: OutboxBounds) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        address: str,
+        bounds: OutboxBounds,
+        on_filled: Callable[[Link], None],
+    ) -> None:
+        """`on_filled` hears when something waits while the writer rests, and has it pushed."""
         self.connection = connection
         self.address = address
         self.up = False
         self.settled = trio.Event()
-        self.outbox = Outbox(bounds)
+        self.outbox = Outbox(bounds, partial(on_filled, self))
         self.served_streams = 0
         self.outgoing: MuxStream | None = None
         self._frames_in = 0
@@ -90,31 +98,77 @@ class Link:
         except ConnectionError as error:
             return str(error)
 
+    def push(self) -> None:
+        """Send what is queued on the spot if the peer and the socket have room for it; else the writer does."""
+        outbox, stream = self.outbox, self.outgoing
+        size_bytes = outbox.queued_bytes
+        if stream is not None and size_bytes <= MAX_WRITE_BYTES and stream.has_room(size_bytes):
+            stream.write_now(outbox.take_now())
+        else:
+            outbox.wake_writer()
+
     async def read_frames(self, stream: MuxStream, limits: Limits, inbox: Inbox) -> str:
         """Queue what arrives as events, until something ends it; return what did."""
-        decoder = FrameDecoder()
-        allowance = Allowance()
+        arrivals = _Arrivals(self, stream, limits, inbox)
         try:
-            while data := await stream.read_some(_READ_BYTES):
-                bounds = limits(self.peer)
-                frames = [
-                    Frame(self.peer, channel, payload)
-                    for channel, payload in decoder.feed(data, bounds.max_frame_bytes)
-                ]
-                size_bytes = sum(len(frame.payload) for frame in frames)
-                self._frames_in += len(frames)
-                self._bytes_in += size_bytes
-                stream.kept_bytes = decoder.buffered_bytes + size_bytes
-                await inbox.put_frames(frames)
-                stream.kept_bytes = decoder.buffered_bytes
-                if decoder.fault is not None:
+            while await stream.hand_over(arrivals.take):
+                await arrivals.rest()
+                if arrivals.fault is not None:
                     self.connection.is_broken = True
-                    return f"it sent {decoder.fault}"
-                wait_s = allowance.spend(trio.current_time(), len(data), bounds)
-                while wait_s:
-                    # In steps, since the peer may be admitted meanwhile.
-                    await trio.sleep(min(wait_s, _ADMISSION_STEP_S))
-                    wait_s = allowance.spend(trio.current_time(), 0, limits(self.peer))
+                    return f"it sent {arrivals.fault}"
         except ConnectionError as error:
             return str(error)
         return "it ended its gossip stream"
+
+    def count(self, frames: list[Frame]) -> None:
+        """Note that frames have come."""
+        self._frames_in += len(frames)
+        self._bytes_in += sum(len(frame.payload) for frame in frames)
+
+
+class _Arrivals:
+    """What comes of one peer: cut into frames and queued on the spot, or held up until there is room and allowance."""
+
+    def __init__(self, link: Link, stream: MuxStream, limits: Limits, inbox: Inbox) -> None:
+        self._link, self._stream, self._limits, self._inbox = link, stream, limits, inbox
+        self._decoder = FrameDecoder()
+        self._allowance = Allowance()
+        self._wait_s = 0.0
+        self._left: list[Frame] = []
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with what came."""
+        return self._decoder.fault
+
+    def take(self, data: bytes) -> bool:
+        """Whether more may come at once; otherwise `rest` first."""
+        peer, inbox = self._link.peer, self._inbox
+        bounds = self._limits(peer)
+        frames = [
+            Frame(peer, channel, payload)
+            for channel, payload in self._decoder.feed(data, bounds.max_frame_bytes)
+        ]
+        self._link.count(frames)
+        for at, frame in enumerate(frames):
+            if not inbox.put_if_room(frame):
+                self._left = frames[at:]
+                break
+        self._stream.kept_bytes = self._decoder.buffered_bytes + sum(
+            len(frame.payload) for frame in self._left
+        )
+        self._wait_s = self._allowance.spend(trio.current_time(), len(data), bounds)
+        return not (self._left or self._wait_s or self._decoder.fault is not None)
+
+    async def rest(self) -> None:
+        """Return when what came is queued and paid for."""
+        left, self._left = self._left, []
+        await self._inbox.put_frames(left)
+        self._stream.kept_bytes = self._decoder.buffered_bytes
+        if self.fault is not None:
+            return
+        peer, wait_s = self._link.peer, self._wait_s
+        while wait_s:
+            # In steps, since the peer may be admitted meanwhile.
+            await trio.sleep(min(wait_s, _ADMISSION_STEP_S))
+            wait_s = self._allowance.spend(trio.current_time(), 0, self._limits(peer))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import trio
 
 from gossip.identity import NodeId
@@ -18,10 +20,16 @@ _CROSSING_S = 2.0
 class Links:
     """The links of one node, pending and up, and the rules by which they come and go."""
 
-    def __init__(self, node_id: NodeId, inbox: Inbox, bounds: OutboxBounds) -> None:
+    def __init__(
+        self,
+        node_id: NodeId,
+        inbox: Inbox,
+        bounds: OutboxBounds,
+        on_filled: Callable[[Link], None],
+    ) -> None:
         self._node_id = node_id
         self._inbox = inbox
-        self._bounds = bounds
+        self._bounds, self._on_filled = bounds, on_filled
         self._links: dict[NodeId, Link] = {}
         self._changed = trio.lowlevel.ParkingLot()
 
@@ -46,7 +54,7 @@ class Links:
     def begin(self, connection: Connection, address: str) -> Link:
         """Note a pending link of a peer that has none."""
         assert connection.peer not in self._links
-        link = Link(connection, address, self._bounds)
+        link = Link(connection, address, self._bounds, self._on_filled)
         self._links[connection.peer] = link
         self._changed.unpark_all()
         return link

@@ -67,10 +67,41 @@ class MuxStream:
         self.kept_bytes = 0
         """What its reader has taken and keeps until a message is whole, or wanted."""
         self._changed = trio.lowlevel.ParkingLot()
+        self._take: Callable[[bytes], bool] | None = None
+        """Who gets what arrives on the spot; nothing that has arrived waits then."""
+        self._handing = trio.lowlevel.ParkingLot()
+        self._is_declined = False
 
     def wake(self) -> None:
         """Have waiting readers and writers look again."""
-        self._changed.unpark_all()
+        if self._changed:
+            self._changed.unpark_all()
+        if self._take is not None and not self._pass_on(self._take):
+            self._handing.unpark_all()
+
+    async def hand_over(self, take: Callable[[bytes], bool]) -> bool:
+        """Give `take` what arrives until it wants no more: then True. False at the end of the stream.
+
+        It is called in the task that reads the socket, so a message costs no change of tasks; it must not raise.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._is_declined = False
+        while self._pass_on(take):
+            self._take = take
+            try:
+                await self._handing.park()
+            finally:
+                self._take = None
+        if not self._is_declined and not self.flow.read_ended:
+            raise ConnectionError(self.connection.reason or "the stream was reset")
+        return self._is_declined
+
+    def _pass_on(self, take: Callable[[bytes], bool]) -> bool:
+        """Whether more may come."""
+        while self.flow.received and not self._is_declined:
+            if not take(self._read(_READ_BYTES)):
+                self._is_declined, self._take = True, None
+        return not (self._is_declined or self.flow.read_ended or self.flow.was_reset)
 
     async def read_some(self, max_bytes: int) -> bytes:
         """What has arrived, at least one byte; b"" at the end."""
@@ -81,6 +112,9 @@ class MuxStream:
             if self.flow.was_reset:
                 raise ConnectionError(self.connection.reason or "the stream was reset")
             await self._changed.park()
+        return self._read(max_bytes)
+
+    def _read(self, max_bytes: int) -> bytes:
         data = self.connection.session.read(self.flow, max_bytes)
         if self.flow.was_reset:
             self.connection.reading.unpark_all()
@@ -96,6 +130,18 @@ class MuxStream:
                 raise ConnectionError("the stream ended too early")
             data += more
         return bytes(data)
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether `write_now` may be called with so much."""
+        flow = self.flow
+        is_open = not (flow.was_reset or flow.write_ended)
+        return is_open and flow.send_window_bytes >= size_bytes and self.connection.is_idle
+
+    def write_now(self, data: bytes) -> None:
+        """Have all of `data` on its way at once; only if there is room."""
+        taken_bytes = self.connection.session.write(self.flow, memoryview(data))
+        assert taken_bytes == len(data), "there was no room"
+        self.connection.flush()
 
     async def write(self, data: bytes) -> None:
         """Return when all of `data` is on its way. A cancelled caller may have written a part."""
@@ -178,6 +224,11 @@ class Connection:
         return self.reason is not None
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits to be written, and what comes goes to the socket on the spot."""
+        return self._is_idle and self.reason is None and not self.session.outgoing_bytes
+
+    @property
     def unread_bytes(self) -> int:
         """What has come and waits here: packets cut in two, and what readers of streams have not taken or not used."""
         kept_bytes = sum(stream.kept_bytes for stream in self._streams.values())
@@ -257,7 +308,7 @@ class Connection:
         if self._unsent:
             self._is_idle = False
             self._outgoing.unpark()
-        else:
+        elif self._drained:
             self._drained.unpark_all()
 
     async def drained(self) -> None:
@@ -291,7 +342,8 @@ class Connection:
                     self.close("it closed the connection")
                     return
                 self._heard = True
-                self._hearing.unpark_all()
+                if self._hearing:
+                    self._hearing.unpark_all()
                 data = self._channel.open(sealed)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.close("the connection was cut")

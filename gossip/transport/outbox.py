@@ -1,12 +1,14 @@
 """What waits to be sent to one peer: two bounded queues, urgent frames first.
 
 The cost of a message is that of a write, not of its bytes (twenty a write are twenty times as many
-a second), so a writer takes everything that waits and writes it at once.
+a second), so a writer takes everything that waits and writes it at once. While the writer rests, whoever
+made the outbox may be told instead that something waits, and take it without a change of tasks.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
@@ -56,10 +58,12 @@ class _Queue:
 class Outbox:
     """One writer takes; anybody puts."""
 
-    def __init__(self, bounds: OutboxBounds) -> None:
+    def __init__(self, bounds: OutboxBounds, on_filled: Callable[[], None] | None = None) -> None:
+        """`on_filled` is called when something waits again while the writer rests; without it the writer is woken."""
         self._urgent = _Queue(bounds)
         self._bulk = _Queue(bounds)
-        self._filled = trio.Event()
+        self._on_filled = on_filled or self.wake_writer
+        self._writer = trio.lowlevel.ParkingLot()
         self._is_resting = False
         self._rests = trio.lowlevel.ParkingLot()
         self.dropped_frames = 0
@@ -82,23 +86,46 @@ class Outbox:
         if not queue.put(encode_frame(channel, payload)):
             self.dropped_frames += 1
             return False
-        self._is_resting = False
-        self._filled.set()
+        if self._is_resting:
+            self._is_resting = False
+            self._on_filled()
         return True
+
+    def wake_writer(self) -> None:
+        """Leave what waits to the writer."""
+        self._writer.unpark_all()
+
+    def take_now(self) -> bytes:
+        """All that waits, urgent first, cut off after `MAX_WRITE_BYTES`; only while the writer rests.
+
+        With the last of it the outbox rests again.
+        """
+        assert self._writer
+        data = self._taken()
+        if not self.queued_frames:
+            self._rest()
+        return data
 
     async def take(self) -> bytes:
         """Wait for frames; return all that wait, urgent first, cut off after `MAX_WRITE_BYTES`."""
         while True:
-            batch: list[bytes] = []
-            size_bytes = self._bulk.move_to(batch, self._urgent.move_to(batch, 0))
-            if batch:
-                self.sent_frames += len(batch)
-                self.sent_bytes += size_bytes - HEADER_BYTES * len(batch)
-                return b"".join(batch)
-            self._filled = trio.Event()
-            self._is_resting = True
+            data = self._taken()
+            if data:
+                return data
+            self._rest()
+            await self._writer.park()
+
+    def _taken(self) -> bytes:
+        batch: list[bytes] = []
+        size_bytes = self._bulk.move_to(batch, self._urgent.move_to(batch, 0))
+        self.sent_frames += len(batch)
+        self.sent_bytes += size_bytes - HEADER_BYTES * len(batch)
+        return b"".join(batch)
+
+    def _rest(self) -> None:
+        self._is_resting = True
+        if self._rests:
             self._rests.unpark_all()
-            await self._filled.wait()
 
     async def emptied(self) -> None:
         """Return when all that was put was taken, and the writer is back for more."""

@@ -158,3 +158,98 @@ async def test_what_waits_of_a_held_peer_is_forgotten_when_it_goes() -> None:
     assert isinstance(inbox.receive_nowait(), PeerUp)
     assert inbox.receive_nowait() == PeerDown(ALICE, "gone")
     assert inbox.used_bytes == 0
+
+
+async def test_who_attends_is_given_frames_on_the_spot_and_the_reader_what_it_declines(
+    nursery: trio.Nursery,
+) -> None:
+    inbox = Inbox()
+    offered: list[Frame] = []
+    read: list[int] = []
+
+    def take(event: Frame) -> bool:
+        offered.append(event)
+        return event.payload != (2).to_bytes(4)
+
+    async def reader() -> None:
+        async for event in inbox:
+            assert isinstance(event, Frame)
+            read.append(int.from_bytes(event.payload))
+
+    inbox.attend(take)
+    nursery.start_soon(reader)
+    await wait_all_tasks_blocked()
+    assert all(inbox.put_if_room(frame(ALICE, number)) for number in range(5))
+    assert offered == [frame(ALICE, number) for number in range(3)], "3 and 4 come behind 2"
+    await wait_all_tasks_blocked()
+    assert read == [2, 3, 4]
+    assert inbox.used_bytes == 0
+    inbox.put_if_room(frame(ALICE, 5))
+    assert offered[-1] == frame(ALICE, 5)
+
+
+async def test_nothing_is_given_away_while_nobody_reads_or_of_a_peer_that_is_held(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    assert autojump_clock is not None
+    inbox = Inbox()
+    offered: list[Frame] = []
+    read: list[tuple[Frame, float]] = []
+
+    def take(event: Frame) -> bool:
+        offered.append(event)
+        return True
+
+    async def reader() -> None:
+        async for event in inbox:
+            assert isinstance(event, Frame)
+            read.append((event, trio.current_time()))
+
+    inbox.attend(take)
+    inbox.put_if_room(frame(ALICE, 0))
+    assert offered == []
+    nursery.start_soon(reader)
+    await wait_all_tasks_blocked()
+    began_s = trio.current_time()
+    inbox.hold(ALICE, 5)
+    inbox.put_if_room(frame(ALICE, 1))
+    await wait_all_tasks_blocked()
+    inbox.put_if_room(frame(BOB, 0))
+    assert offered == [frame(BOB, 0)]
+    await trio.sleep(6)
+    assert [one for one, _ in read] == [frame(ALICE, 0), frame(ALICE, 1)]
+    assert read[1][1] >= began_s + 5
+
+
+async def test_a_frame_without_room_is_not_queued() -> None:
+    inbox = Inbox(max_bytes=2 * COST_BYTES, max_peer_bytes=COST_BYTES)
+    assert [inbox.put_if_room(frame(ALICE, number)) for number in range(2)] == [True, False]
+    assert inbox.put_if_room(frame(BOB, 0))
+    assert inbox.used_bytes == 2 * COST_BYTES
+
+
+async def test_an_owner_hears_once_that_something_waits_and_takes_it_while_the_writer_rests(
+    nursery: trio.Nursery,
+) -> None:
+    told: list[int] = []
+    written: list[bytes] = []
+    outbox = Outbox(OutboxBounds(), lambda: told.append(outbox.queued_frames))
+
+    async def writer() -> None:
+        while True:
+            written.append(await outbox.take())
+
+    outbox.put(1, b"early", urgent=False)
+    nursery.start_soon(writer)
+    await wait_all_tasks_blocked()
+    assert (told, len(written)) == ([], 1)
+    outbox.put(1, b"bulk", urgent=False)
+    outbox.put(2, b"vote", urgent=True)
+    assert told == [1]
+    assert FrameDecoder().feed(outbox.take_now(), 100) == [(2, b"vote"), (1, b"bulk")]
+    await outbox.emptied()
+    outbox.put(1, b"large", urgent=False)
+    outbox.wake_writer()
+    await wait_all_tasks_blocked()
+    assert told == [1, 1]
+    assert FrameDecoder().feed(written[1], 100) == [(1, b"large")]
