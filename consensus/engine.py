@@ -544,8 +544,9 @@ class Engine:
 
     def check_invariants(self) -> None:
         """What must hold after every event."""
-        self.replica.check_invariants()
+        replica, ledger = self.replica, self.ledger
+        replica.check_invariants()
         self._finality.check_invariants()
-        assert self.ledger.height == self.height
-        validators, members = self.ledger.validators, self.replica.members
+        assert ledger.height == replica.tip.height
+        validators, members = ledger.validators, replica.members
         assert validators is members or validators == members

@@ -330,23 +330,21 @@ class Ledger:
 
         No money was made or lost, and the members' roles fit the validators' seats.
         """
-        balances = [account.balance for account in self._state.values(ACCOUNTS)]
-        escrow = sum(task.reward for task in self._state.values(TASKS) if task.is_open)
-        staked = sum(record.total for record in self._state.values(STAKES))
+        state, members = self._state, self.validators
+        balances = [account.balance for account in state.values(ACCOUNTS)]
+        escrow = sum([task.reward for task in state.values(TASKS) if task.is_open])
+        staked = sum([record.total for record in state.values(STAKES)])
         supply = self._genesis.parameters.supply
         assert min(balances) >= 0, "an account is overdrawn"
         assert sum(balances) + escrow + staked == supply, "money was made or lost"
-        voting = {
-            node for node, member in self._state.items(MEMBERS) if member.role is Role.VALIDATOR
-        }
-        assert voting == set(self.validators.nodes), (
-            "the members' roles don't fit the validator set"
-        )
-        for seat in self.validators.validators:
-            key = self.voting_key(seat.voting_key)
+        voting = {node for node, member in state.items(MEMBERS) if member.role is Role.VALIDATOR}
+        assert voting == set(members.nodes), "the members' roles don't fit the validator set"
+        for seat in members.validators:
+            key = state.read(KEYS, seat.voting_key)
             assert key is not None, "a seat's key has no record"
-            assert (key.node, key.last_epoch) == (seat.node, None), "a key belongs to another seat"
-            assert self.stake(seat.node) is not None, "a seat without a stake record"
+            assert key.node == seat.node, "a key belongs to another seat"
+            assert key.last_epoch is None, "a seat votes with a key that was given up"
+            assert state.read(STAKES, seat.node) is not None, "a seat without a stake record"
 
     def execute(self, block: Block) -> BlockResult:
         """Execute the next committed block.

@@ -32,6 +32,8 @@ class Oracles:
         self._must_succeed: set[bytes] = set()
         self._told: dict[int, int] = {}
         self._told_transactions: dict[int, list[bytes]] = {}
+        self._powers: tuple[ValidatorSet | None, dict[bytes, int], int] = (None, {}, 0)
+        """The set that was last judged by: the power of each of its keys, and of all together."""
         self._skipped: dict[int, set[int]] = {}
         """The heights that each node has instead of a block the state of a snapshot above it."""
 
@@ -131,9 +133,14 @@ class Oracles:
         self, certificate: Certificate | StateCertificate, members: ValidatorSet
     ) -> str | None:
         """Judged by the core's own check and, for the power, by one that shares nothing with it."""
+        known, powers, total = self._powers
+        if known is not members:
+            powers = {seat.voting_key: seat.power for seat in members.validators}
+            total = sum(seat.power for seat in members.validators)
+            self._powers = members, powers, total
         voters = {endorsement.voter for endorsement in certificate.endorsements}
-        power = sum(seat.power for seat in members.validators if seat.voting_key in voters)
-        if power * 3 <= 2 * sum(seat.power for seat in members.validators):
+        power = sum([powers.get(voter, 0) for voter in voters])
+        if power * 3 <= 2 * total:
             return f"power {power} is no quorum"
         return certificate_fault(certificate, members, self._chain, self._verifier)
 

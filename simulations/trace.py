@@ -15,6 +15,14 @@ MARK_CHARS = 2
 """So many base64 characters, 12 bits, stand for the run up to a line."""
 
 
+def _clock(t_us: int) -> str:
+    return f"{t_us // 1000:>8}.{t_us % 1000:03}"
+
+
+def _shown(t_us: int, who: str, kind: str, detail: str) -> str:
+    return f"{_clock(t_us)} {who:<5} {kind:<12} {detail}".rstrip()
+
+
 class Transition(msgspec.Struct, frozen=True):
     """Something that a reader wants to know of."""
 
@@ -24,8 +32,7 @@ class Transition(msgspec.Struct, frozen=True):
     detail: str
 
     def __str__(self) -> str:
-        text = f"{_clock(self.t_us)} {self.who:<5} {self.kind:<12} {self.detail}"
-        return text.rstrip()
+        return _shown(self.t_us, self.who, self.kind, self.detail)
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -48,10 +55,6 @@ Entry = Transition | Message
 Hear = Callable[[Entry], None]
 
 
-def _clock(t_us: int) -> str:
-    return f"{t_us // 1000:>8}.{t_us % 1000:03}"
-
-
 class Trace:
     """The record of one run. Equal hashes mean equal runs, event by event."""
 
@@ -71,14 +74,13 @@ class Trace:
 
     def line(self, now_us: int, who: str, kind: str, detail: str) -> str:
         """A transition; its text."""
-        entry = Transition(now_us, who, kind, detail)
-        text = str(entry)
+        text = _shown(now_us, who, kind, detail)
         self._hash.update(text.encode())
         self.lines += 1
         if self._hear is not None:
             mark = urlsafe_b64encode(self._hash.digest()[:3]).decode()
             self._marks.append(mark[:MARK_CHARS])
-            self._hear(entry)
+            self._hear(Transition(now_us, who, kind, detail))
         return text
 
     def message(self, entry: Message) -> None:

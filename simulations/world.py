@@ -83,6 +83,7 @@ class World(Hooks):
         self.now_us = 0
         self.messages = self.message_bytes = self.events = 0
         self.marks: Counter[str] = Counter()
+        self._passed_over = 0
         self.draws = Draws(setting.seed)
         self._luck = self.draws.begun(b"luck")
         self.wires = Wires(setting)
@@ -132,6 +133,8 @@ class World(Hooks):
         except ViolationError as error:
             violation = str(error)
             self.line("-", "violation", violation)
+        if self._passed_over:
+            self.marks["passed over"] = self._passed_over
         return Result(
             scenario=self.setting,
             violation=violation,
@@ -261,7 +264,7 @@ class World(Hooks):
         if core is None or process.life != life:
             return
         try:
-            effects = core.handle(process.clock_ms(self.now_us), event)
+            effects = core.handle(process.clock.show_ms(self.now_us), event)
             if process.is_honest:
                 self.on_turn(process)
         except ViolationError:
@@ -281,7 +284,7 @@ class World(Hooks):
             isinstance(one, Persist) for one in effects
         ):
             self._carry_in_part(process, effects)
-        else:
+        elif effects:
             self._carry(process, effects)
 
     def _carry_in_part(self, process: Process, effects: list[Any]) -> None:
@@ -316,14 +319,24 @@ class World(Hooks):
                 case CancelTimer():
                     process.timers.pop(effect.name, None)
                 case Notify():
-                    if process.is_honest:
+                    if not process.is_honest:
+                        pass
+                    elif process.synced_us > self.now_us or process.held:
                         self._once_synced(process, self.on_notify, process, effect.what)
+                    else:
+                        self.on_notify(process, effect.what)
                 case Rejected():
-                    self.marks["passed over" if effect.cause.is_usual else "rejected"] += 1
-                    if self.trace.is_read and not effect.cause.is_usual:
-                        self.line(process.name, "rejected", effect.reason)
+                    if effect.cause.is_usual:
+                        self._passed_over += 1
+                    else:
+                        self._reject(process, effect.reason)
                 case _:
                     self._carry_twisted(process, effect)
+
+    def _reject(self, process: Process, reason: str) -> None:
+        self.marks["rejected"] += 1
+        if self.trace.is_read:
+            self.line(process.name, "rejected", reason)
 
     def _write(self, process: Process, effect: Persist) -> None:
         store = process.stores[effect.store]
@@ -454,7 +467,8 @@ class World(Hooks):
     def _deliver(self, peer: Hashable, target: Process, data: bytes, name: bytes) -> None:
         if target.core is None:
             return
-        self.trace.turn(self.now_us, target.number, name)
+        now_us = self.now_us
+        self.trace.turn(now_us, target.number, name)
         try:
             message = self.decode(data)
         except DecodeError:
@@ -463,7 +477,11 @@ class World(Hooks):
         self.on_message(message)
         if target.liar is not None:
             self._carry(target, target.liar.hear(message))
-        self.turn(target, target.life, self.vocabulary.received(peer, message))
+        event = self.vocabulary.received(peer, message)
+        if target.turn_us or target.busy_until_us > now_us or target.paused_until_us > now_us:
+            self.turn(target, target.life, event)
+        else:
+            self._take(target, target.life, event)
 
     def line(self, who: str, kind: str, detail: str) -> None:
         """Note a transition; end the run here if it is the one that was waited for."""

@@ -80,7 +80,7 @@ def test_what_a_planted_mistake_breaks_is_shrunk() -> None:
     with switched_on(BY_NAME["refunded_twice"]):
         small = shrink(scenario, 15)
     assert small.result.violation is not None
-    assert small.result.violation.startswith("ledger")
+    assert "money was made or lost" in small.result.violation
     assert len(dump(small.setting).splitlines()) <= 30
 
 
