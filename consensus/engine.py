@@ -19,7 +19,7 @@ from consensus.chain import ChainReader, genesis_writes
 from consensus.collected import vote_in
 from consensus.collecting import COLLECT_TIMER
 from consensus.execution import BlockExecution
-from consensus.faults import KNOWN, UNASKED, unsound
+from consensus.faults import KNOWN, NOT_HERE, UNASKED, Fault, unsound
 from consensus.finality import STATE_TIMER, STATES_TIMER, Finality
 from consensus.gathering import FETCH_TIMER
 from consensus.genesis import Genesis
@@ -74,6 +74,7 @@ from consensus.vote_log import load_vote_log, read_body
 from gossip.codec import Digest, encode
 from gossip.effects import (
     Broadcast,
+    Cause,
     Effect,
     KeyValueReader,
     Notify,
@@ -363,7 +364,7 @@ class Engine:
             case Status():
                 return self._on_status(peer, message)
             case FetchBlocks():
-                return [Send(peer, stored_blocks(self.chain, message.first, self.height))]
+                return self._hand_over(peer, message.first)
             case Blocks():
                 return self._on_blocks(peer, message)
             case AskVotes():
@@ -460,6 +461,8 @@ class Engine:
         return self.replica.status(self.certified)
 
     def _on_status(self, peer: NodeId, status: Status) -> list[Effect]:
+        if status.certified > status.height:
+            return [Fault(Cause.MALFORMED, "status: more is certified than executed").of(peer)]
         out: list[Effect] = []
         self._relay.note(peer, status.height)
         if status.height > self.height:
@@ -471,6 +474,11 @@ class Engine:
         if status.certified < self.height:
             out += self._finality.answer(peer, status.certified)
         return out
+
+    def _hand_over(self, peer: NodeId, first: int) -> list[Effect]:
+        """Who asks for none that are here gets an answer all the same, so that it can ask another peer."""
+        answer: list[Effect] = [Send(peer, stored_blocks(self.chain, first, self.height))]
+        return answer if first <= self.height else [*answer, NOT_HERE.of(peer)]
 
     def _on_blocks(self, peer: NodeId, message: Blocks) -> list[Effect]:
         """Each block is checked against the set of its epoch, which executing the one before has made known."""

@@ -23,7 +23,9 @@ OVER = Fault(Cause.STALE, "it is about a height or view that is over")
 KNOWN = Fault(Cause.KNOWN, "it says nothing that is not known here")
 FAR_AHEAD = Fault(Cause.EARLY, "it is about a height or view too far ahead to be kept")
 OTHER_EPOCH = Fault(Cause.WRONG_EPOCH, "it is of another epoch")
+PUSHED_OUT = Fault(Cause.EARLY, "more came ahead of its time than is kept of one peer")
 UNASKED = Fault(Cause.UNASKED, "nobody here waits for that answer")
+NOT_HERE = Fault(Cause.NOT_HERE, "it asks for what is not here, or not any more")
 
 
 def unsound(reason: str) -> Fault:

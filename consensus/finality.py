@@ -25,7 +25,16 @@ from consensus.certificates import (
 from consensus.chain import ChainReader, certified_height_write, state_certificate_write
 from consensus.collected import collected_states, unpacked
 from consensus.collection import TO_ALL, TWICE_BAD, UNMATCHED, UNSEATED
-from consensus.faults import FAR_AHEAD, KNOWN, OTHER_EPOCH, OVER, forged, seatless, unsound
+from consensus.faults import (
+    FAR_AHEAD,
+    KNOWN,
+    OTHER_EPOCH,
+    OVER,
+    PUSHED_OUT,
+    forged,
+    seatless,
+    unsound,
+)
 from consensus.messages import Certified, CollectedStates, Proposal, StateVote, Vote
 from consensus.quorum import Validator, ValidatorSet
 from consensus.tally import Tally
@@ -228,11 +237,7 @@ class Finality:
         opened = self._open.get(statement.height)
         if opened is None:
             if self._executed < statement.height <= self._executed + _EARLY_HEIGHTS:
-                self._early_collected.pop(peer, None)
-                self._early_collected[peer] = message
-                if len(self._early_collected) > _EARLY_COLLECTED:
-                    del self._early_collected[next(iter(self._early_collected))]
-                return []
+                return self._keep_collected(peer, message)
             return [(FAR_AHEAD if statement.height > self._executed else OVER).of(peer)]
         if statement.epoch != opened.members.epoch:
             return [OTHER_EPOCH.of(peer)]
@@ -248,6 +253,18 @@ class Finality:
         if statement.height in self._open:
             opened.distrusted.add(peer)
         return out
+
+    def _keep_collected(self, peer: NodeId, message: CollectedStates) -> list[Effect]:
+        """It is ahead: the newest one of each of a few peers is kept."""
+        before = self._early_collected.pop(peer, None)
+        self._early_collected[peer] = message
+        if before is not None:
+            return [(KNOWN if before == message else PUSHED_OUT).of(peer)]
+        if len(self._early_collected) <= _EARLY_COLLECTED:
+            return []
+        oldest = next(iter(self._early_collected))
+        del self._early_collected[oldest]
+        return [PUSHED_OUT.of(oldest)]
 
     def _hand_out(self, opened: _Open, certificate: StateCertificate) -> list[Effect]:
         """As a collector, give everybody what has just come together."""
@@ -312,8 +329,11 @@ class Finality:
         opened = self._open.get(statement.height)
         if opened is None:
             if self._executed < statement.height <= self._executed + _EARLY_HEIGHTS:
+                before = self._early.get((peer, statement.height))
                 self._early[peer, statement.height] = message
-                return []
+                if before is None:
+                    return []
+                return [(KNOWN if before == message else PUSHED_OUT).of(peer)]
             return [(FAR_AHEAD if statement.height > self._executed else OVER).of(peer)]
         if statement.epoch != opened.members.epoch:
             return [OTHER_EPOCH.of(peer)]

@@ -35,12 +35,14 @@ class Gathering:
         """Take what can be found here."""
         self.take(one for one in map(find, self.lacking) if one is not None)
 
-    def take(self, transactions: Iterable[Transaction]) -> None:
-        """Take what is wanted; whether it is signed is judged with the block."""
+    def take(self, transactions: Iterable[Transaction]) -> bool:
+        """Take what is wanted; whether it is signed is judged with the block. False: none was."""
+        lacked = len(self._lacking)
         for one in transactions:
             if one.id in self._lacking:
                 del self._lacking[one.id]
                 self._found[one.id] = one
+        return len(self._lacking) < lacked
 
     def block(self) -> Block | None:
         """The whole block, once nothing is lacking."""

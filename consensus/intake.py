@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from consensus.faults import KNOWN, forged
+from consensus.faults import KNOWN, Fault, forged
 from consensus.ledger import Ledger
 from consensus.mempool import Added, Dropped, Mempool, RefusalCode, Refused
 from consensus.messages import Transactions, batched
@@ -14,6 +14,22 @@ from consensus.transactions import Transaction, decode_transaction, id_of
 from gossip.codec import DecodeError
 from gossip.effects import Broadcast, Cause, Effect, Notify, Rejected
 from gossip.identity import NodeId, Verifier
+
+_CAUSES = {
+    RefusalCode.DUPLICATE: Cause.KNOWN,
+    RefusalCode.NONCE_TAKEN: Cause.KNOWN,
+    RefusalCode.REPLACED: Cause.KNOWN,
+    RefusalCode.WRONG_CHAIN: Cause.WRONG_CHAIN,
+    RefusalCode.TOO_LARGE: Cause.MALFORMED,
+    RefusalCode.EXPIRED: Cause.STALE,
+    RefusalCode.BAD_NONCE: Cause.STALE,
+    RefusalCode.NONCE_TOO_FAR: Cause.EARLY,
+    RefusalCode.UNKNOWN_ACCOUNT: Cause.EARLY,
+    RefusalCode.OVERDRAFT: Cause.EARLY,
+    RefusalCode.SENDER_FULL: Cause.NO_ROOM,
+    RefusalCode.FULL: Cause.NO_ROOM,
+}
+"""How a peer's transactions are refused. Who is a block ahead has pools and balances that are not yet those of here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +85,7 @@ class Intake:
         """
         out: list[Effect] = []
         fresh: list[Transaction] = []
+        unfit = KNOWN
         mempool, ledger = self._mempool, self._ledger
         for raw in message.raw:
             name = id_of(raw)
@@ -78,7 +95,11 @@ class Intake:
                 transaction = decode_transaction(raw, name)
             except DecodeError as error:
                 return [*out, Rejected(peer, f"transaction: {error}", Cause.MALFORMED)]
-            if mempool.refusal(transaction, ledger) is not None:
+            refused = mempool.refusal(transaction, ledger)
+            if refused is not None:
+                unfit = Fault(_CAUSES[refused.code], f"transaction: {refused.reason}")
+                if not unfit.cause.is_usual:
+                    return [*out, unfit.of(peer)]
                 continue
             if not transaction.is_signed(self._verifier):
                 return [*out, forged("transaction").of(peer)]
@@ -86,7 +107,7 @@ class Intake:
             added = mempool.place(transaction, ledger)
             if added.replaced is not None:
                 out += self._after(transaction, added)
-        return [*out, *spread(fresh, ways)] if fresh else [*out, KNOWN.of(peer)]
+        return [*out, *spread(fresh, ways)] if fresh else [*out, unfit.of(peer)]
 
     def _add(self, transaction: Transaction) -> tuple[Added | Refused, list[Effect]]:
         """Offer a transaction whose signature holds to the mempool."""

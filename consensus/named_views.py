@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from consensus.faults import KNOWN, OTHER_EPOCH, OVER, UNASKED, Fault, unsound
+from consensus.faults import KNOWN, NOT_HERE, OTHER_EPOCH, OVER, Fault, unsound
 from consensus.messages import FetchViewChanges, NewViewNames, ViewChange, ViewChangeNames
 from consensus.opening import Opening
 from consensus.view_change import view_change_fault
@@ -91,7 +91,7 @@ class NamedViews(ViewChanging):
                 continue
             why = view_change_fault(message, self._rules())
             if why:
-                return unsound(why)
+                return why
             is_wanted = True
             bad = self._fill_opening(other, ((name, message),))
             if bad is not None:
@@ -113,7 +113,7 @@ class NamedViews(ViewChanging):
         named = {**self._named_here(), **dict(self._requests.named(self._view))}
         found = [named[name] for name in map(Digest, message.names) if name in named]
         self._out += (Send(peer, one) for one in found)
-        return None if found else UNASKED
+        return None if found else NOT_HERE
 
     def _named_here(self) -> dict[Digest, ViewChange]:
         """What this view began with, by name; hashed once."""

@@ -17,15 +17,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consensus.certificates import Ballot, is_endorsed
+from consensus.faults import KNOWN, UNASKED, Fault, forged
 from consensus.messages import AskVotes, NewestVotes, ViewChange, Vote
 from consensus.quorum import ValidatorSet
 from consensus.vote_log import BallotRecord, ViewRecord
 from gossip.codec import Digest
-from gossip.effects import Broadcast, Effect, KeyValueReader, Notify, Persist, Store
+from gossip.effects import Broadcast, Cause, Effect, KeyValueReader, Notify, Persist, Store
 from gossip.identity import NodeId, PublicKey, Signature, Signer, Verifier
 
 NO_KEY = PublicKey(bytes(32))
 """Nobody's: the neutral point, which no signature verifies under."""
+
+OUTSIDER = Fault(Cause.NOT_ENTITLED, "only validators are asked for the newest votes of a key")
 
 _SILENCED = b"silenced/"
 
@@ -175,15 +178,22 @@ class OwnVotes:
     ) -> list[Effect]:
         """Somebody says what it has seen of this node's key."""
         if answer.voting_key != self._keys.present:
-            return []
+            return [UNASKED.of(peer)]
+        fault = self._answer_fault(answer) if self._keys.is_waiting else None
+        if fault is not None:
+            return [fault.of(peer)]
         for vote in answer.votes:
             out = self.on_live_vote(vote, known)
             if out:
                 return out
         if answer.change is not None and self._is_foreign_promise(answer.change, promised):
             return self._stop("it promised another view than this node's log says")
-        if not self._keys.is_waiting or peer not in members.nodes:
-            return []
+        if not self._keys.is_waiting:
+            return [UNASKED.of(peer)]
+        if peer not in members.nodes:
+            return [OUTSIDER.of(peer)]
+        if peer in self._answered:
+            return [KNOWN.of(peer)]
         self._answered.add(peer)
         heard = sum(seat.power for seat in members.validators if seat.node in self._answered)
         seat = members.member(self._keys.present)
@@ -191,6 +201,26 @@ class OwnVotes:
             self._keys.go_on()
             return [Notify(VotesAgain(self._keys.present))]
         return []
+
+    def _answer_fault(self, answer: NewestVotes) -> Fault | None:
+        """Why an answer is none; a peer that gives such a one has not answered."""
+        key = self._keys.present
+        signed = [
+            (
+                one.endorsement.voter,
+                one.ballot.signing_bytes(self._chain),
+                one.endorsement.signature,
+            )
+            for one in answer.votes
+        ]
+        change = answer.change
+        if change is not None:
+            signed.append((change.voter, change.signing_bytes(self._chain), change.signature))
+        if any(voter != key for voter, _, _ in signed):
+            return Fault(Cause.MALFORMED, "the newest votes of a key: one is of another")
+        if not all(self._verifier.verify(*one) for one in signed):
+            return forged("newest votes")
+        return None
 
     def on_live_vote(self, vote: Vote, known: BallotRecord | None) -> list[Effect]:
         """A vote by this node's own key came from outside."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from consensus.certificates import Phase
-from consensus.faults import Fault
+from consensus.faults import OTHER_EPOCH, Fault
 from consensus.messages import (
     Body,
     CollectedVotes,
@@ -84,8 +84,10 @@ class Replica(NamedViews):
     def on_status(self, now_ms: int, peer: NodeId, status: Status) -> list[Effect]:
         """Give a peer at the same height what it seems to lack."""
         self._now_ms = now_ms
-        same_place = status.epoch == self._members.epoch and status.height == self._tip.height
-        if same_place and self.is_validator:
+        assert status.height == self._tip.height
+        if status.epoch != self._members.epoch:
+            self._out.append(OTHER_EPOCH.of(peer))
+        elif self.is_validator:
             for message in self._missing_at(status):
                 self._out.append(Send(peer, message))
         return self._take()
@@ -228,8 +230,7 @@ class Replica(NamedViews):
             case ViewChange() | ViewChangeNames() | NewView() | NewViewNames() | FetchViewChanges():
                 return self._on_view_message(peer, message)
             case FetchBody():
-                self._on_fetch_body(peer, message)
-                return None
+                return self._on_fetch_body(peer, message)
             case Body():
                 return self._on_body(message)
             case FetchTransactions():

@@ -12,7 +12,7 @@ from consensus.blocks import Block
 from consensus.bodies import LoadBody
 from consensus.certificates import Ballot, Certificate, Phase, endorse
 from consensus.collection import Patience
-from consensus.faults import FAR_AHEAD, OTHER_EPOCH, OVER, Fault
+from consensus.faults import FAR_AHEAD, KNOWN, OTHER_EPOCH, OVER, PUSHED_OUT, Fault
 from consensus.leader_watch import LeaderWatch
 from consensus.messages import (
     MAX_SHOWN_VOTES,
@@ -251,11 +251,16 @@ class ReplicaBase:
 
     # Saying things
 
-    def _keep_ahead(self, peer: NodeId, message: Proposal | Vote | CollectedVotes) -> None:
+    def _keep_ahead(self, peer: NodeId, message: Proposal | Vote | CollectedVotes) -> Fault | None:
         """Keep the newest few messages of each peer; STATUS repairs what does not fit."""
         kept = self._ahead.setdefault(peer, [])
+        if message in kept:
+            return KNOWN
         kept.append(message)
-        del kept[:-_AHEAD_KINDS]
+        if len(kept) <= _AHEAD_KINDS:
+            return None
+        del kept[0]
+        return PUSHED_OUT
 
     def _own_votes(self) -> tuple[Vote, ...]:
         """The votes that it has cast in this view, while its key may sign."""

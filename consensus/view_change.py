@@ -16,9 +16,11 @@ from dataclasses import dataclass
 
 from consensus.blocks import Header
 from consensus.certificates import Certificate, Phase, certificate_fault
+from consensus.faults import OTHER_EPOCH, Fault, forged, seatless, unsound
 from consensus.messages import NewView, ViewChange
 from consensus.quorum import MAX_VALIDATORS, ValidatorSet
 from gossip.codec import Digest, digest, encode
+from gossip.effects import Cause
 from gossip.identity import Verifier
 
 _MAX_PROVEN = 4 * MAX_VALIDATORS
@@ -72,7 +74,7 @@ class Binding:
     """Voting keys of those who prepared the reproposal: they hold its body."""
 
 
-def view_change_fault(change: ViewChange, rules: Rules) -> str | None:
+def view_change_fault(change: ViewChange, rules: Rules) -> Fault | None:
     """Why a VIEW-CHANGE is not valid, or None."""
     name = change.name
     if name in rules.proven:
@@ -83,20 +85,26 @@ def view_change_fault(change: ViewChange, rules: Rules) -> str | None:
     return fault
 
 
-def _change_fault(change: ViewChange, rules: Rules) -> str | None:
+def _change_fault(change: ViewChange, rules: Rules) -> Fault | None:
     if change.epoch != rules.members.epoch:
-        return f"view change of epoch {change.epoch}, not {rules.members.epoch}"
+        return OTHER_EPOCH
     if rules.members.member(change.voter) is None:
-        return "view change by no validator of this epoch"
+        return seatless("view change")
     if not rules.verifier.verify(change.voter, change.signing_bytes(rules.chain), change.signature):
-        return "the signature of the view change does not hold"
-    if change.committed is not None:
-        fault = _phase_fault(change.committed, Phase.COMMIT, rules)
-        if fault:
-            return f"commit certificate in a view change: {fault}"
-        if change.committed.ballot.height <= rules.base.height:
-            return "commit certificate in a view change: from before the epoch"
-    return _prepared_fault(change, rules)
+        return forged("view change")
+    fault = _committed_fault(change, rules) or _prepared_fault(change, rules)
+    return unsound(fault) if fault else None
+
+
+def _committed_fault(change: ViewChange, rules: Rules) -> str | None:
+    if change.committed is None:
+        return None
+    fault = _phase_fault(change.committed, Phase.COMMIT, rules)
+    if fault:
+        return f"commit certificate in a view change: {fault}"
+    if change.committed.ballot.height <= rules.base.height:
+        return "commit certificate in a view change: from before the epoch"
+    return None
 
 
 def _prepared_fault(change: ViewChange, rules: Rules) -> str | None:
@@ -155,27 +163,27 @@ def compute_binding(changes: tuple[ViewChange, ...], rules: Rules) -> Binding:
     return Binding(height, digest, proof.header, signers)
 
 
-def new_view_fault(message: NewView, rules: Rules) -> str | None:
+def new_view_fault(message: NewView, rules: Rules) -> Fault | None:
     """Why a NEW-VIEW is not valid, or None."""
     members = rules.members
     if message.epoch != members.epoch:
-        return f"new view of epoch {message.epoch}, not {members.epoch}"
+        return OTHER_EPOCH
     voters = {change.voter for change in message.view_changes}
     if len(voters) != len(message.view_changes):
-        return "two view changes of one voter in a new view"
+        return unsound("two view changes of one voter in a new view")
     if any(change.view != message.view for change in message.view_changes):
-        return "a view change for another view in a new view"
+        return unsound("a view change for another view in a new view")
     if not members.is_quorum(members.power_of(voters)):
-        return "no quorum of view changes in a new view"
+        return unsound("no quorum of view changes in a new view")
     for change in message.view_changes:
         fault = view_change_fault(change, rules)
         if fault:
-            return f"in a new view: {fault}"
+            return Fault(fault.cause, f"in a new view: {fault.reason}")
     binding = compute_binding(message.view_changes, rules)
     if members.leader(message.view, binding.height + 1).voting_key != message.voter:
-        return "new view by somebody who does not lead it"
+        return Fault(Cause.NOT_ENTITLED, "new view by somebody who does not lead it")
     if not rules.verifier.verify(
         message.voter, message.signing_bytes(rules.chain), message.signature
     ):
-        return "the signature of the new view does not hold"
+        return forged("new view")
     return None

@@ -7,7 +7,7 @@ honest replica that waits in vain, makes it send VIEW-CHANGE. What the new view 
 from __future__ import annotations
 
 from consensus.collection import few_of
-from consensus.faults import KNOWN, OTHER_EPOCH, OVER, Fault, forged, seatless, unsound
+from consensus.faults import KNOWN, OTHER_EPOCH, OVER, Fault, forged, seatless
 from consensus.messages import (
     MOST_WHOLE_CHANGES,
     NewView,
@@ -89,7 +89,7 @@ class ViewChanging(Voting):
             return fault
         why = view_change_fault(message, self._rules())
         if why:
-            return unsound(why)
+            return why
         self._requests.ask(message)
         self._learn_commit((message,))
         self._check_changes()
@@ -174,7 +174,7 @@ class ViewChanging(Voting):
             return KNOWN
         fault = new_view_fault(message, self._rules())
         if fault:
-            return unsound(fault)
+            return fault
         self._enter(message)
         self._learn_commit(message.view_changes)
         self._replay_ahead()

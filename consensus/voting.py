@@ -8,7 +8,7 @@ from __future__ import annotations
 from consensus.blocks import MAX_BLOCK_BYTES, Block, Header, make_block
 from consensus.certificates import Ballot, Phase, is_endorsed
 from consensus.collecting import Collecting
-from consensus.faults import KNOWN, OVER, UNASKED, Fault, forged, seatless, unsound
+from consensus.faults import KNOWN, NOT_HERE, OVER, UNASKED, Fault, forged, seatless, unsound
 from consensus.gathering import FETCH_TIMER, FIRST_FETCH_MS, Gathering
 from consensus.messages import (
     Body,
@@ -85,8 +85,7 @@ class Voting(Collecting):
 
     def _on_proposal(self, peer: NodeId, message: Proposal) -> Fault | None:
         if self._is_ahead(message.epoch, message.view, message.height):
-            self._keep_ahead(peer, message)
-            return None
+            return self._keep_ahead(peer, message)
         if not self._is_here(message.epoch, message.view, message.height):
             return self._out_of_place(message.epoch, message.height)
         slot, known = self._slot, self._slot.heard
@@ -190,8 +189,7 @@ class Voting(Collecting):
     def _on_vote(self, peer: NodeId, message: Vote) -> Fault | None:
         ballot, voter = message.ballot, message.endorsement.voter
         if self._is_ahead(ballot.epoch, ballot.view, ballot.height):
-            self._keep_ahead(peer, message)
-            return None
+            return self._keep_ahead(peer, message)
         if ballot.epoch != self._members.epoch or ballot.height != self._tip.height + 1:
             self._answer_late(peer, ballot)
             return self._out_of_place(ballot.epoch, ballot.height)
@@ -221,8 +219,7 @@ class Voting(Collecting):
         """A quorum's votes at once: from here on all is as if they had come one by one."""
         ballot, slot = message.ballot, self._slot
         if self._is_ahead(ballot.epoch, ballot.view, ballot.height):
-            self._keep_ahead(peer, message)
-            return None
+            return self._keep_ahead(peer, message)
         self._note_wait(peer, ballot)
         if ballot.epoch != self._members.epoch or ballot.height != self._tip.height + 1:
             return self._out_of_place(ballot.epoch, ballot.height)
@@ -338,9 +335,11 @@ class Voting(Collecting):
         if gathering is None:
             return UNASKED
         try:
-            gathering.take(map(decode_transaction, message.raw))
+            is_news = gathering.take(map(decode_transaction, message.raw))
         except DecodeError as error:
             return Fault(Cause.MALFORMED, f"a fetched transaction does not decode: {error}")
+        if not is_news:
+            return UNASKED
         self._go_on_gathering()
         return None
 
@@ -352,9 +351,9 @@ class Voting(Collecting):
             )
         here = {one.id: one for block in self._held() for one in block.transactions}
         found = (here.get(Digest(name)) or self._find(name) for name in message.transactions)
-        raw = (one.raw for one in found if one is not None)
-        self._out += (Send(peer, Fetched(batch)) for batch in batched(raw))
-        return None
+        answers = batched(one.raw for one in found if one is not None)
+        self._out += (Send(peer, Fetched(batch)) for batch in answers)
+        return None if answers else NOT_HERE
 
     def _fetch_transactions(self) -> None:
         """Ask for what a proposal still lacks: whoever brought it first, then everybody who says that it holds all."""
@@ -371,12 +370,14 @@ class Voting(Collecting):
         self._out.append(Broadcast(tuple(sorted(asked)), FetchTransactions(gathering.lacking)))
         self._out.append(SetTimer(FETCH_TIMER, self._timing.fetch_ms))
 
-    def _on_fetch_body(self, peer: NodeId, message: FetchBody) -> None:
+    def _on_fetch_body(self, peer: NodeId, message: FetchBody) -> Fault | None:
         last = self._last_block
         is_last = last is not None and last.digest == message.digest
         block = last if is_last else self._slot.bodies.get(message.digest)
-        if block is not None:
-            self._out.append(Send(peer, Body(block)))
+        if block is None:
+            return NOT_HERE
+        self._out.append(Send(peer, Body(block)))
+        return None
 
     def _on_body(self, message: Body) -> Fault | None:
         block, slot = message.block, self._slot

@@ -105,6 +105,8 @@ class Cause(StrEnum):
     NOT_ENTITLED = "not_entitled"
     CONTRADICTION = "contradiction"
     UNSOUND = "unsound"
+    NOT_HERE = "not_here"
+    NO_ROOM = "no_room"
     TOO_OFTEN = "too_often"
 
     @property
@@ -113,7 +115,12 @@ class Cause(StrEnum):
         return self in _USUAL
 
 
-_USUAL = frozenset((Cause.STALE, Cause.KNOWN, Cause.EARLY, Cause.UNASKED, Cause.WRONG_EPOCH))
+_USUAL = frozenset(
+    (
+        *(Cause.STALE, Cause.KNOWN, Cause.EARLY, Cause.UNASKED, Cause.WRONG_EPOCH),
+        *(Cause.NOT_HERE, Cause.NO_ROOM),
+    )
+)
 
 
 class Rejected(msgspec.Struct, frozen=True, gc=False):

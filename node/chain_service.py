@@ -48,7 +48,7 @@ from consensus.parameters import PROTOCOL_VERSION
 from consensus.reports import Equivocation, Prepared, ViewEntered
 from consensus.transactions import Transaction
 from gossip.codec import Digest, Wire, encode
-from gossip.effects import Broadcast, Effect, Notify, Persist, Rejected, Send, Store
+from gossip.effects import Broadcast, Cause, Effect, Notify, Persist, Rejected, Send, Store
 from gossip.identity import NodeId
 from node.driver import CoreDriver
 from node.errors import NodeError
@@ -147,9 +147,9 @@ class ChainService:
         await self._driver.run()
 
     def post(self, event: EngineEvent) -> None:
-        """Queue an event; a peer's message is dropped, and counted, if too much waits."""
+        """Queue an event; a peer's message is refused if too much waits."""
         if isinstance(event, Received) and self._driver.waiting >= MAX_WAITING:
-            self.counters["messages_dropped"] += 1
+            self.refusals.tell(Rejected(event.peer, "too much waits here", Cause.TOO_OFTEN))
         else:
             self._driver.post(event)
 
@@ -254,9 +254,7 @@ class ChainService:
             case Broadcast():
                 self._send_to(effect.to, effect.message)
             case Rejected():
-                self.refusals.count(effect)
-                if not effect.cause.is_usual:
-                    log.warning("message refused", peer=effect.peer.hex(), reason=effect.reason)
+                self.refusals.tell(effect)
             case Notify():
                 self._on_report(effect.what)
             case _:

@@ -35,6 +35,7 @@ CONSENSUS_CHANNEL = 2
 TOPIC_CHANNEL = 3
 
 REACH_S = 5.0
+_OUTSIDE = "consensus and topics are for members"
 _HOLD_S = 10.0
 _MAX_WAITING = 10_000
 
@@ -198,7 +199,8 @@ class PeerService:
             elif frame.channel not in (CONSENSUS_CHANNEL, TOPIC_CHANNEL):
                 await self._drop(frame.peer, f"it used the unknown channel {frame.channel}")
             elif not self.membership.is_member(frame.peer):
-                self.counters["strangers_messages"] += 1
+                self.refusals.tell(Rejected(frame.peer, _OUTSIDE, Cause.NOT_ENTITLED))
+                self.charge(frame.peer, 0.0)
             elif frame.channel == CONSENSUS_CHANNEL:
                 self._set_reachable(frame.peer, reachable=True)
                 await self._room()
@@ -209,7 +211,6 @@ class PeerService:
                 self._on_broadcast(frame.peer, message)
                 self.charge(frame.peer, 0.0)
         except DecodeError as error:
-            self.counters["undecodable"] += 1
             self.refusals.count(Rejected(frame.peer, str(error), Cause.MALFORMED))
             await self._drop(frame.peer, f"it sent a message that does not decode: {error}")
 
@@ -217,7 +218,6 @@ class PeerService:
         """A message of this peer was of no use, or a question: it cost so much CPU beside its carriage."""
         hold_s = self._waste.charge(trio.current_time(), peer, spent_s + FRAME_S)
         if hold_s:
-            self.counters["held_back"] += 1
             self.link.events.hold(peer, hold_s)
 
     async def _drop(self, peer: NodeId, reason: str) -> None:
@@ -267,8 +267,7 @@ class PeerService:
             case events.Disconnect():
                 self._nursery.start_soon(self.link.disconnect, effect.peer, effect.reason)
             case Rejected():
-                self.refusals.count(effect)
-                log.info("message refused", peer=effect.peer.hex(), reason=effect.reason)
+                self.refusals.tell(effect)
             case Notify():
                 self.changes += 1
                 self._look_at_mesh()

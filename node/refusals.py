@@ -11,16 +11,22 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+import structlog
+
 from gossip.effects import Rejected
 from gossip.identity import NodeId
 
-SHARE = 0.02
+log = structlog.get_logger(__name__)
+
+SHARE = 0.01
 """Seconds of CPU that one peer may waste in a second."""
 BURST_S = 0.1
 BYTE_S = 0.00000001
 """Encoding, encrypting and sending one byte of an answer, about."""
 FRAME_S = 0.00006
 """Carrying, decrypting and decoding a small message, about; charged on top of what was measured."""
+LEAST_HOLD_S = 0.1
+"""Waking up for each message of a peer that has spent its share would cost more than the message."""
 
 _MAX_PEERS = 2_000
 
@@ -31,14 +37,23 @@ class Refusals:
     def __init__(self) -> None:
         self._counts: dict[NodeId, Counter[str]] = {}
 
-    def count(self, refused: Rejected) -> None:
-        """One more."""
+    def count(self, refused: Rejected) -> int:
+        """One more; how many of this peer and cause there are now."""
         counter = self._counts.get(refused.peer)
         if counter is None:
             if len(self._counts) >= _MAX_PEERS:
                 del self._counts[next(iter(self._counts))]
             counter = self._counts[refused.peer] = Counter()
         counter[refused.cause.value] += 1
+        return counter[refused.cause.value]
+
+    def tell(self, refused: Rejected) -> None:
+        """Count it, and put it in the log at the first, second, fourth, eighth ... time: a flood fills no disk."""
+        count = self.count(refused)
+        if count & (count - 1) == 0 and not refused.cause.is_usual:
+            log.warning(
+                "message refused", peer=refused.peer.hex(), reason=refused.reason, times=count
+            )
 
     def rows(self) -> list[tuple[NodeId, str, int]]:
         """Peer, cause and count, in their order."""
@@ -70,7 +85,9 @@ class WasteBudget:
         gained_s = SHARE * (now_s - account.filled_at_s)
         account.level_s = min(BURST_S, account.level_s + gained_s) - spent_s
         account.filled_at_s = now_s
-        return max(0.0, -account.level_s / SHARE)
+        if account.level_s >= 0:
+            return 0.0
+        return max(LEAST_HOLD_S, -account.level_s / SHARE)
 
     def _make_room(self, now_s: float) -> None:
         """Forget those whose share has long grown back; a full account is the same as none."""

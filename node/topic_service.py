@@ -25,7 +25,7 @@ from gossip.broadcast.core import (
 from gossip.broadcast.messages import MAX_PAYLOAD_BYTES, BroadcastMessage, Publication
 from gossip.broadcast.topics import Pattern, TopicError, check_topic
 from gossip.codec import Digest, Wire, encode
-from gossip.effects import Broadcast, Notify, Rejected, Send
+from gossip.effects import Broadcast, Cause, Notify, Rejected, Send
 from gossip.identity import Ed25519Verifier, NodeId, Signer
 from gossip.membership.notices import Liveness
 from node.driver import CoreDriver, now_ms
@@ -109,9 +109,9 @@ class TopicService:
             del self._listening[key]
 
     def on_message(self, peer: NodeId, message: BroadcastMessage) -> None:
-        """A member's message; dropped if too much waits, and offered again later by whoever has it."""
+        """A member's message; refused if too much waits, and offered again later by whoever has it."""
         if self._driver.waiting > _MAX_WAITING:
-            self.counters["messages_dropped"] += 1
+            self._peers.refusals.tell(Rejected(peer, "too much waits here", Cause.TOO_OFTEN))
         else:
             self._driver.post(Received(peer, message))
 
@@ -135,8 +135,7 @@ class TopicService:
             case Broadcast():
                 self._send(effect.to, effect.message)
             case Rejected():
-                self._peers.refusals.count(effect)
-                log.info("message refused", peer=effect.peer.hex(), reason=effect.reason)
+                self._peers.refusals.tell(effect)
             case Notify(what=Heard(publication=publication)):
                 self._tell(publication)
             case Notify(what=Lost() as lost):

@@ -3,6 +3,10 @@
 A memory channel bounds how many events wait, but not how large they are, and lets one peer fill it
 for all. These queues bound both, for each peer and for all together, and are served in turn. A peer's
 reader that finds its share used up waits, its window fills, and its sender stops.
+
+A peer that is held back has a small share until all that waited of it is gone: reading a message costs
+more than sending it, so whoever is not listened to is not read ahead either. Being held outlasts the
+connection.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from gossip.transport import Frame, PeerDown, PeerUp, TransportEvent
 
 EVENT_OVERHEAD_BYTES = 128
 """Counted for each event beside its payload, so that empty frames aren't free."""
+HELD_PEER_BYTES = 64 * 2**10
 
 
 def _cost_bytes(event: TransportEvent) -> int:
@@ -30,8 +35,11 @@ class Inbox:
     def __init__(self, *, max_bytes: int = 32 * 2**20, max_peer_bytes: int = 8 * 2**20) -> None:
         self._queues: dict[NodeId, deque[TransportEvent]] = {}
         self._turns: deque[NodeId] = deque()
-        """Those of whom something waits and who are not held, in the order in which they are served."""
+        """Those of whom something waits that may be given out, in the order in which they are served."""
         self._held: dict[NodeId, float] = {}
+        """Until when no frame of a peer is given out."""
+        self._narrow: set[NodeId] = set()
+        """Those that have been held since all that waited of them was gone."""
         self._max_bytes = max_bytes
         self._max_peer_bytes = max_peer_bytes
         self._used_bytes = 0
@@ -56,10 +64,8 @@ class Inbox:
 
         What waits of a peer that was held and is gone now is thrown away: nobody waits for its end.
         """
-        if event.peer in self._held:
-            if isinstance(event, PeerDown):
-                self._forget_frames(event.peer)
-            self._release(event.peer)
+        if isinstance(event, PeerDown) and event.peer in self._narrow:
+            self._forget_frames(event.peer)
         self._append(event)
 
     def attend(self, take: Callable[[Frame], bool]) -> None:
@@ -69,13 +75,29 @@ class Inbox:
     def hold(self, peer: NodeId, seconds: float) -> None:
         """See `Events.hold`."""
         self._held[peer] = trio.current_time() + seconds
-        if peer in self._turns:
+        self._narrow.add(peer)
+        queue = self._queues.get(peer)
+        if queue and isinstance(queue[-1], PeerDown):
+            self._forget_frames(peer)
+        elif peer in self._turns and not self._is_served(peer):
             self._turns.remove(peer)
+
+    def _is_served(self, peer: NodeId) -> bool:
+        """Whether something waits of a peer, and its first may be given out."""
+        queue = self._queues.get(peer)
+        return queue is not None and not (peer in self._held and isinstance(queue[0], Frame))
 
     def _release(self, peer: NodeId) -> None:
         del self._held[peer]
-        if peer in self._queues:
+        if peer not in self._queues:
+            self._narrow.discard(peer)
+        elif peer not in self._turns:
             self._turns.append(peer)
+
+    def _bound_of(self, peer: NodeId) -> int:
+        """How much of a peer may wait."""
+        least_bytes = min(HELD_PEER_BYTES, self._max_peer_bytes)
+        return least_bytes if peer in self._narrow else self._max_peer_bytes
 
     def _forget_frames(self, peer: NodeId) -> None:
         queue = self._queues.get(peer, ())
@@ -87,12 +109,18 @@ class Inbox:
             self._queues[peer] = rest
         else:
             self._queues.pop(peer, None)
+        if peer in self._turns:
+            self._turns.remove(peer)
+        if rest:
+            self._turns.append(peer)
 
     async def room(self, peer: NodeId) -> None:
         """Wait until this peer's share and the whole have room."""
         while not self._closed:
-            if self.used_by(peer) >= self._max_peer_bytes:
+            if self.used_by(peer) >= self._bound_of(peer):
                 await self._writers_of.setdefault(peer, trio.lowlevel.ParkingLot()).park()
+                # The peer's end frees its share and cancels its reader: that one adds nothing more.
+                await trio.lowlevel.checkpoint_if_cancelled()
             elif self._used_bytes >= self._max_bytes:
                 await self._writers.park()
             else:
@@ -102,7 +130,7 @@ class Inbox:
         """Queue a frame, or give it away on the spot; False if there is no room for it."""
         peer = frame.peer
         if self._closed or (
-            self._used_bytes < self._max_bytes and self.used_by(peer) < self._max_peer_bytes
+            self._used_bytes < self._max_bytes and self.used_by(peer) < self._bound_of(peer)
         ):
             self._append(frame)
             return True
@@ -133,9 +161,9 @@ class Inbox:
         queue = self._queues.get(peer)
         if queue is None:
             queue = self._queues[peer] = deque()
-            if peer not in self._held:
-                self._turns.append(peer)
         queue.append(event)
+        if len(queue) == 1 and self._is_served(peer):
+            self._turns.append(peer)
         self._readers.unpark()
 
     def _is_given_away(self, event: TransportEvent) -> bool:
@@ -168,10 +196,12 @@ class Inbox:
         peer = self._turns.popleft()
         queue = self._queues[peer]
         event = queue.popleft()
-        if queue:
-            self._turns.append(peer)
-        else:
+        if not queue:
             del self._queues[peer]
+            if peer not in self._held:
+                self._narrow.discard(peer)
+        elif self._is_served(peer):
+            self._turns.append(peer)
         self._account(peer, -_cost_bytes(event))
         return event
 
@@ -179,7 +209,7 @@ class Inbox:
         """Wake those for whom there is much room, so that a full inbox isn't all waking."""
         if self._writers and self._used_bytes <= self._max_bytes * 3 // 4:
             self._writers.unpark_all()
-        if self._writers_of and used_by_peer_bytes <= self._max_peer_bytes // 2:
+        if self._writers_of and used_by_peer_bytes <= self._bound_of(peer) // 2:
             waiting = self._writers_of.pop(peer, None)
             if waiting is not None:
                 waiting.unpark_all()

@@ -1,21 +1,26 @@
 """A member that floods: what it costs the validators, in CPU for each transaction that they decide.
 
-Two runs of the same load on one federation: without the member, and while a process with its identity sends each
-validator as much as its connection takes: forged and stale votes, questions.
+A process with the member's identity sends each validator as much as its connection takes: forged and stale votes,
+questions. First beside no load, where the validators' CPU shows what it costs them; then beside the same load as
+without it, by turns. Its own CPU is of lowest priority, since on one machine it would be taken from theirs.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import cycle
 from pathlib import Path
+from statistics import fmean
 from typing import Final
 
 import trio
@@ -28,10 +33,10 @@ from gossip.identity import NodeId
 from gossip.transport import MEMBER_LIMITS, Frame
 from gossip.transport.libp2p import Libp2pTransport
 from node.bench.consensus import ConsensusFigures, Walls, Work, one_load
-from node.bench.limits import fdatasync_p50_ms, verifications_per_cpu_second
+from node.bench.limits import cpu_seconds, fdatasync_p50_ms, verifications_per_cpu_second
 from node.bench.load import LoadError
 from node.client import Client
-from node.demo.cluster import Cluster, until
+from node.demo.cluster import Cluster, Member, until
 from node.demo.growth import WAIT_S, grow
 from node.home import Home
 from node.keyfile import Purpose, load_key
@@ -41,14 +46,16 @@ _LOOPBACK: Final = ("/ip4/127.0.0.1/tcp/0",)
 _IGNORANT: Final = Status(
     0, 0, entered=True, height=0, has_proposal=False, is_prepared=False, certified=0
 )
-_PAUSE_S: Final = 0.0005
+_PAUSE_S: Final = 0.005
+_IDLE_S: Final = 5.0
+_TURNS: Final = 2
 _KINDS: Final = 8
 """The last four of them are all forged votes at the height at hand: those cost most."""
 
 
 @dataclass(frozen=True, slots=True)
 class FloodFigures:
-    """`ratio` is transactions per CPU-second of the validators, flooded over not."""
+    """`ratio` is transactions per CPU-second of the validators, flooded over not, each the mean of its turns."""
 
     nodes: int
     clients: int
@@ -57,6 +64,8 @@ class FloodFigures:
     ratio: float
     tps: float
     tps_flooded: float
+    cpu_percent: float
+    """What the flood costs a validator that has nothing else to do, in percent of a core."""
     sent: int
     """Messages that the flooder could get rid of."""
     refused: dict[str, int]
@@ -78,43 +87,68 @@ def measure(nodes: int, work: Work, say: Callable[[str], None]) -> FloodFigures:
         until(partial(_is_observer, member.client), WAIT_S, "mallory was not let in")
         cluster.kill(member)
         cluster.members.remove(member)
-        say("without the flood")
-        calm = one_load(cluster, genesis, work, walls)
-        say("with it")
-        voter = founder.client.validators().validators[0].voting_key
-        command = [sys.executable, "-m", "node.bench.flood", str(member.home.path), voter]
-        with subprocess.Popen(
-            [*command, *(one.address for one in cluster.members)], stdout=subprocess.PIPE
-        ) as process:
-            try:
-                flooded = one_load(cluster, genesis, work, walls)
-            finally:
-                process.terminate()
-                told = process.communicate()[0]
+        sent: list[int] = []
+        flood = partial(_flooding, cluster, member, sent)
+        quiet = replace(work, seconds=work.seconds / _TURNS)
+        say(f"{_IDLE_S:g} s without load and flood, as long with the flood alone")
+        idle_ms = _cpu_ms_per_s(cluster)
+        with flood():
+            flooded_ms = _cpu_ms_per_s(cluster)
+        calm: list[ConsensusFigures] = []
+        flooded: list[ConsensusFigures] = []
+        for turn in range(_TURNS):
+            say(f"turn {turn + 1}: the load without the flood, then with it")
+            calm.append(one_load(cluster, genesis, quiet, walls))
+            with flood():
+                flooded.append(one_load(cluster, genesis, quiet, walls))
         view = founder.client.status()
         refused = {one.reason: one.count for one in view.refused if one.node_id == member.node_id}
         if not refused:
             raise LoadError("the flood did not reach the founder")
-        return _figures(calm, flooded, int(told or 0), refused)
+        per_cpu_s, per_cpu_s_flooded = map(_per_cpu_second, (calm, flooded))
+        return FloodFigures(
+            nodes=nodes,
+            clients=work.clients,
+            tx_per_cpu_second=round(per_cpu_s, 1),
+            tx_per_cpu_second_flooded=round(per_cpu_s_flooded, 1),
+            ratio=round(per_cpu_s_flooded / per_cpu_s, 3),
+            tps=round(fmean(one.tps for one in calm), 1),
+            tps_flooded=round(fmean(one.tps for one in flooded), 1),
+            cpu_percent=round((flooded_ms - idle_ms) / 10, 2),
+            sent=sum(sent),
+            refused=refused,
+        )
     finally:
         cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _figures(
-    calm: ConsensusFigures, flooded: ConsensusFigures, sent: int, refused: dict[str, int]
-) -> FloodFigures:
-    return FloodFigures(
-        nodes=calm.nodes,
-        clients=calm.clients,
-        tx_per_cpu_second=calm.tx_per_cpu_second,
-        tx_per_cpu_second_flooded=flooded.tx_per_cpu_second,
-        ratio=round(flooded.tx_per_cpu_second / calm.tx_per_cpu_second, 3),
-        tps=calm.tps,
-        tps_flooded=flooded.tps,
-        sent=sent,
-        refused=refused,
-    )
+def _per_cpu_second(turns: list[ConsensusFigures]) -> float:
+    return sum(one.transactions for one in turns) / sum(one.cpu_seconds for one in turns)
+
+
+def _cpu_ms_per_s(cluster: Cluster) -> float:
+    """What a validator spends now, the mean of all."""
+    pids = [one.process.pid for one in cluster.members]
+    before, began_s = sum(map(cpu_seconds, pids)), time.monotonic()
+    time.sleep(_IDLE_S)
+    spent_s = sum(map(cpu_seconds, pids)) - before
+    return 1000 * spent_s / (time.monotonic() - began_s) / len(pids)
+
+
+@contextmanager
+def _flooding(cluster: Cluster, member: Member, sent: list[int]) -> Iterator[None]:
+    """The flood lasts as long as the block; then `sent` has how many messages it could get rid of."""
+    voter = cluster.members[0].client.validators().validators[0].voting_key
+    command = [sys.executable, "-m", "node.bench.flood", str(member.home.path), voter]
+    with subprocess.Popen(
+        [*command, *(one.address for one in cluster.members)], stdout=subprocess.PIPE
+    ) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+            sent.append(int(process.communicate()[0] or 0))
 
 
 def _knows(client: Client, node_id: str) -> bool:
@@ -178,6 +212,7 @@ class _Flooder:
 
 
 if __name__ == "__main__":
+    os.nice(19)
     flooder = _Flooder(Home(Path(sys.argv[1])), bytes.fromhex(sys.argv[2]))
     trio.run(flooder.run, sys.argv[3:])
     sys.stdout.write(f"{flooder.sent}\n")

@@ -111,8 +111,8 @@ def _flooded(session: Session, figures: flood.FloodFigures) -> None:
     session.tell(
         {"flood": asdict(figures)},
         f"{figures.tx_per_cpu_second} transactions per CPU-second, {figures.tx_per_cpu_second_flooded} while a member "
-        f"floods ({100 * figures.ratio:.0f} %); it got rid of {figures.sent} messages; "
-        f"refused by the founder: {figures.refused}",
+        f"floods ({100 * figures.ratio:.0f} %), {figures.cpu_percent} % of a core while they are idle; "
+        f"it got rid of {figures.sent} messages; refused by the founder: {figures.refused}",
     )
 
 

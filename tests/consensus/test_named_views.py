@@ -155,7 +155,7 @@ def test_true_names_under_a_false_signature_open_nothing() -> None:
     effects = receive(story, 3, false)
     for change in new_view.view_changes:
         effects += receive(story, 3, change)
-    assert Cause.UNSOUND in causes(effects)
+    assert Cause.SIGNATURE in causes(effects)
     engine = story.actors[LATE].engine
     assert engine is not None
     assert not engine.replica.entered or engine.replica.view == 0
@@ -167,7 +167,7 @@ def test_a_request_that_is_named_and_not_signed_is_not_kept() -> None:
     broken = msgspec.structs.replace(first, signature=Signature(bytes(64)))
     names = msgspec.structs.replace(new_view.names(), changes=(broken.name,))
     receive(story, 3, names)
-    assert Cause.UNSOUND in causes(receive(story, 3, broken))
+    assert Cause.SIGNATURE in causes(receive(story, 3, broken))
 
 
 @pytest.mark.parametrize("twice", ["name", "voter"])
@@ -334,7 +334,7 @@ def test_a_request_made_whole_is_believed_for_its_signature_alone() -> None:
     lie = ViewChange(0, 1, commit, None, voter, Signature(bytes(64)))
     effects = receive(story, 3, lie.names())
     assert asked(effects) == [], "what it names is here"
-    assert causes(effects) == [Cause.UNSOUND]
+    assert causes(effects) == [Cause.SIGNATURE]
 
 
 @given(st.booleans(), st.booleans(), st.sets(st.sampled_from(["committed", "prepared"])))

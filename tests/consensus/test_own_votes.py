@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from consensus.certificates import Ballot, Phase, endorse
 from consensus.evidence import evidence_of
+from consensus.faults import KNOWN, UNASKED
 from consensus.messages import AskVotes, NewestVotes, ViewChange, Vote, view_change_bytes
 from consensus.own_votes import (
     NO_KEY,
+    OUTSIDER,
     OwnVotes,
     StateKeys,
     VotesAgain,
@@ -64,8 +66,10 @@ def test_a_validator_votes_once_answers_and_itself_are_a_quorum() -> None:
     assert keys.public == NO_KEY
     assert StateKeys(keys).public == KEYS[0].public, "a STATE vote can't contradict"
     assert own.on_answer(NODES[1], empty(), EQUAL, None, None) == []
-    assert own.on_answer(NODES[1], empty(), EQUAL, None, None) == [], "one answer counts once"
-    assert own.on_answer(NodeId(b"x" * 32), empty(), EQUAL, None, None) == []
+    again = own.on_answer(NODES[1], empty(), EQUAL, None, None)
+    assert again == [KNOWN.of(NODES[1])], "one answer counts once"
+    stranger = NodeId(b"x" * 32)
+    assert own.on_answer(stranger, empty(), EQUAL, None, None) == [OUTSIDER.of(stranger)]
     assert own.ask_again(EQUAL) == [Broadcast(tuple(NODES[2:]), AskVotes(KEYS[0].public))]
     assert told(own.on_answer(NODES[2], empty(), EQUAL, None, None)) == [VotesAgain]
     assert keys.public == KEYS[0].public
@@ -95,7 +99,8 @@ def test_a_vote_that_the_log_lacks_silences_the_key_for_good() -> None:
             tuple(w for one in out if isinstance(one, Persist) for w in one.writes)
         )
         assert set(silenced_keys(stored)) == {KEYS[0].public}
-        assert own.on_answer(NODES[2], empty(), EQUAL, known, None) == []
+        late = own.on_answer(NODES[2], empty(), EQUAL, known, None)
+        assert late == [UNASKED.of(NODES[2])]
         assert keys.public == NO_KEY
 
 

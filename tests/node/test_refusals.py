@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from gossip.effects import Cause, Rejected
 from gossip.identity import NodeId
-from node.refusals import BURST_S, SHARE, Refusals, WasteBudget
+from node.refusals import BURST_S, LEAST_HOLD_S, SHARE, Refusals, WasteBudget
 
 ALICE, BOB = NodeId(b"a" * 32), NodeId(b"b" * 32)
 
@@ -36,3 +37,22 @@ def test_over_a_long_time_a_peer_wastes_no_more_than_its_share() -> None:
         now_s += budget.charge(now_s, ALICE, 0.002)
         wasted_s += 0.002
     assert wasted_s <= BURST_S + SHARE * now_s + 0.002
+
+
+def test_a_peer_that_owes_little_is_held_long_enough_that_it_wakes_nobody_for_each_message() -> (
+    None
+):
+    budget = WasteBudget()
+    budget.charge(0.0, ALICE, BURST_S)
+    assert budget.charge(0.0, ALICE, 0.00001) == LEAST_HOLD_S
+
+
+def test_a_flood_of_refusals_is_counted_whole_and_logged_seldom() -> None:
+    refusals = Refusals()
+    with capture_logs() as entries:
+        for _ in range(1000):
+            refusals.tell(Rejected(ALICE, "a sentence", Cause.SIGNATURE))
+            refusals.tell(Rejected(BOB, "too late", Cause.STALE))
+    assert refusals.rows() == [(ALICE, "signature", 1000), (BOB, "stale", 1000)]
+    told = [(one["peer"], one["times"]) for one in entries]
+    assert told == [(ALICE.hex(), 2**power) for power in range(10)]

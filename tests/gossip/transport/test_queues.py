@@ -9,7 +9,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from gossip.identity import NodeId
 from gossip.transport import Frame, PeerDown, PeerUp
 from gossip.transport.framing import FrameDecoder
-from gossip.transport.inbox import EVENT_OVERHEAD_BYTES, Inbox
+from gossip.transport.inbox import EVENT_OVERHEAD_BYTES, HELD_PEER_BYTES, Inbox
 from gossip.transport.outbox import MAX_WRITE_BYTES, Outbox, OutboxBounds
 
 ALICE, BOB = NodeId(b"a" * 32), NodeId(b"b" * 32)
@@ -253,3 +253,49 @@ async def test_an_owner_hears_once_that_something_waits_and_takes_it_while_the_w
     await wait_all_tasks_blocked()
     assert told == [1, 1]
     assert FrameDecoder().feed(written[1], 100) == [(1, b"large")]
+
+
+async def test_of_a_held_peer_little_is_read_ahead_until_all_that_waited_is_gone(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    assert autojump_clock is not None
+    inbox, count = Inbox(), 3 * HELD_PEER_BYTES // COST_BYTES
+    await inbox.put_frames([frame(ALICE, 0)])
+    inbox.hold(ALICE, 5)
+    nursery.start_soon(inbox.put_frames, [frame(ALICE, 1 + number) for number in range(count)])
+    await wait_all_tasks_blocked()
+    assert inbox.used_by(ALICE) - HELD_PEER_BYTES in range(COST_BYTES)
+    read = [await inbox.receive() for _ in range(100)]
+    await wait_all_tasks_blocked()
+    assert inbox.used_by(ALICE) < HELD_PEER_BYTES  # let go, and yet no more than that at once
+    read += [await inbox.receive() for _ in range(count - 99)]
+    assert read == [frame(ALICE, number) for number in range(count + 1)]
+    await inbox.put_frames([frame(ALICE, number) for number in range(count)])
+    assert inbox.used_by(ALICE) == count * COST_BYTES
+
+
+async def test_a_peer_that_connects_again_is_held_on(autojump_clock: MockClock) -> None:
+    assert autojump_clock is not None
+    inbox = Inbox()
+    inbox.put_now(PeerUp(ALICE, "somewhere", outbound=True))
+    assert isinstance(await inbox.receive(), PeerUp)
+    inbox.hold(ALICE, 5)
+    began_s = trio.current_time()
+    inbox.put_now(PeerDown(ALICE, "gone"))
+    inbox.put_now(PeerUp(ALICE, "elsewhere", outbound=True))
+    await inbox.put_frames([frame(ALICE, 0)])
+    assert isinstance(await inbox.receive(), PeerDown)
+    assert isinstance(await inbox.receive(), PeerUp)
+    assert trio.current_time() == began_s
+    assert await inbox.receive() == frame(ALICE, 0)
+    assert trio.current_time() == pytest.approx(began_s + 5)
+
+
+async def test_a_peer_that_has_gone_when_it_is_held_is_told_of_at_once() -> None:
+    inbox = Inbox()
+    await inbox.put_frames([frame(ALICE, 0), frame(ALICE, 1)])
+    inbox.put_now(PeerDown(ALICE, "gone"))
+    assert inbox.receive_nowait() == frame(ALICE, 0)
+    inbox.hold(ALICE, 5)
+    assert inbox.receive_nowait() == PeerDown(ALICE, "gone")
+    assert inbox.used_bytes == 0
