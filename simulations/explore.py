@@ -7,7 +7,7 @@ import multiprocessing
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +17,8 @@ from time import perf_counter
 from simulations.families import Family
 from simulations.recording import commit
 from simulations.running import run_any, setting_of_seed
+from simulations.scenario import Scenario
+from simulations.setting import Setting
 from simulations.world import Result
 
 _COLLECTED = (50_000, 20, 20)
@@ -34,6 +36,8 @@ class Run:
     messages: int
     events: int
     marks: dict[str, int]
+    kind: str = ""
+    """What sort of federation it was: how many founders and liars, of unequal weight, growing, with new epochs."""
 
 
 @dataclass(slots=True)
@@ -46,6 +50,7 @@ class Summary:
     events: int = 0
     wall_s: float = 0.0
     marks: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
     hashes: dict[int, str] = field(default_factory=dict)
     commit: str = ""
     is_interrupted: bool = False
@@ -56,6 +61,7 @@ class Summary:
         self.messages += one.messages
         self.events += one.events
         self.marks.update(one.marks)
+        self.kinds[one.kind] += 1
         self.hashes[one.seed] = one.trace_hash
 
     def as_json(self) -> dict[str, object]:
@@ -70,13 +76,15 @@ class Summary:
             "messages_per_s": round(self.messages / wall_s),
             "scenarios_per_s": round(self.scenarios / wall_s, 2),
             "marks": dict(sorted(self.marks.items())),
+            "kinds": dict(sorted(self.kinds.items())),
             "commit": self.commit,
         }
 
 
 def run_seed(seed: int, core: str | None = None, family: Family = "federations") -> Run:
     """One seed; the unit of work of a process."""
-    result: Result = run_any(setting_of_seed(seed, core, family))
+    setting = setting_of_seed(seed, core, family)
+    result: Result = run_any(setting)
     return Run(
         seed,
         result.violation,
@@ -84,7 +92,20 @@ def run_seed(seed: int, core: str | None = None, family: Family = "federations")
         result.messages,
         result.events,
         result.marks,
+        _kind(setting, result.marks),
     )
+
+
+def _kind(setting: Setting, marks: Mapping[str, int]) -> str:
+    if not isinstance(setting, Scenario):
+        return f"{setting.nodes} nodes"
+    traits = {
+        "unequal": len(set(setting.weights)) > 1,
+        "growing": bool(setting.joiners),
+        "new epochs": "epoch change" in marks,
+    }
+    heads = f"{setting.founders} founders", f"{len(setting.liars)} liars"
+    return ", ".join((*heads, *(name for name, has in traits.items() if has)))
 
 
 def explore(

@@ -79,8 +79,11 @@ def test_exploring_counts_everything() -> None:
         "messages_per_s",
         "scenarios_per_s",
         "marks",
+        "kinds",
         "commit",
     }
+    assert sum(told["kinds"].values()) == 6
+    assert all("founders" in kind for kind in told["kinds"])
 
 
 def test_what_is_found_is_saved_and_replayed_byte_for_byte() -> None:
