@@ -23,7 +23,7 @@ from inference.backends.servers import Vectors
 from inference.chat import Call, JsonObject
 from inference.continuing import ContinuedStream, may_continue
 from inference.forms import FormedAnswers, FormedStream, fits, shape_wanted, with_answer
-from inference.selection import Choice, split_file
+from inference.selection import Choice, Standing, split_file
 from inference.structured import Shape
 
 _FILE_DIGITS: Final = 64
@@ -39,6 +39,10 @@ class AnswerEngine:
     async def models(self) -> tuple[ListedModel, ...]:
         """What can be asked for now."""
         return await self._router.models()
+
+    def standings(self) -> tuple[Standing, ...]:
+        """The servers of this machine as they were found last."""
+        return self._router.standings()
 
     async def complete(self, call: Call, asker: Asker | None = None) -> Routed[JsonObject]:
         """A whole answer. Raises as the router does, and `FormFailure`."""

@@ -235,6 +235,10 @@ class ModelRouter:
         await self._refresh(self._known.values())
         return tuple(self._known.values())
 
+    def standings(self) -> tuple[Standing, ...]:
+        """The servers of this machine as they were found last."""
+        return tuple(known.standing() for known in self._known.values())
+
     def _everybody(self) -> dict[str, KnownServer]:
         """The servers of this machine, and the peers that are there now.
 

@@ -39,6 +39,7 @@ from node.gateway.idempotency import Idempotency
 from node.gateway.leaving import LeavingDoor
 from node.gateway.lists import Lists
 from node.gateway.metering import Metered
+from node.gateway.metrics import MetricsDoor
 from node.gateway.ollama import OllamaDoor
 from node.gateway.openai import OpenAiDoor
 from node.gateway.openapi import document
@@ -191,6 +192,8 @@ def _endpoints_beside(facade: Facade, owner: OwnerCheck, doors: Doors) -> list[E
         endpoints += TopicDoor(facade, doors.topics, owner).endpoints()
     if doors.models is not None:
         endpoints += CachesDoor(doors.models.cache, owner).endpoints()
+        foreman = None if doors.backroom is None else doors.backroom.foreman
+        endpoints += MetricsDoor(doors.models, foreman).endpoints()
     return endpoints
 
 
