@@ -46,7 +46,7 @@ class Client:
     def transfer(self) -> Transaction:
         """The next payment, to everybody in turn."""
         to = self._receivers[(self.name + 1 + self._nonce) % len(self._receivers)]
-        return self._ask(Transfer(to, 1 + self._nonce % 5))
+        return self.ask(Transfer(to, 1 + self._nonce % 5))
 
     def admit(self, now_ms: int, joiner: Joiner, role: Role | None) -> Transaction | None:
         """What this operator has to do now for a node that wants a seat, if anything."""
@@ -57,10 +57,11 @@ class Client:
             return None
         self._tried[step, joiner.node] = now_ms + _AGAIN_MS
         if role is None:
-            return self._ask(AdmitObserver(joiner.node, None))
-        return self._ask(ApproveValidator(joiner.node, joiner.voting_key))
+            return self.ask(AdmitObserver(joiner.node, None))
+        return self.ask(ApproveValidator(joiner.node, joiner.voting_key))
 
-    def _ask(self, operation: Operation) -> Transaction:
+    def ask(self, operation: Operation) -> Transaction:
+        """A transaction of one operation, to be asked for until it is done."""
         body = TransactionBody(
             self._chain, NodeId(self._signer.public), self._nonce, _EVER, (operation,)
         )

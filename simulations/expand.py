@@ -7,11 +7,12 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from consensus.quorum import admission_powers
+from consensus.quorum import admission_powers, capped_powers
 from simulations.campaigns import CAMPAIGNS, Campaign
 from simulations.draws import Draws
 from simulations.faults import Crash, Fault, Partition, Pause
-from simulations.scenario import Actor, ActorKind, Clients, Delays, Scenario
+from simulations.registrar import is_bearable
+from simulations.scenario import Actor, ActorKind, Clients, Deed, Delays, Scenario
 from simulations.setting import Disk, Network
 from simulations.weather import damage, weather
 
@@ -94,6 +95,46 @@ def crowd(seed: int) -> Scenario:
         delays=_delays(draws),
         actors=tuple(sorted(actors, key=lambda actor: actor.node)),
         **drawn,
+    )
+
+
+def registering(seed: int) -> Scenario:
+    """The scenario of `crowd` with votes that weigh by stake, liars that are punished, and operators at work.
+
+    Keys of honest founders are rotated and money is bound to them at times of their own, beside the faults; liars are
+    as many as are bearable in every set that may come of it.
+    """
+    draws, whole = Draws(seed), crowd(seed)
+    size = whole.founders
+    drawn = tuple(draws.between(1, 3, "registry weight", seat) for seat in range(size))
+    weights = capped_powers(drawn)
+    honest = tuple(seat for seat in range(size) if seat not in whole.liars)
+    count = draws.below(5, "deeds")
+    deeds: dict[tuple[int, bool], Deed] = {}
+    for place in range(count):
+        node = honest[draws.below(len(honest), "deed node", place)]
+        at_ms = draws.between(100, whole.heal_ms, "deed time", place)
+        if draws.below(2, "deed kind", place):
+            deeds[node, True] = Deed(node=node, at_ms=at_ms)
+        else:
+            to = honest[draws.below(len(honest), "deed to", place)]
+            power = draws.between(1, 2, "deed power", place)
+            deeds[node, False] = Deed(node=node, at_ms=at_ms, to=to, power=power)
+    done, joiners = tuple(deeds.values()), len(whole.joiners)
+    actors: list[Actor] = []
+    for actor in sorted(
+        whole.actors, key=lambda one: draws.raw(b"registry liar", bytes([one.node]))
+    ):
+        liars = (*(one.node for one in actors), actor.node)
+        if is_bearable(weights, liars, joiners, done):
+            actors.append(actor)
+    return msgspec.structs.replace(
+        whole,
+        name=f"registry {seed}",
+        weights=weights,
+        actors=tuple(sorted(actors, key=lambda actor: actor.node)),
+        by_stake=True,
+        deeds=done,
     )
 
 

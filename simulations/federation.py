@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import msgspec
+
 from consensus.blocks import Block
 from consensus.certificates import Phase
 from consensus.engine import (
@@ -16,6 +18,7 @@ from consensus.engine import (
     TimerFired,
     initial_writes,
 )
+from consensus.events import Slashed, ValidatorDeactivated, VotingKeyRotated
 from consensus.execution import BlockExecuted
 from consensus.finality import Diverged, StateCertified
 from consensus.genesis import Founder, Genesis, found
@@ -27,7 +30,7 @@ from consensus.messages import (
     ViewChangeNames,
     Vote,
 )
-from consensus.own_votes import VotesAgain, VotesElsewhere
+from consensus.own_votes import VotesAgain, VotesElsewhere, VotingKeys
 from consensus.parameters import Parameters
 from consensus.reports import Equivocation, Prepared, Timing, ViewEntered
 from consensus.transactions import Transaction
@@ -41,6 +44,7 @@ from simulations.history import History
 from simulations.labels import labelled
 from simulations.oracles import Oracles
 from simulations.process import Core, Process
+from simulations.registrar import STAKE_PER_POWER, Registrar, limits
 from simulations.scenario import Scenario
 from simulations.signatures import Keyring
 from simulations.snapshot_node import FederationMessage, SnapshotNode, SnapshotTaken
@@ -52,6 +56,13 @@ FOUNDER_AMOUNT = 1_000_000_000
 _FIRST_ASKED_MS = 50
 _DECODED = 256
 """More are hardly ever under way at once."""
+
+
+_REGISTRY_MARKS = {
+    Slashed: "liar punished",
+    ValidatorDeactivated: "seat lost",
+    VotingKeyRotated: "voting key rotated",
+}
 
 
 class Federation(World):
@@ -74,12 +85,25 @@ class Federation(World):
         self.identities = users
         self._voters = [keys.signer(b"voting", node) for node in range(scenario.nodes)]
         self.verifier = keys.verifier
+        fresh = {
+            deed.node: keys.signer(b"fresh", deed.node)
+            for deed in scenario.deeds
+            if deed.to is None
+        }
         self._genesis = self._founded(users)
         self._first_writes = initial_writes(self._genesis, self.verifier)
         ids = [NodeId(user.public) for user in users]
-        self.populate(self._processes(ids))
         chain = self._genesis.federation_id
-        honest_keys = frozenset(self._voters[one.node].public for one in self.honest)
+        self._registrar = None
+        if scenario.by_stake:
+            self._registrar = Registrar(chain, scenario.deeds, ids, fresh)
+        self.populate(self._processes(ids))
+        honest_keys = frozenset(
+            key.public
+            for one in self.honest
+            for key in (self._voters[one.node], fresh.get(one.node))
+            if key is not None
+        )
         self.oracles = Oracles(chain, self.verifier, honest_keys)
         self.clients = {
             one.node: Client(one.node, users[one.node], chain, tuple(ids[: scenario.founders]))
@@ -104,10 +128,21 @@ class Federation(World):
             Founder(users[node].public, self._voters[node].public, weight, FOUNDER_AMOUNT)
             for node, weight in enumerate(self.scenario.weights)
         )
+        if self.scenario.by_stake:
+            founders = tuple(
+                msgspec.structs.replace(
+                    one,
+                    amount=FOUNDER_AMOUNT + one.power * STAKE_PER_POWER,
+                    stake=one.power * STAKE_PER_POWER,
+                )
+                for one in founders
+            )
         return found("simulated", CREATED_MS, founders, self.limits())
 
     def limits(self) -> Parameters:
         """The constants of this federation."""
+        if self.scenario.by_stake:
+            return limits(self.scenario.max_block_txs)
         return Parameters(max_block_txs=self.scenario.max_block_txs)
 
     def _processes(self, ids: list[NodeId]) -> list[Process]:
@@ -163,7 +198,7 @@ class Federation(World):
         delays = self.scenario.delays
         return {
             "genesis": self._genesis,
-            "voting_key": self._voters[process.node],
+            "voting_key": self._keys_of(process.node),
             "verifier": self.verifier,
             "chain": process.stores[Store.CHAIN],
             "votes": process.stores[Store.VOTES],
@@ -177,6 +212,10 @@ class Federation(World):
             ),
             "asks_at_start": process.is_honest and process.life > 0,
         }
+
+    def _keys_of(self, node: int) -> Signer | VotingKeys:
+        key = self._voters[node]
+        return key if self._registrar is None else self._registrar.keys(node, key)
 
     def decode(self, data: bytes) -> object:
         """A message that goes to several is decoded once; it is frozen all through."""
@@ -207,6 +246,10 @@ class Federation(World):
             if client.pending and now_ms % 1000 == 0:
                 self.turn(one, one.life, Submit(tuple(client.pending.values())))
             self._operate(one, client, now_ms)
+            if self._registrar is not None and self._is_operated(one):
+                asked = tuple(self._registrar.ask(now_ms, one.node, one.core, client))
+                if asked:
+                    self.turn(one, one.life, Submit(asked))
             self._read(one)
 
     def _read(self, one: Process) -> None:
@@ -220,6 +263,10 @@ class Federation(World):
             if account is not None:
                 self._history.read(one.number, engine.height, owner, account.balance)
         self.marks["reads checked"] = self._history.reads
+
+    def _is_operated(self, one: Process) -> bool:
+        """Whether it is up and its operator has an account from the start."""
+        return one.core is not None and one.node < self.scenario.founders
 
     def _operate(self, one: Process, client: Client, now_ms: int) -> None:
         for joiner in self._joiners:
@@ -244,7 +291,8 @@ class Federation(World):
         wanted = self.scenario.clients
         rounds = -(-wanted.transactions // wanted.burst)
         last_ms = _FIRST_ASKED_MS + rounds * wanted.interval_ms
-        return now_ms >= max((last_ms, *self.scenario.joiners))
+        deeds_ms = (one.at_ms for one in self.scenario.deeds)
+        return now_ms >= max((last_ms, *self.scenario.joiners, *deeds_ms))
 
     def missing(self) -> str:
         heights = {}
@@ -269,7 +317,7 @@ class Federation(World):
                 )
             if not {joiner.node for joiner in self._joiners} <= set(engine.validators.nodes):
                 return f"{one.name} knows of no seat for somebody who joined"
-        return ""
+        return "" if self._registrar is None else self._registrar.missing(self.honest[0].core)
 
     def height(self) -> int:
         return self.oracles.height
@@ -327,17 +375,14 @@ class Federation(World):
         if type(message) is Blocks and message.blocks:
             self.marks["blocks fetched"] += 1
 
-    def on_notify(self, process: Process, what: Any) -> None:  # noqa: ANN401, C901 - one case a report
+    def on_notify(self, process: Process, what: Any) -> None:  # noqa: ANN401 - see World
         engine, number = process.core, process.number
         match what:
             case BlockExecuted():
                 block = what.block
                 self.oracles.executed(number, engine, block, what.result)
                 self._write_down(process, block)
-                if what.result.next_set.epoch != block.header.epoch:
-                    self.marks["epoch change"] += 1
-                    if self.wires.is_partitioned(self.now_us):
-                        self.marks["epoch change under a partition"] += 1
+                self._mark(block, what)
                 self.line(
                     process.name,
                     "executed",
@@ -351,6 +396,7 @@ class Federation(World):
             case Equivocation():
                 self.marks["equivocation seen"] += 1
                 self.oracles.accused(number, what.voter)
+                self._note_evidence(process, what)
                 self.line(process.name, "evidence", f"against {what.voter.hex()[:8]}")
             case SnapshotTaken():
                 self.marks["snapshot taken"] += 1
@@ -371,6 +417,20 @@ class Federation(World):
                 self.line(process.name, "prepared", f"height={what.block.height}")
             case _:
                 pass
+
+    def _note_evidence(self, process: Process, report: Equivocation) -> None:
+        if self._registrar is not None and process.is_honest:
+            self._registrar.saw(process.node, report)
+
+    def _mark(self, block: Block, executed: BlockExecuted) -> None:
+        """What a block did to the set."""
+        for event in executed.result.events:
+            if isinstance(event, Slashed | ValidatorDeactivated | VotingKeyRotated):
+                self.marks[_REGISTRY_MARKS[type(event)]] += 1
+        if executed.result.next_set.epoch != block.header.epoch:
+            self.marks["epoch change"] += 1
+            if self.wires.is_partitioned(self.now_us):
+                self.marks["epoch change under a partition"] += 1
 
     def _write_down(self, process: Process, block: Block) -> None:
         """What this block means to clients; a crash may have kept the news of those below it from everybody."""

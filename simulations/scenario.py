@@ -119,6 +119,16 @@ class Tasks(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reveal_ms: Annotated[int, msgspec.Meta(ge=1_000, le=60_000)] = 5_000
 
 
+class Deed(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a founder's operator does with the registry: binds money to a validator, or rotates its voting key."""
+
+    node: Node
+    at_ms: Ms
+    to: Node | None = None
+    """Whose power grows; None: the own key is rotated."""
+    power: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0
+
+
 class Scenario(Setting, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """See the module."""
 
@@ -135,6 +145,9 @@ class Scenario(Setting, frozen=True, kw_only=True, forbid_unknown_fields=True):
     actors: tuple[Actor, ...] = ()
     snapshots: Snapshots | None = None
     """None: nobody makes any, and whoever is behind fetches every block."""
+    by_stake: bool = False
+    """Votes weigh by stake, and contradictions are punished; else as admission says, and nobody tells of them."""
+    deeds: Annotated[tuple[Deed, ...], msgspec.Meta(max_length=100)] = ()
     tasks: Tasks = Tasks()
     workers: tuple[Worker, ...] = ()
 
@@ -162,6 +175,8 @@ class Scenario(Setting, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """
         views = 4 + 3 * len(self.actors)
         epochs = 1 + len(self.joiners)
+        if self.by_stake:
+            epochs += 2 * len(self.actors) + 2 * len(self.deeds)
         timeouts = 2 * views * epochs * self.delays.progress_cap_ms
         beats = 40 * self.delays.status_ms
         blocks = 60 * self.clients.transactions * self.nodes if self.actors else 0
@@ -196,7 +211,23 @@ def fault_of(scenario: Scenario) -> str | None:
     lying = sum(scenario.weights[node] for node in scenario.liars if node < scenario.founders)
     if 3 * lying >= sum(scenario.weights):
         return f"actors: they hold {lying} of {sum(scenario.weights)}; a third is more than any protocol bears"
-    return _tasks_fault(scenario) or setting_fault(scenario)
+    return _deeds_fault(scenario) or _tasks_fault(scenario) or setting_fault(scenario)
+
+
+def _deeds_fault(scenario: Scenario) -> str | None:
+    if scenario.deeds and not scenario.by_stake:
+        return "deeds: they are for scenarios with by_stake = true"
+    for place, deed in enumerate(scenario.deeds):
+        for node in (deed.node, deed.node if deed.to is None else deed.to):
+            if node >= scenario.founders:
+                return f"deeds[{place}]: node {node} is no founder (0 to {scenario.founders - 1})"
+        if deed.node in scenario.liars:
+            return f"deeds[{place}]: node {deed.node} lies, and has no honest operator"
+        if deed.to is not None and not deed.power:
+            return f"deeds[{place}]: power = 0 binds nothing"
+    if len({(deed.node, deed.to is None) for deed in scenario.deeds}) < len(scenario.deeds):
+        return "deeds: a node rotates its key once, and binds money once"
+    return None
 
 
 def _tasks_fault(scenario: Scenario) -> str | None:

@@ -16,6 +16,7 @@ from simulations.scenario import (
     Actor,
     ActorKind,
     Clients,
+    Deed,
     Delays,
     Scenario,
     Snapshots,
@@ -33,6 +34,7 @@ _TABLES: dict[str, type[Value]] = {
     "clients": Clients,
     "delays": Delays,
     "actors": Actor,
+    "deeds": Deed,
     "snapshots": Snapshots,
     "tasks": Tasks,
     "workers": Worker,
@@ -238,6 +240,7 @@ def _literal(value: object) -> str:
         case list() | tuple():
             return f"[{', '.join(map(_literal, value))}]"
         case dict():
-            return f"{{ {', '.join(f'{key} = {_literal(one)}' for key, one in value.items())} }}"
+            said = (f"{key} = {_literal(one)}" for key, one in value.items() if one is not None)
+            return f"{{ {', '.join(said)} }}"
         case _:
             raise TypeError(f"no TOML for {type(value).__name__}")

@@ -111,7 +111,8 @@ def cost(setting: Setting) -> tuple[int, ...]:
     """What there is to understand, the weightiest first; every step makes it less."""
     actors = asked = 0
     if isinstance(setting, Scenario):
-        actors = len(setting.actors) + len(setting.joiners) + len(setting.workers)
+        actors = len(setting.actors) + len(setting.joiners)
+        actors += len(setting.workers) + len(setting.deeds)
         asked = setting.clients.transactions + setting.tasks.count
     text = dump(msgspec.structs.replace(setting, seed=0))
     digits = sum(letter in "123456789" for letter in text)
@@ -147,11 +148,12 @@ def _fewer_actors(work: _Work) -> None:
     if isinstance(work.best, Scenario):
         _fewer(work.best.actors, lambda actors: work.keeps(actors=actors))
         _fewer(work.best.workers, lambda workers: work.keeps(workers=workers))
+        _fewer(work.best.deeds, lambda deeds: work.keeps(deeds=deeds))
 
 
 def _defaults(work: _Work) -> None:
     """Whatever needn't be said isn't said."""
-    skipped = ("name", "why", "seed", "faults", "actors", "workers", "heal_ms", "core")
+    skipped = ("name", "why", "seed", "faults", "actors", "workers", "deeds", "heal_ms", "core")
     for field in msgspec.structs.fields(type(work.best)):
         if field.name in skipped or field.default is msgspec.NODEFAULT:
             continue
@@ -221,6 +223,13 @@ def _without(setting: Setting, node: int) -> dict[str, Any] | None:
             for liar in getattr(setting, name)
             if liar.node != node
         )
+    changes["deeds"] = tuple(
+        msgspec.structs.replace(
+            deed, node=moved(deed.node), to=None if deed.to is None else moved(deed.to)
+        )
+        for deed in setting.deeds
+        if node not in (deed.node, deed.to)
+    )
     only = tuple(moved(one) for one in setting.clients.only if one != node)
     changes["clients"] = msgspec.structs.replace(setting.clients, only=only)
     late = node - setting.founders

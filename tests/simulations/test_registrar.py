@@ -1,0 +1,37 @@
+"""The registry while a federation runs: liars are punished, keys rotated, powers reckoned again, and nothing breaks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from simulations.expand import registering
+from simulations.explore import run_seed
+from simulations.registrar import is_bearable
+from simulations.scenario import Deed
+from simulations.scenario_file import dump, load
+
+
+def test_sets_that_change_by_stake_punishment_and_rotation_break_nothing() -> None:
+    runs = [run_seed(seed, family="registries") for seed in range(16)]
+    assert [one for one in runs if one.violation is not None] == []
+    marks = {mark for one in runs for mark in one.marks}
+    assert {"liar punished", "seat lost", "voting key rotated", "epoch change"} <= marks
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_its_scenario_is_written_and_read_as_it_is(seed: int, tmp_path: Path) -> None:
+    scenario = registering(seed)
+    path = tmp_path / "registry.toml"
+    path.write_text(dump(scenario))
+    assert load(path) == scenario
+
+
+def test_liars_that_a_cut_of_the_others_makes_too_heavy_are_not_bearable() -> None:
+    assert is_bearable((1, 1, 1, 1), (3,), 0, ())
+    assert not is_bearable((1, 1, 1, 1), (2, 3), 0, ())
+    assert not is_bearable((3, 3, 1, 1), (2, 3), 0, ()), "2 of 8, but capped they are 2 of 4"
+    assert is_bearable((2, 2, 2, 1), (3,), 0, ())
+    grown = (Deed(node=0, at_ms=0, to=0, power=2),)
+    assert not is_bearable((2, 2, 2, 2, 2, 3, 3), (5, 6), 0, grown), "whole they are 6 of 18"
