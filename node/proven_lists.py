@@ -21,6 +21,7 @@ from consensus.genesis import Genesis
 from consensus.quorum import Validator
 from consensus.receipts import MAX_ITEMS
 from consensus.records import Account, Reputation, StakeRecord, Task, TaskState
+from consensus.standing import FIRST_SCORE
 from consensus.state import Table
 from consensus.tables import ACCOUNTS, LISTED, REPUTATION, STAKES, TASKS, THE_ONE, VALIDATORS
 from gossip.codec import Wire
@@ -170,10 +171,12 @@ class Questions:
     def reputations(
         self, limit: int, after: str | None
     ) -> Conversation[ProvenPage[tuple[bytes, Reputation]]]:
-        """How nodes have done, the best of the page first."""
+        """How nodes have done, the best of the page first; without a record a node stands where all begin."""
         page = yield from _page(ReputationsView, "reputation", limit, after)
-        found = yield from self._existing(REPUTATION, [_id(one.id) for one in page.nodes])
-        found.sort(key=_by_score)
+        names = [_id(one.id) for one in page.nodes]
+        proven = yield from self.records([(REPUTATION, name) for name in names])
+        records = [one.record or Reputation(FIRST_SCORE) for one in proven]
+        found = sorted(zip(names, records, strict=True), key=_by_score)
         return ProvenPage(tuple(found), page.next)
 
     def transactions(

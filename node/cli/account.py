@@ -26,13 +26,13 @@ def show(session: Session, *, name: str, is_proven: bool) -> None:
     with session.client() as client:
         view = client.account(name)
         if not is_proven:
-            session.tell(view, _text(view))
+            session.tell(view, pairs(_rows(view)))
             return
         found = client.proven_account(bytes.fromhex(view.id), genesis_of(session))
     if found.account is None:
         raise NodeError(f"the node shows the account {view.id}, and the ledger has none")
     held = AccountView(id=view.id, balance=str(found.account.balance), nonce=found.account.nonce)
-    session.tell(held, f"{_text(held)}\nproven    after block {found.verdict.height}")
+    session.tell(held, pairs([*_rows(held), ("proven", f"after block {found.verdict.height}")]))
 
 
 @account.command("list")
@@ -56,5 +56,5 @@ def list_accounts(session: Session, *, limit: int, after: str | None, is_proven:
     session.tell(view, more(text, "account list", view.next))
 
 
-def _text(view: AccountView) -> str:
-    return pairs([("account", view.id), ("balance", view.balance), ("nonce", str(view.nonce))])
+def _rows(view: AccountView) -> list[tuple[str, str]]:
+    return [("account", view.id), ("balance", view.balance), ("nonce", str(view.nonce))]

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import pytest
 
 from consensus.records import TaskState
-from consensus.state import Table
-from consensus.tables import ACCOUNTS, TASKS
+from consensus.tables import LISTED
 from consensus.transactions import SubmitTask, Transfer, content_hash
 from gossip.identity import Ed25519Signer, Ed25519Verifier
 from node.gateway.list_views import AccountRowView, AccountsView, TaskRowsView, TransactionsView
@@ -51,8 +50,7 @@ def proof(node: Alone, asked: Ask) -> JsonObject:
     """What an honest node answers to the question of several records."""
     assert asked.content is not None
     names = json.loads(asked.content)["records"]
-    tables: dict[str, Table[Any]] = {"account": ACCOUNTS, "task": TASKS}
-    keys = [tables[one["record"]].key(bytes.fromhex(one["id"])) for one in names]
+    keys = [LISTED[one["record"]].key(bytes.fromhex(one["id"])) for one in names]
     found = node.queries.states_proof(keys)
     assert found is not None
     return found
@@ -120,6 +118,18 @@ def test_a_task_of_somebody_else_is_not_the_owners(node: Alone) -> None:
     assert [(found, one.submitter) for found, one in page.items] == [(name, own)]
     with pytest.raises(NotProvenError, match="is not one of"):
         held(questions(node).tasks(20, None, owner=BOB.node_id), tell)
+
+
+def test_a_node_without_a_record_stands_where_all_begin(node: Alone) -> None:
+    row = {"id": BOB.node_id.hex(), "name": "", "score": 900, "settled": 9, "failed": 0}
+
+    def tell(asked: Ask) -> bytes:
+        if asked.content is None:
+            return msgspec.json.encode({"nodes": [row], "next": None})
+        return msgspec.json.encode(proof(node, asked))
+
+    page = held(questions(node).reputations(20, None), tell)
+    assert [(name, one.score) for name, one in page.items] == [(BOB.node_id, 500)]
 
 
 def test_a_transaction_that_does_not_name_the_account_is_told(node: Alone) -> None:
