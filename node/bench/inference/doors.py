@@ -75,7 +75,7 @@ def model_server() -> Iterator[str]:
 
 @contextmanager
 def relay(model_url: str) -> Iterator[Door]:
-    """A bare relay to the model server, for what no door on Trio can be cheaper than."""
+    """A bare relay to the model server, for what a door costs that takes a turn of Trio's loop for each chunk."""
     port = str(urlsplit(model_url).port)
     process = subprocess.Popen(
         [sys.executable, "-m", "node.bench.inference.relay", port], stdout=subprocess.PIPE

@@ -1,8 +1,8 @@
-"""The least that stands between a caller and a server: `python -m node.bench.inference.relay PORT`.
+"""The least on Trio that stands between a caller and a server: `python -m node.bench.inference.relay PORT`.
 
 Bytes go on as they come, in both directions, and nobody looks at them: two tasks a connection on bare
-Trio, two system calls a piece. What a door costs beyond this is its own work. The port stands on the first line
-of stdout.
+Trio, two system calls a piece. A door that spares the turns of the loop (`inference/pump.py`) may cost as little
+while it does more. The port stands on the first line of stdout.
 """
 
 from __future__ import annotations
