@@ -25,7 +25,6 @@ from gossip.identity import NodeId
 from simulations.adversaries import (
     DoubleVoter,
     Equivocator,
-    Liar,
     LyingServer,
     MalformedProposer,
     Mutator,
@@ -33,12 +32,11 @@ from simulations.adversaries import (
     SilentLeader,
     Slow,
     Spammer,
-    Twisted,
     Withholder,
-    another,
     forged,
 )
 from simulations.collector_lies import FalseNamer, LyingCollector, MuteCollector
+from simulations.liars import Liar, Twisted, another
 from simulations.scenario import ActorKind
 from simulations.schemes import (
     Alarmist,

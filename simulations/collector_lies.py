@@ -17,7 +17,7 @@ from consensus.messages import (
 from gossip.codec import Wire, digest
 from gossip.effects import Broadcast
 from gossip.identity import NodeId
-from simulations.adversaries import Liar, Twisted
+from simulations.liars import Liar, Twisted
 
 _SIGNATURE_BYTES = 64
 

@@ -16,10 +16,10 @@ from time import perf_counter
 
 from simulations.families import Family
 from simulations.recording import commit
+from simulations.result import Result
 from simulations.running import run_any, setting_of_seed
 from simulations.scenario import Scenario
 from simulations.setting import Setting
-from simulations.world import Result
 
 _COLLECTED = (50_000, 20, 20)
 _LOOK_S = 0.2

@@ -41,15 +41,17 @@ from simulations.attacks import KINDS
 from simulations.clients import Client, Joiner
 from simulations.disk import MemoryStore
 from simulations.history import History
+from simulations.hooks import Vocabulary
 from simulations.labels import labelled
 from simulations.oracles import Oracles
 from simulations.process import Core, Process
 from simulations.registrar import STAKE_PER_POWER, Registrar, limits
+from simulations.result import Result
 from simulations.scenario import Scenario
 from simulations.signatures import Keyring
 from simulations.snapshot_node import FederationMessage, SnapshotNode, SnapshotTaken
 from simulations.trace import Trace
-from simulations.world import TICK_US, Result, Vocabulary, World
+from simulations.world import TICK_US, World
 
 CREATED_MS = 1_700_000_000_000
 FOUNDER_AMOUNT = 1_000_000_000

@@ -25,10 +25,11 @@ from simulations.guest import (
     TimerFired,
     Write,
 )
+from simulations.hooks import Vocabulary
 from simulations.process import Core, Process
 from simulations.setting import Setting, setting_fault
 from simulations.trace import Trace
-from simulations.world import TICK_US, Vocabulary, World
+from simulations.world import TICK_US, World
 
 _DISK = "disk"
 Parameter = int | str | bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import Any, assert_never
 
 from simulations.faults import (
     BitRot,
@@ -24,10 +24,8 @@ from simulations.faults import (
     SlowDisk,
     Throttle,
 )
-
-if TYPE_CHECKING:
-    from simulations.process import Process
-    from simulations.world import World
+from simulations.lives import Lives
+from simulations.process import Process
 
 _OWN_MARKS = (Crash, Pause, Partition)
 """Counted where they take effect, under names of their own."""
@@ -36,7 +34,7 @@ _OWN_MARKS = (Crash, Pause, Partition)
 class Injector:
     """The hand of fate in one world."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Lives) -> None:
         self._world = world
 
     def plan(self) -> None:

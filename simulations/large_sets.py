@@ -26,8 +26,8 @@ from gossip.codec import encode
 from simulations.faults import Crash
 from simulations.federation import Federation
 from simulations.process import Process
+from simulations.result import Result
 from simulations.scenario import Clients, Scenario
-from simulations.world import Result
 
 _INTERVAL_MS = 150
 _QUIET_MS = 1_000

@@ -18,12 +18,12 @@ import pytest
 
 from simulations.guest import Guest
 from simulations.recording import record, renamed, save
+from simulations.result import Result
 from simulations.running import run_any, setting_of_seed
 from simulations.scenario_file import dump
 from simulations.setting import Setting
 from simulations.shrink import shrink
 from simulations.trace import Trace
-from simulations.world import Result
 
 _LAST_LINES = 15
 _SHRINK_RUNS = 200

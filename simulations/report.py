@@ -11,12 +11,12 @@ import msgspec
 
 from simulations.faults import Fault
 from simulations.recording import commit
+from simulations.result import Result
 from simulations.running import invariant_of, world_of
 from simulations.scenario import Scenario
 from simulations.scenario_file import dump
 from simulations.setting import Setting
 from simulations.trace import Entry, Message, Trace, Transition
-from simulations.world import Result
 
 MOST_MESSAGES = 40_000
 """A page with more than this is too slow to look at; the last ones are kept."""

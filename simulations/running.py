@@ -8,11 +8,12 @@ from typing import Any
 from simulations.families import FAMILIES, Family
 from simulations.federation import Federation
 from simulations.guest_world import GuestScenario, GuestWorld, guest_seed
+from simulations.result import Result
 from simulations.scenario import Scenario
 from simulations.setting import Setting
 from simulations.trace import Trace
 from simulations.workshop import Workshop
-from simulations.world import Result, World
+from simulations.world import World
 
 
 def world_of(setting: Setting, trace: Trace | None = None) -> World:

@@ -24,7 +24,7 @@ from consensus.quorum import Validator
 from gossip.codec import Wire, digest
 from gossip.effects import Broadcast
 from gossip.identity import NodeId
-from simulations.adversaries import Liar, Twisted, another
+from simulations.liars import Liar, Twisted, another
 from simulations.twisted import Garbage, Late
 
 _FLOOD = 12

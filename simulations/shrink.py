@@ -14,11 +14,11 @@ import msgspec
 
 from simulations.faults import Cut, Fault
 from simulations.guest_world import GuestScenario
+from simulations.result import Result
 from simulations.running import invariant_of, run_any
 from simulations.scenario import Clients, Scenario, Tasks
 from simulations.scenario_file import dump, setting_fault_of
 from simulations.setting import Setting
-from simulations.world import Result
 
 MOST_RUNS = 400
 MOST_EVENTS = 1_500_000

@@ -22,7 +22,7 @@ from gossip.effects import Broadcast
 from gossip.identity import NodeId
 from gossip.transfer.manifest import Manifest
 from gossip.transfer.messages import Answer, Chunk, GetManifest, ManifestIs, Request
-from simulations.adversaries import Liar, Twisted
+from simulations.liars import Liar, Twisted
 from simulations.snapshot_node import ContentIs, Contents, SnapshotIs, SnapshotNode
 
 _GIFT = 1_000_000

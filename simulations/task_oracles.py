@@ -19,7 +19,8 @@ from inference.handoff import Failed, Finished
 from simulations.violations import ViolationError
 
 if TYPE_CHECKING:
-    from simulations.whole_node import Countersign, WholeNode
+    from simulations.node_events import Countersign
+    from simulations.whole_node import WholeNode
 
 _MAY_FOLLOW: dict[TaskState | None, frozenset[TaskState]] = {
     None: frozenset({TaskState.QUEUED}),

@@ -17,7 +17,7 @@ from consensus.engine import Started as EngineStarted
 from consensus.engine import TimerFired as EngineTimer
 from consensus.events import TaskChanged
 from consensus.execution import BlockExecuted
-from consensus.group_operations import AgreementRule, SubmitGroup, member_id
+from consensus.group_operations import SubmitGroup, member_id
 from consensus.intake import Submitted
 from consensus.mempool import Dropped, Refused
 from consensus.outcomes import Outcome
@@ -52,8 +52,6 @@ from inference.desk_events import (
     Transact,
     TransactRefused,
     Work,
-    WorkDone,
-    WorkFailed,
 )
 from inference.group_work import GroupView
 from inference.handoff import (
@@ -69,118 +67,23 @@ from inference.handoff import (
 )
 from inference.lifecycle import TaskDesk
 from simulations.conversations import END, Frame, Name, Pipe, Talk, at_once
+from simulations.node_events import (
+    Arrived,
+    Ask,
+    Broke,
+    CarryOut,
+    Countersign,
+    Durable,
+    HandIn,
+    Pay,
+    Placed,
+    Put,
+    Then,
+    Withdraw,
+    Worked,
+)
 
 _VALID_HEIGHTS = 1_000
-
-# Events beside those of the engine.
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A user wants this done by these nodes: by one, or by several that must agree."""
-
-    kind: str
-    content: bytes
-    executors: tuple[NodeId, ...]
-    reward: int
-    deadline_ms: int
-    why: str
-    agreement: int = 1
-    rule: AgreementRule = AgreementRule.EQUAL
-
-
-@dataclass(frozen=True, slots=True)
-class Pay:
-    """A user wants this operation signed."""
-
-    operation: Operation
-
-
-@dataclass(frozen=True, slots=True)
-class Withdraw:
-    """A user takes a task back."""
-
-    task: Digest
-
-
-@dataclass(frozen=True, slots=True)
-class Worked:
-    """The backend is done."""
-
-    done: WorkDone | WorkFailed
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """A message of a stream."""
-
-    peer: NodeId
-    frame: Frame
-
-
-@dataclass(frozen=True, slots=True)
-class Broke:
-    """A stream carries nothing any more."""
-
-    peer: NodeId
-    stream: Name
-
-
-@dataclass(frozen=True, slots=True)
-class Durable:
-    """What the engine reported, now on disk."""
-
-    reports: tuple[object, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CarryOut:
-    """What the desk wants, now that what it promised is on disk."""
-
-    effects: tuple[Any, ...]
-
-
-# Effects beside those of `gossip.effects`.
-
-
-@dataclass(frozen=True, slots=True)
-class Then:
-    """Hand this event back once everything written so far is on disk."""
-
-    event: object
-
-
-@dataclass(frozen=True, slots=True)
-class Put:
-    """A message of a stream for its other end."""
-
-    to: NodeId
-    frame: Frame
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """For the user: its request has become these tasks."""
-
-    ask: Ask
-    tasks: tuple[Digest, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class HandIn:
-    """Inner effect: a transaction that leaves when its tasks are noted."""
-
-    transaction: Transaction
-    tasks: tuple[Digest, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Countersign:
-    """Inner effect: sign the receipt too, if the output was found good and is on disk."""
-
-    stream: Name
-    task: Digest
-    reply: Finished
 
 
 @dataclass(slots=True)

@@ -24,11 +24,7 @@ from inference.placement import GroupSize, NoPlaceError, choose_place, choose_pl
 from simulations.backend import KINDS, MODEL, input_of, output_of
 from simulations.conversations import Frame, Name
 from simulations.federation import FOUNDER_AMOUNT, Federation
-from simulations.process import Core, Process
-from simulations.scenario import Scenario
-from simulations.task_oracles import Books, Witness
-from simulations.trace import Message, Trace
-from simulations.whole_node import (
+from simulations.node_events import (
     Arrived,
     Ask,
     Broke,
@@ -37,10 +33,14 @@ from simulations.whole_node import (
     Placed,
     Put,
     Then,
-    WholeNode,
     Withdraw,
     Worked,
 )
+from simulations.process import Core, Process
+from simulations.scenario import Scenario
+from simulations.task_oracles import Books, Witness
+from simulations.trace import Message, Trace
+from simulations.whole_node import WholeNode
 from simulations.workers import WORKERS, Worker
 
 _FIRST_ASKED_MS = 50

@@ -11,11 +11,8 @@ This module knows nothing of what runs in it. A subclass makes the processes, bo
 from __future__ import annotations
 
 import heapq
-import re
 import traceback
-from collections import Counter
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import Any
 
 from gossip.codec import DecodeError
@@ -29,80 +26,24 @@ from gossip.effects import (
     SetTimer,
 )
 from simulations.clock import Clock
-from simulations.draws import Draws
-from simulations.hooks import Hooks, Vocabulary
 from simulations.injection import Injector
-from simulations.network import Wires
+from simulations.lives import SUPERVISOR_MS, Lives
 from simulations.process import Process
-from simulations.setting import Setting
-from simulations.trace import Message, Trace
+from simulations.result import Result
 from simulations.twisted import Garbage, Late
 from simulations.violations import ViolationError
 
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-"""What a transport carries in one frame."""
 TICK_US = 500_000
-_TWIN_PERIOD_US = 1_500_000
-_NOTICE_US = 100
-"""After so long a node knows that a link has opened or closed."""
-_SUPERVISOR_MS = 1_000
-"""After so long a process that ended by itself is started again."""
 _NEVER_US = 2**62
-_FLOOD_SPAN_US = 100_000
-_FLOOD_MESSAGES = 500
-"""So many messages of a liar are read on one link in each span; a daemon holds back whoever wastes its time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What came of one run."""
-
-    scenario: Setting
-    violation: str | None
-    """The broken invariant, a colon, and what was seen; None if all held."""
-    trace_hash: str
-    messages: int
-    message_bytes: int
-    events: int
-    height: int
-    """How far the nodes came, in whatever they count."""
-    end_ms: int
-    marks: dict[str, int]
-    stopped: str | None = None
-    """Why the run ended before everything had happened, if it was told to."""
-    states: tuple[str, ...] = ()
-    """How each process stood at the end."""
-
-
-class World(Hooks):
+class World(Lives):
     """See the module. Make one, `run` it once."""
-
-    def __init__(self, setting: Setting, trace: Trace | None = None) -> None:
-        self.setting = setting
-        self.trace = trace or Trace()
-        self.now_us = 0
-        self.messages = self.message_bytes = self.events = 0
-        self.marks: Counter[str] = Counter()
-        self._passed_over = 0
-        self.draws = Draws(setting.seed)
-        self._luck = self.draws.begun(b"luck")
-        self.wires = Wires(setting)
-        self.processes: tuple[Process, ...] = ()
-        self.honest: tuple[Process, ...] = ()
-        self._by_address: dict[Hashable, tuple[Process, ...]] = {}
-        self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._counter = 0
-        self._sent: dict[bytes, int] = {}
-        self._floods: dict[tuple[int, int], tuple[int, int]] = {}
-        self._is_done = False
-        self._stopped: str | None = None
-        self.break_on: re.Pattern[str] | None = None
-        """The run ends after the first transition whose line this is found in."""
 
     # Beginnings
 
     def populate(self, processes: list[Process]) -> None:
-        """Name the nodes of this world, once, and put on the heap what the setting does to them."""
+        """Name the nodes of this world, once."""
         self.processes = tuple(processes)
         self.honest = tuple(one for one in processes if one.is_honest)
         for one in processes:
@@ -117,11 +58,6 @@ class World(Hooks):
         skews, drifts = self.setting.skews_ms, self.setting.drifts_ppm
         skew_ms = skews[node] if node < len(skews) else 0
         return Clock(created_ms, skew_ms, drifts[node] if node < len(drifts) else 0)
-
-    def at(self, time_us: int, act: Callable[..., None], *arguments: object) -> None:
-        """Do this then."""
-        self._counter += 1
-        heapq.heappush(self._heap, (time_us, self._counter, act, arguments))
 
     # The loop
 
@@ -177,71 +113,6 @@ class World(Hooks):
             self._is_done = True
         self.at(self.now_us + TICK_US, self.tick)
 
-    # Faults
-
-    def start(self, process: Process) -> None:
-        """Boot a process that is down, and let it and the others know of each other."""
-        if process.is_up:
-            return
-        try:
-            process.live(self.boot(process))
-        except Exception as error:
-            if process.is_rotten:
-                self._replace_disks(process, error)
-                return
-            raise ViolationError(
-                "no exception", f"{process.name} can't start: {error!r}"
-            ) from error
-        if process.life > 1:
-            self.marks["restart"] += 1
-            self.line(process.name, "restarted", self.describe(process))
-            self.on_restarted(process)
-        self.turn(process, process.life, self.vocabulary.started())
-        if self.vocabulary.connected is not None:
-            for other in self._others(process):
-                self._tell_soon(process, self.vocabulary.connected, other)
-                self._tell_soon(other, self.vocabulary.connected, process)
-
-    def _others(self, process: Process) -> list[Process]:
-        return [one for one in self.processes if one.is_up and one.node != process.node]
-
-    def _tell_soon(
-        self, process: Process, event: Callable[[Any], object] | None, peer: Process
-    ) -> None:
-        if event is not None:
-            due = self.now_us + _NOTICE_US
-            self.at(due, self.turn, process, process.life, event(peer.address))
-
-    def die(self, process: Process, down_ms: int) -> None:
-        """A process loses its memory, and comes back after a while."""
-        self.marks["crash"] += 1
-        self.line(process.name, "crashed", f"for {down_ms} ms")
-        first_lost: int | None = None
-        for name, store in process.stores.items():
-            if store.unsynced:
-                most = store.unsynced + 1
-                lost = self.draws.below(most, "unsynced", process.number, process.life, str(name))
-                if first_lost is not None:
-                    lost = max(lost, store.written_after(first_lost))
-                if lost:
-                    self.marks["unsynced batches lost"] += 1
-                first = store.first_of(lost)
-                if first is not None and (first_lost is None or first < first_lost):
-                    first_lost = first
-                store.lose(lost)
-        process.die()
-        self.at(self.now_us + down_ms * 1000, self.start, process)
-        for other in self._others(process):
-            self._tell_soon(other, self.vocabulary.disconnected, process)
-
-    def _replace_disks(self, process: Process, error: Exception) -> None:
-        """A core has come upon a damaged record: its operator begins anew."""
-        self.marks["damaged disk replaced"] += 1
-        self.line(process.name, "damaged", f"{type(error).__name__}: {error}")
-        self.renew(process)
-        process.is_rotten = False
-        self.die(process, _SUPERVISOR_MS)
-
     # One turn of one core
 
     def turn(self, process: Process, life: int, event: object) -> None:
@@ -271,7 +142,7 @@ class World(Hooks):
             raise
         except Exception as error:
             if process.is_rotten:
-                self._replace_disks(process, error)
+                self.replace_disks(process, error)
                 return
             last = traceback.extract_tb(error.__traceback__)[-1]
             raise ViolationError(
@@ -291,7 +162,7 @@ class World(Hooks):
         """The process dies between two effects of this turn, or at the first write that fails."""
         if process.is_full:
             kept = next(at for at, one in enumerate(effects) if isinstance(one, Persist))
-            down_ms = _SUPERVISOR_MS
+            down_ms = SUPERVISOR_MS
             self.marks["write failed"] += 1
         else:
             assert process.dies_in_turn is not None
@@ -379,7 +250,7 @@ class World(Hooks):
                 due = self.now_us + effect.delay_ms * 1000
                 self.at(due, self._carry_late, process, process.life, effect.effect)
             case Garbage():
-                self._transmit(process, effect.to, effect.data)
+                self.transmit(process, effect.to, effect.data)
             case _:
                 self.carry_other(process, effect)
 
@@ -404,67 +275,11 @@ class World(Hooks):
         label = self.label(message) if self.trace.wants_messages else ""
         data = self.encode(message)
         if process.synced_us > self.now_us or process.held:
-            self._once_synced(process, self._transmit, process, to, data, label)
+            self._once_synced(process, self.transmit, process, to, data, label)
         else:
-            self._transmit(process, to, data, label)
+            self.transmit(process, to, data, label)
 
-    def _transmit(
-        self, process: Process, to: tuple[Hashable, ...], data: bytes, label: str = "garbage"
-    ) -> None:
-        sent, drawn = self._sent, self._luck.copy
-        name = self.draws.often(b"message", data)
-        now_us, source, size = self.now_us, process.node, len(data)
-        deliveries, wants_messages = self.wires.deliveries, self.trace.wants_messages
-        if size > MAX_MESSAGE_BYTES and process.is_honest:
-            raise ViolationError("bounds", f"{process.name} sends a message of {size} bytes")
-        for address in to:
-            for target in self._by_address[address]:
-                if (process.twin is not None or target.twin is not None) and not self._is_linked(
-                    process, target
-                ):
-                    continue
-                if not process.is_honest and not self._is_borne(process, target):
-                    self.marks["flood held back"] += 1
-                    continue
-                link = b"%d>%d " % (process.number, target.number) + name
-                sent[link] = count = sent.get(link, 0) + 1
-                drawing = drawn()
-                drawing.update(b"%d " % count + link)
-                luck = drawing.digest()
-                self.messages += 1
-                self.message_bytes += size
-                delays = deliveries(now_us, source, target.node, luck, size)
-                if wants_messages:
-                    arrivals = [now_us + delay for delay in delays]
-                    entry = Message(now_us, process.name, target.name, label, arrivals)
-                    self.trace.message(entry)
-                for delay in delays:
-                    self._counter += 1
-                    heapq.heappush(
-                        self._heap,
-                        (
-                            now_us + delay,
-                            self._counter,
-                            self._deliver,
-                            (process.address, target, data, name),
-                        ),
-                    )
-
-    def _is_borne(self, liar: Process, target: Process) -> bool:
-        """Whether a liar is still read: two of them that answer each other's noise would fill the world with it."""
-        span, link = self.now_us // _FLOOD_SPAN_US, (liar.number, target.number)
-        since, count = self._floods.get(link, (span, 0))
-        count = count + 1 if since == span else 1
-        self._floods[link] = span, count
-        return count <= _FLOOD_MESSAGES
-
-    def _is_linked(self, one: Process, other: Process) -> bool:
-        """Each node sees the one twin, the other or both, for a while."""
-        twin, node = (one, other) if one.twin is not None else (other, one)
-        seen = self.draws.below(3, "twin", twin.node, node.node, self.now_us // _TWIN_PERIOD_US)
-        return seen in (twin.twin, 2)
-
-    def _deliver(self, peer: Hashable, target: Process, data: bytes, name: bytes) -> None:
+    def deliver(self, peer: Hashable, target: Process, data: bytes, name: bytes) -> None:
         if target.core is None:
             return
         now_us = self.now_us
@@ -482,15 +297,3 @@ class World(Hooks):
             self.turn(target, target.life, event)
         else:
             self._take(target, target.life, event)
-
-    def line(self, who: str, kind: str, detail: str) -> None:
-        """Note a transition; end the run here if it is the one that was waited for."""
-        text = self.trace.line(self.now_us, who, kind, detail)
-        if self.break_on is not None and self.break_on.search(text):
-            self._stop(f"at {text.strip()}")
-
-    def _stop(self, why: str) -> None:
-        self._is_done, self._stopped = True, why
-
-
-__all__ = ["TICK_US", "Result", "Vocabulary", "World"]

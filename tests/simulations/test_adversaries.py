@@ -6,9 +6,9 @@ import pytest
 
 from simulations.faults import Crash
 from simulations.federation import run
+from simulations.result import Result
 from simulations.scenario import Actor, ActorKind, Clients, Scenario, fault_of
 from simulations.setting import Network
-from simulations.world import Result
 
 LEADERS = tuple(kind for kind in get_args(ActorKind) if kind != "snapshot_liar")
 """Who lies about snapshots has worlds of its own: `test_snapshots.py`."""
