@@ -9,6 +9,7 @@ import click
 from consensus.group_operations import MAX_REDUNDANCY, MIN_REDUNDANCY
 from inference.kinds import BadInput, UnknownKind, parse_input
 from memory.documents import DocumentError
+from node.cli.ledger_tasks import ledger
 from node.cli.results import output_text
 from node.cli.session import Session, end_unless, with_session
 from node.cli.shapes import pairs, plural, short, table
@@ -23,6 +24,9 @@ from node.gateway.views import GroupView, JsonObject, TasksView, TaskView
 @click.group()
 def task() -> None:
     """Hand in work, and see what came of it."""
+
+
+task.add_command(ledger)
 
 
 @task.command()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from consensus.transactions import Transfer
+from consensus.transactions import SubmitTask, Transfer, content_hash
 from node.cli.joining import qr_code
 from node.home import ApiFile, Home
 from node.store import LevelStore
@@ -123,6 +123,23 @@ async def test_accounts_and_transactions_are_listed_and_proven(cli: Running) -> 
     assert [one["height"] for one in checked.json["transactions"]] == [2, 1]
     shown = await cli("tx", "list", "--limit", "1")
     assert "More: bizra-node tx list --after" in shown.out
+
+
+async def test_tasks_of_the_ledger_are_listed_and_proven(cli: Running) -> None:
+    deadline_ms = cli.node.now_ms + 3_600_000
+    cli.node.execute(SubmitTask("embed", content_hash(b"in"), 7, None, deadline_ms))
+    await caught_up(cli)
+    own = cli.node.keys.identity.node_id.hex()
+    listed = await cli("task", "ledger", "--owner", own[:12], "--json")
+    (row,) = listed.json["tasks"]
+    assert (row["kind"], row["status"], row["height"]) == ("embed", "queued", 1)
+    proven = await cli("task", "ledger", "--owner", own[:12], "--proven", "--json")
+    (task,) = proven.json["tasks"]
+    assert task["task_id"] == row["task_id"]
+    assert (task["submitter"], task["reward"], task["executor"]) == (own, "7", None)
+    assert row["task_id"] in (await cli("task", "ledger", "--state", "queued", "--proven")).out
+    assert "no such task" in (await cli("task", "ledger", "--state", "settled")).out
+    assert (await cli("task", "ledger", "--state", "queued", "--owner", own)).code == 2
 
 
 async def test_rankings_say_so_when_nobody_has_worked(cli: Running) -> None:
