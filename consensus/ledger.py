@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Any
 
-from consensus.accounts import transfer
-from consensus.admission import admit_observer, approve_validator
-from consensus.amendments import approve_parameter
+from consensus.applying import applied
 from consensus.blocks import Block
 from consensus.conservation import money_made
 from consensus.events import AccountChanged, EpochChanged, Event
 from consensus.genesis import Genesis
-from consensus.group_operations import AttestGroup, CommitResult, OfferKinds, SubmitGroup
 from consensus.outcomes import Code, Outcome, Refusal, Results
 from consensus.parameters import Parameters
 from consensus.quorum import ValidatorSet
@@ -36,17 +33,8 @@ from consensus.records import (
     TaskGroup,
     TaskState,
 )
-from consensus.registry import (
-    activate,
-    approve_removal,
-    end_block,
-    leave,
-    register,
-    report,
-    rotate_key,
-)
+from consensus.registry import end_block
 from consensus.seats import give_up, prune_words
-from consensus.stake import add_stake, delegate, take_back, undelegate
 from consensus.state import STATE_PREFIX, Context, Draft, State, Table
 from consensus.state_tree import StateProof, StateTree
 from consensus.tables import (
@@ -66,35 +54,7 @@ from consensus.tables import (
     VALIDATORS,
     WORDS,
 )
-from consensus.task_groups import apply_to_group
-from consensus.tasks import claim_task, complete_task, fail_task, settle_task, submit_task
-from consensus.transactions import (
-    AdmitObserver,
-    ApproveValidator,
-    ClaimTask,
-    CompleteTask,
-    FailTask,
-    Operation,
-    Remark,
-    SettleTask,
-    SubmitTask,
-    Transaction,
-    Transfer,
-)
-from consensus.validator_operations import (
-    ActivateValidator,
-    ApproveParameter,
-    ApproveRemoval,
-    Delegate,
-    LeaveValidators,
-    RegisterValidator,
-    ReportEquivocation,
-    RotateVotingKey,
-    Stake,
-    Undelegate,
-    Unstake,
-    ValidatorOperation,
-)
+from consensus.transactions import Transaction
 from gossip.codec import DecodeError, Digest, decode_canonical, digest, encode
 from gossip.effects import KeyValueReader, Write
 from gossip.identity import Verifier
@@ -405,7 +365,7 @@ class Ledger:
         draft.put(ACCOUNTS, body.sender, Account(account.balance, account.nonce + 1))
         draft.keep()
         for index, operation in enumerate(body.operations):
-            refusal = _apply(draft, context, operation, index)
+            refusal = applied(draft, context, operation, index)
             if refusal is not None:
                 draft.drop()
                 return Outcome(transaction.id, refusal.code, index, refusal.figures)
@@ -484,62 +444,6 @@ class Ledger:
             encoded[key] = None if value is None else encode(value)
         self._tree = self._tree.update(encoded)
         return encoded
-
-
-def _apply(draft: Draft, context: Context, operation: Operation, index: int) -> Refusal | None:
-    match operation:
-        case Transfer():
-            return transfer(draft, context, operation)
-        case Remark():
-            return None
-        case SubmitTask():
-            return submit_task(draft, context, operation, index)
-        case ClaimTask():
-            return claim_task(draft, context, operation)
-        case SettleTask():
-            return settle_task(draft, context, operation)
-        case CompleteTask():
-            return complete_task(draft, context, operation)
-        case FailTask():
-            return fail_task(draft, context, operation)
-        case AdmitObserver():
-            return admit_observer(draft, context, operation)
-        case ApproveValidator():
-            return approve_validator(draft, context, operation)
-        case SubmitGroup() | CommitResult() | AttestGroup() | OfferKinds():
-            return apply_to_group(draft, context, operation, index)
-        case _:
-            return _apply_to_registry(draft, context, operation)
-
-
-def _apply_to_registry(
-    draft: Draft, context: Context, operation: ValidatorOperation
-) -> Refusal | None:
-    match operation:
-        case Stake():
-            return add_stake(draft, context, operation)
-        case Unstake():
-            return take_back(draft, context, operation)
-        case Delegate():
-            return delegate(draft, context, operation)
-        case Undelegate():
-            return undelegate(draft, context, operation)
-        case RegisterValidator():
-            return register(draft, context, operation)
-        case ActivateValidator():
-            return activate(draft, context, operation)
-        case LeaveValidators():
-            return leave(draft, context, operation)
-        case RotateVotingKey():
-            return rotate_key(draft, context, operation)
-        case ReportEquivocation():
-            return report(draft, context, operation)
-        case ApproveRemoval():
-            return approve_removal(draft, context, operation)
-        case ApproveParameter():
-            return approve_parameter(draft, context, operation)
-        case _:
-            assert_never(operation)
 
 
 def _first(change: tuple[bytes, Any]) -> bytes:

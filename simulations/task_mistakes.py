@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import structs
 
-import consensus.ledger
+import consensus.applying
 import consensus.tasks
 from consensus.accounts import credit
 from consensus.records import TaskState
@@ -82,7 +82,7 @@ def refunded_and_open() -> list[Patch]:
             credit(draft, task.submitter, task.reward)
         return refusal
 
-    return [(consensus.ledger, "fail_task", fail_task)]
+    return [(consensus.applying, "fail_task", fail_task)]
 
 
 def lost_claims_kept() -> list[Patch]:

@@ -50,7 +50,7 @@ def test_a_wrong_rule_never_becomes_the_state(
     root, payer = town.ledger.state_root, town.nodes[0]
     paid = town.signed(payer, Transfer(BOB.node_id, 7))
     with monkeypatch.context() as patch:
-        patch.setattr("consensus.ledger.transfer", rule)
+        patch.setattr("consensus.applying.transfer", rule)
         with pytest.raises(AssertionError, match=told):
             town.block(paid)
     assert (town.ledger.state_root, town.ledger.height) == (root, 0)
