@@ -142,7 +142,8 @@ class ChainService:
         self._votes = votes
 
     async def run(self) -> None:
-        """Serve until cancelled. Raises `StoreError` or `StateDivergedError` when the node can't go on."""
+        """Serve until cancelled. Raises `StoreError`, `StateDivergedError` or `NodeError` when it can't go on."""
+        self._check_protocol()
         self.post(Started())
         await self._driver.run()
 

@@ -6,12 +6,16 @@ file appears, so a home with a genesis can always run.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import msgspec
 
 from consensus.chain import ChainReader
 from consensus.engine import initial_writes
 from consensus.genesis import Genesis, GenesisError, found_alone
-from gossip.codec import DecodeError, decode_canonical, encode
+from consensus.parameters import Parameters
+from gossip.codec import DecodeError, decode, decode_canonical, encode
 from gossip.effects import KeyValueReader
 from gossip.identity import Ed25519Signer, Ed25519Verifier
 from node.durable import PUBLIC, create_file
@@ -23,6 +27,7 @@ from node.voting_key import finish_rotation, next_key
 
 FOUNDER_AMOUNT = 100_000_000
 """What a founder owns at the start, in the smallest unit: ten validators' grants."""
+_MOST_DIGITS = 30
 
 
 class FoundingError(NodeError):
@@ -99,7 +104,45 @@ def check_chain(home: Home, genesis: Genesis, chain: KeyValueReader) -> None:
         )
 
 
-def found(home: Home, keys: NodeKeys, name: str, created_ms: int) -> Genesis:
+def constants(wished: Sequence[str]) -> Parameters:
+    """The federation's constants, some of them as wished by NAME=VALUE. Raises `FoundingError`."""
+    known = {field.name: field.default for field in msgspec.structs.fields(Parameters)}
+    said: dict[str, object] = {}
+    for one in wished:
+        name, equals, text = one.partition("=")
+        if name not in known or not equals:
+            raise FoundingError(
+                f"{one[:80]!r} is not NAME=VALUE with a constant of a federation; those are: "
+                + ", ".join(known)
+            )
+        said[name] = _constant(name, text, known[name])
+        try:
+            decode(encode(msgspec.structs.replace(Parameters(), **{name: said[name]})), Parameters)
+        except DecodeError as error:
+            why = str(error).partition(" - at")[0]
+            raise FoundingError(f"{one[:80]}: {why}; it is {known[name]} unless said") from None
+    return msgspec.structs.replace(Parameters(), **said)
+
+
+def _constant(name: str, text: str, usual: object) -> object:
+    if isinstance(usual, bool):
+        if text in ("true", "false"):
+            return text == "true"
+        raise FoundingError(f"{name}={text[:80]}: true or false")
+    if isinstance(usual, int):
+        if text.isascii() and text.isdigit():
+            return int(text[:_MOST_DIGITS])
+        raise FoundingError(f"{name}={text[:80]}: a whole number, such as {name}={usual}")
+    return text
+
+
+def found(
+    home: Home,
+    keys: NodeKeys,
+    name: str,
+    created_ms: int,
+    parameters: Parameters | None = None,
+) -> Genesis:
     """Found a federation of one in a prepared home. Raises `FoundingError`, `StoreError`."""
     if home.genesis.exists():
         raise FoundingError(
@@ -108,10 +151,14 @@ def found(home: Home, keys: NodeKeys, name: str, created_ms: int) -> Genesis:
         )
     try:
         genesis = found_alone(
-            name, created_ms, (keys.identity.node_id, keys.voting.public), FOUNDER_AMOUNT
+            name,
+            created_ms,
+            (keys.identity.node_id, keys.voting.public),
+            FOUNDER_AMOUNT,
+            parameters,
         )
     except GenesisError as error:
-        raise FoundingError(f"a federation can't be called {name[:80]!r}: {error}") from None
+        raise FoundingError(f"the federation {name[:80]!r} can't be founded: {error}") from None
     begin_chain(home, genesis)
     return genesis
 

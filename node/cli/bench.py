@@ -31,7 +31,7 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option("--nodes", type=click.IntRange(1, 10), default=4, show_default=True)
+@click.option("--nodes", type=click.IntRange(1, 64), default=4, show_default=True)
 @click.option("--clients", type=click.IntRange(1, 2000), default=64, show_default=True)
 @click.option("--seconds", type=click.FloatRange(1, 600), default=10, show_default=True)
 @click.option(

@@ -20,7 +20,7 @@ def grow(cluster: Cluster, nodes: int, say: Callable[[str], None]) -> Member:
     """
     founder = cluster.start(NAMES[0], () if nodes > 1 else ALL_KINDS, None)
     say(f"{founder.name} {founder.short} founds at {founder.address}")
-    for name in NAMES[1:nodes]:
+    for name in names(nodes)[1:]:
         member = cluster.start(name, ALL_KINDS, founder.address)
         role = member.client.status().role
         until(partial(_has_applied, founder, member), WAIT_S, f"{name} was not seen to apply")
@@ -37,6 +37,11 @@ def grow(cluster: Cluster, nodes: int, say: Callable[[str], None]) -> Member:
         knows_all = partial(_knows_all, member, nodes - 1)
         until(knows_all, WAIT_S, f"{member.name} did not find all others")
     return founder
+
+
+def names(nodes: int) -> tuple[str, ...]:
+    """So many names; those without a proper one are numbered."""
+    return (*NAMES, *(f"node{number}" for number in range(len(NAMES) + 1, nodes + 1)))[:nodes]
 
 
 def _judges(members: list[Member], newcomer: Member) -> list[Member]:

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import trio
 
+from consensus.genesis import Genesis
+from consensus.parameters import Parameters
 from consensus.transactions import SubmitTask, Transfer, content_hash
 from node.cli.joining import qr_code
 from node.home import ApiFile, Home
@@ -455,6 +457,43 @@ async def test_init_makes_a_home_once_and_says_how_to_start(tmp_path: Path) -> N
     assert (other.code, "belongs to a federation already" in other.err) == (1, True)
     config = await call(home, "config", "show", "--json")
     assert (config.json["name"], config.json["api"]) == ("ada", "127.0.0.1:7440")
+
+
+async def test_a_federation_is_founded_with_constants_of_its_own(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    wished = ("power=stake", "stake_per_power=1000", "cap_power=false", "unit=bean")
+    said = [word for one in wished for word in ("--set", one)]
+    assert (await call(home, "init", "--found", "Town", *said)).code == 0
+    parameters = Genesis.load(Home(home).genesis.read_bytes()).parameters
+    assert (parameters.power, parameters.stake_per_power) == ("stake", 1000)
+    assert (parameters.cap_power, parameters.unit) == (False, "bean")
+    assert parameters.min_stake == Parameters().min_stake
+
+
+@pytest.mark.parametrize(
+    ("wished", "why"),
+    [
+        ("power=heavy", "power=heavy: Invalid enum value"),
+        ("nonsense=1", "those are: unit, supply"),
+        ("min_stake", "not NAME=VALUE"),
+        ("min_stake=x", "a whole number"),
+        ("slash_percent=900", "slash_percent=900: Expected `int` <= 100"),
+        ("cap_power=1", "true or false"),
+        ("supply=1", "less than the founders' amounts"),
+    ],
+)
+async def test_a_constant_that_cannot_be_is_refused_and_named(
+    tmp_path: Path, wished: str, why: str
+) -> None:
+    told = await call(tmp_path / "home", "init", "--found", "Town", "--set", wished)
+    assert told.code == 1
+    assert why in told.err
+    assert not Home(tmp_path / "home").genesis.exists()
+
+
+async def test_constants_are_for_a_federation_that_begins(tmp_path: Path) -> None:
+    told = await call(tmp_path / "home", "init", "--set", "power=stake")
+    assert (told.code, "--found NAME" in told.err) == (2, True)
 
 
 async def test_config_check_names_the_line(home_path: Path) -> None:

@@ -5,8 +5,16 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import httpx2
 import pytest
 
+from consensus.genesis import Genesis
+from consensus.messages import Transactions
+from consensus.transactions import TransactionBody, sign_transaction
+from consensus.validator_operations import ApproveParameter
+from gossip.codec import encode
+from node.client import StillWaitingError
+from node.keyfile import Purpose, load_key
 from tests.node.e2e.daemons import Daemon, Fleet, await_agreement, knows, until
 from tests.node.e2e.test_faults import Load, assert_kept
 
@@ -145,6 +153,69 @@ def test_validators_come_and_go_in_one_run(fleet: Fleet, size: int) -> None:
     assert not load.faults
     assert_kept(load.told[:: max(1, len(load.told) // 20)], members)
     assert 100_000_000 - members[0].balance() == 7 * paid - 1
+
+
+def test_a_program_that_does_not_speak_the_federation_s_protocol_stops_and_says_so(
+    fleet: Fleet,
+) -> None:
+    alone = fleet.new("alone").start()
+    refused = alone.command("validators", "parameters", "protocol_version", "2", "--json")
+    assert refused.json["error"]["code"] == "unknown_protocol"
+    _hand_in(alone, ApproveParameter("protocol_version", 2))
+    assert "install a newer version" in alone.says("install a newer version")
+    assert alone.process.wait(20) != 0
+    alone.launch()
+    assert "install a newer version" in alone.says("install a newer version")
+    assert alone.process.wait(20) != 0
+
+
+def _hand_in(node: Daemon, operation: ApproveParameter) -> None:
+    """As a newer program would, with the key of the node's account."""
+    signer = load_key(node.home.identity_key, Purpose.IDENTITY)
+    chain = Genesis.load(node.home.genesis.read_bytes()).federation_id
+    nonce = node.client.account(node.id).nonce
+    body = TransactionBody(chain, signer.public, nonce, 1000, (operation,))
+    httpx2.post(
+        f"{node.client.url}/api/v2/transactions/batch",
+        content=encode(Transactions((sign_transaction(signer, body).raw,))),
+        trust_env=False,
+    )
+
+
+@pytest.mark.slow  # four daemons, and a wait in vain
+def test_a_seat_above_a_third_stops_the_federation_while_it_is_away(fleet: Fleet) -> None:
+    """By stake and without a cap: six of nine votes are with one node, and nothing is decided without it."""
+    founder = fleet.new("founder")
+    wished = ("power=stake", "stake_per_power=1000000", "power_blocks=2", "cap_power=false")
+    said = [word for one in wished for word in ("--set", one)]
+    assert founder.command("init", "--found", "weighed", *said).code == 0
+    members = [founder.start()]
+    for number in range(1, 4):
+        node = _observer(fleet, founder, f"node{number}")
+        for one in members[:1] if number < 3 else members:
+            until(lambda one=one, node=node: knows(one, node), "all to hear of it")  # type: ignore[misc]
+            one.command("admit", node.id, "--validator")
+        until(lambda node=node: node.status.role == "validator", "the seat")  # type: ignore[misc]
+        members.append(node)
+    heavy = members[1]
+    assert founder.command("validators", "delegate", heavy.id, "5000000").code == 0
+    founder.pay(heavy, 2)
+    until(lambda: _powers(founder) == {heavy.id: 6}, "the powers to be reckoned again")
+    assert founder.status.quorum == 7
+    await_agreement(members)
+    heavy.kill()
+    stuck = founder.client.transfer(members[2].id, 1).tx_hash
+    with pytest.raises(StillWaitingError):
+        founder.client.await_transaction(stuck, 3)
+    heavy.start()
+    assert founder.client.await_transaction(stuck, 30).status == "finalized"
+    await_agreement(members)
+
+
+def _powers(node: Daemon) -> dict[str, int]:
+    """Of those who weigh more than one."""
+    seats = node.client.validators().validators
+    return {one.node_id: one.power for one in seats if one.power > 1}
 
 
 def _come_and_go(fleet: Fleet, members: list[Daemon], size: int, load: Load) -> int:
