@@ -1,8 +1,8 @@
-"""When Python looks for cycles among old objects: while the loop has little to do, and under load once a minute.
+"""When Python looks for cycles among old objects: while the loop has little to do; in unbroken load after 15 minutes.
 
 A full look takes the longer the more objects there are, 10 to 100 ms, and nothing else happens meanwhile. By itself
-Python does it whenever a quarter more has come: in the middle of the heaviest load, where each pause leaves a queue
-that takes several times as long to work off. Young objects are looked through as ever.
+Python looks whenever enough has come, which is never while little happens: in the middle of the load, where a pause
+leaves a queue that takes several times as long to work off. Young objects are looked through as ever.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LOOK_S = 5.0
 SAMPLE_S = 0.2
 QUIET_SHARE = 0.3
 """Of the time in which the loop worked, below which nobody notices a pause."""
-LONGEST_S = 60.0
+LONGEST_S = 900.0
 
 
 def begin() -> None:

@@ -38,7 +38,7 @@ async def test_a_quiet_loop_is_swept_soon(autojump_clock: MockClock) -> None:
     assert first < 2 * LOOK_S
 
 
-async def test_a_busy_one_once_a_minute(autojump_clock: MockClock) -> None:
+async def test_a_busy_one_once_in_a_long_while(autojump_clock: MockClock) -> None:
     first, second = await Loop(0.9).run(2 * LONGEST_S + 3 * LOOK_S)
     assert LONGEST_S <= first < LONGEST_S + 2 * LOOK_S
     assert LONGEST_S <= second - first < LONGEST_S + 2 * LOOK_S
