@@ -91,12 +91,19 @@ def parse(text: str, name: str) -> Setting:
     return parse_replay(text, name)[0]
 
 
+def _no_toml(told: str) -> str:
+    """The line first, as in every other error."""
+    what, is_placed, place = told.partition(" (at line ")
+    where = f"line {place.rstrip(')')}: " if is_placed else ""
+    return f"{where}{what}; a scenario is written in TOML"
+
+
 def parse_replay(text: str, name: str) -> tuple[Setting, Replay | None]:
     """Read a scenario and what its run remembered, from their text. Raises `ScenarioError`."""
     try:
         fields = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ScenarioError(f"{name}: {error}") from None
+        raise ScenarioError(f"{name}: {_no_toml(str(error))}") from None
     kind: type[Setting] = GuestScenario if "core" in fields else Scenario
     try:
         remembered = fields.pop("replay", None)

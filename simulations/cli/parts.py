@@ -77,6 +77,10 @@ def found(name: str) -> tuple[Setting, Replay | None]:
     path = Path(name)
     try:
         if path.suffix == ".toml" or path.exists():
+            if not path.exists():
+                raise click.UsageError(
+                    f"{name}: no such file; bizra-sim list shows scenarios that need none"
+                )
             return load_replay(path)
         return named(name), None
     except (ScenarioError, UnknownScenarioError) as error:
