@@ -2,56 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
+from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consensus.engine import Received
-from consensus.messages import ConsensusMessage
-from gossip.codec import DecodeError, decode, encode
-from gossip.effects import Persist, Rejected
-from gossip.identity import NodeId
-from tests.consensus.story import Actor, Story
-
-MAX_REASON = 300
-
-
-class Heard(Story):
-    """A story that keeps what was said."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: dict[type, dict[bytes, None]] = {}
-
-    def post(self, actor: Actor, to: tuple[NodeId, ...], message: object) -> None:
-        raw = encode(message)
-        said: object = decode(raw, ConsensusMessage)  # type: ignore[arg-type]
-        self.said.setdefault(type(said), {})[raw] = None
-        super().post(actor, to, message)
-
-
-@cache
-def heard() -> Heard:
-    """Four validators that have decided blocks, lost their leader, changed the view, and caught up."""
-    story = Heard()
-    for command in (
-        "nodes 1 1 1 1",
-        "submit 1",
-        "wait 500",
-        "crash 0",
-        "submit 2",
-        "wait 9000",
-        "restart 0",
-        "wait 3000",
-    ):
-        story.play(command)
-    return story
-
-
-@cache
-def seeds() -> tuple[bytes, ...]:
-    return tuple(raw for found in heard().said.values() for raw in list(found)[:8])
+from tests.consensus.fuzz_messages import fill, heard, judge, seeds, take
 
 
 @st.composite
@@ -84,21 +40,14 @@ def test_the_seeds_are_of_every_kind_that_matters() -> None:
 @settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(damaged(), st.integers(0, 3))
 def test_no_bytes_from_a_peer_raise_or_change_what_was_decided(raw: bytes, source: int) -> None:
-    story = heard()
-    victim = story.actors[3]
-    engine = victim.engine
-    assert engine is not None
-    try:
-        message: ConsensusMessage = decode(raw, ConsensusMessage)  # type: ignore[arg-type]
-    except DecodeError:
-        return
-    before = [engine.chain.block(height) for height in range(1, engine.height + 1)]
-    effects = engine.handle(story.now_ms, Received(story.actors[source].node_id, message))
-    engine.check_invariants()
-    for effect in effects:
-        if isinstance(effect, Persist):
-            victim.store(effect.store).write(effect.writes, lazy=effect.lazy)
-        if isinstance(effect, Rejected):
-            assert 0 < len(effect.reason) <= MAX_REASON
-    assert [engine.chain.block(at) for at in range(1, len(before) + 1)] == before
-    engine.ledger.check_invariants()
+    judge(raw, source)
+
+
+def test_real_messages_are_the_seeds_of_the_guided_fuzzer_and_bear_judgement(
+    tmp_path: Path,
+) -> None:
+    fill(tmp_path)
+    found = [one.read_bytes() for one in tmp_path.iterdir()]
+    assert len(found) == len(seeds())
+    for data in (*found, b"", b"\x01"):
+        take(data)
