@@ -242,6 +242,12 @@ class Engine:
         return self._finality.certified
 
     @property
+    def has_certified_earlier_epochs(self) -> bool:
+        """Whether all that earlier sets decided is provable: a key that sat in those only is not needed any more."""
+        start = self.chain.epoch(self.validators.epoch)
+        return start is not None and self.certified >= start.base_height
+
+    @property
     def validators(self) -> ValidatorSet:
         """The set that decides the next block."""
         return self.replica.members

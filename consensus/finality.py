@@ -36,6 +36,7 @@ from consensus.faults import (
     unsound,
 )
 from consensus.messages import Certified, CollectedStates, Proposal, StateVote, Vote
+from consensus.own_votes import StateKeys
 from consensus.quorum import Validator, ValidatorSet
 from consensus.tally import Tally
 from gossip.codec import Digest, digest, encode
@@ -49,7 +50,7 @@ from gossip.effects import (
     SetTimer,
     Store,
 )
-from gossip.identity import NodeId, Signer, Verifier
+from gossip.identity import NodeId, Verifier
 
 STATE_TIMER, STATES_TIMER = "state", "states"
 _HELD_MS = 25
@@ -94,6 +95,11 @@ class _Open:
     is_due: bool = False
     distrusted: set[NodeId] = field(default_factory=set)
 
+    @property
+    def own_key(self) -> bytes | None:
+        """The key that this node signed with, if one of its keys sits in the set."""
+        return None if self.own_vote is None else self.own_vote.endorsement.voter
+
 
 class Finality:
     """Gathers STATE votes for the heights that are executed but not yet certified."""
@@ -101,7 +107,7 @@ class Finality:
     def __init__(
         self,
         chain: Digest,
-        signer: Signer,
+        keys: StateKeys,
         verifier: Verifier,
         reader: ChainReader,
         collect_ms: int,
@@ -109,7 +115,7 @@ class Finality:
         self._wait_ms = _PATIENCE * collect_ms
         self._is_waiting = False
         self._early_collected: dict[NodeId, CollectedStates] = {}
-        self._chain, self._signer, self._verifier, self._reader = chain, signer, verifier, reader
+        self._chain, self._keys, self._verifier, self._reader = chain, keys, verifier, reader
         self._open: dict[int, _Open] = {}
         self._early: dict[tuple[NodeId, int], StateVote] = {}
         self._held: list[Broadcast] = []
@@ -145,9 +151,8 @@ class Finality:
         return None if start is None else self._begin(execution.statement, start.members)
 
     def _vote(self, statement: StateStatement, members: ValidatorSet) -> StateVote | None:
-        if members.member(self._signer.public) is None:
-            return None
-        return StateVote(statement, endorse(self._signer, self._chain, statement))
+        key = self._keys.of(members)
+        return None if key is None else StateVote(statement, endorse(key, self._chain, statement))
 
     def _begin(
         self,
@@ -159,9 +164,8 @@ class Finality:
         opened = _Open(statement, vote, members, Tally(members), {}, gatherers)
         self._open[statement.height] = opened
         if vote is not None:
-            opened.tally.add(
-                self._signer.public, self._name(opened, statement), vote.endorsement.signature
-            )
+            own = vote.endorsement
+            opened.tally.add(own.voter, self._name(opened, statement), own.signature)
         return opened
 
     @staticmethod
@@ -209,7 +213,7 @@ class Finality:
         """Who gets the own vote: the collectors that are waited for, or everybody."""
         everybody = not opened.gatherers or opened.stage >= TO_ALL
         chosen = opened.members.validators if everybody else opened.gatherers[: opened.stage + 1]
-        return tuple(NodeId(one.node) for one in chosen if one.voting_key != self._signer.public)
+        return tuple(NodeId(one.node) for one in chosen if one.voting_key != opened.own_key)
 
     def _wait_for(self, opened: _Open) -> list[Effect]:
         if self._is_waiting or not opened.gatherers or opened.own_vote is None:
@@ -268,12 +272,12 @@ class Finality:
 
     def _hand_out(self, opened: _Open, certificate: StateCertificate) -> list[Effect]:
         """As a collector, give everybody what has just come together."""
-        if all(one.voting_key != self._signer.public for one in opened.gatherers):
+        if all(one.voting_key != opened.own_key for one in opened.gatherers):
             return []
         others = tuple(
             NodeId(one.node)
             for one in opened.members.validators
-            if one.voting_key != self._signer.public
+            if one.voting_key != opened.own_key
         )
         return [Broadcast(others, collected_states(certificate, opened.members))]
 

@@ -116,6 +116,13 @@ class VotingKeys:
                 self._look()
                 return
 
+    def seated(self, members: ValidatorSet) -> Signer | None:
+        """The key of this node that sits in a set of today or of before, unless it must never sign again."""
+        for key in self._keys:
+            if members.member(key.public) is not None and key.public not in self._silenced:
+                return key
+        return None
+
     def silence(self, key: bytes) -> None:
         """Never sign with a key again: it votes elsewhere, or its log is damaged."""
         self._silenced.add(key)
@@ -125,21 +132,16 @@ class VotingKeys:
 class StateKeys:
     """The same keys for STATE votes, which may be signed while answers are awaited.
 
-    They say what executing committed blocks came to, the same whoever executes them: twice is no contradiction.
+    They say what executing committed blocks came to, the same whoever executes them: twice is no contradiction. So a
+    key that was rotated away still signs what the blocks of its own epochs came to, if that is not certified yet.
     """
 
     def __init__(self, keys: VotingKeys) -> None:
         self._keys = keys
 
-    @property
-    def public(self) -> PublicKey:
-        """The key that signs now."""
-        return NO_KEY if self._keys.is_silenced else self._keys.present
-
-    def sign(self, message: bytes) -> Signature:
-        """Sign with the present key."""
-        assert not self._keys.is_silenced
-        return self._keys.candidate.sign(message)
+    def of(self, members: ValidatorSet) -> Signer | None:
+        """The key that signs for blocks that this set decided, if one sits in it."""
+        return self._keys.seated(members)
 
 
 class OwnVotes:

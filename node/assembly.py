@@ -62,7 +62,7 @@ from node.task_service import TaskService
 from node.tokens import Tokens
 from node.topic_service import TopicService
 from node.votes import open_votes
-from node.voting_key import finish_rotation, next_key
+from node.voting_key import finish_rotation, forget_last, last_key, next_key
 
 log = structlog.get_logger(__name__)
 
@@ -213,6 +213,8 @@ def _assemble(
     )
 
     finish_rotation(parts.home, keys.identity.public, voting.present)
+    if engine.has_certified_earlier_epochs:
+        forget_last(parts.home)
 
     def admitted(node: NodeId) -> str | None:
         member = engine.ledger.member(node)
@@ -250,11 +252,11 @@ def _assemble(
 
 
 def _voting_keys(parts: Parts, opened: _Stores) -> VotingKeys:
-    """The key in use, and the one that a rotation under way wants."""
+    """The key in use, the one that a rotation under way wants, and the one of before that may still be needed."""
     voting = VotingKeys(parts.keys.voting)
-    pending = next_key(parts.home)
-    if pending is not None:
-        voting.add(pending)
+    for other in (next_key(parts.home), last_key(parts.home)):
+        if other is not None:
+            voting.add(other)
     if opened.silence is not None:
         voting.silence(parts.keys.voting.public)
         parts.announcer.silenced(f"{opened.silence}")

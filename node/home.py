@@ -1,6 +1,6 @@
 """One node's folder: what lies where, who may open it, and how the command line finds the daemon.
 
-identity.key  voting.key   private keys, mode 0600
+identity.key  voting.key   private keys, mode 0600; voting.key.next and .last while a rotation is under way
 public-keys                whose home this is
 token                      the owner's token for the HTTP interface, mode 0600
 config.toml                what the owner chose
@@ -73,6 +73,10 @@ class Home:
     @property
     def next_voting_key(self) -> Path:
         return self.path / "voting.key.next"
+
+    @property
+    def last_voting_key(self) -> Path:
+        return self.path / "voting.key.last"
 
     @property
     def public_keys(self) -> Path:

@@ -2,6 +2,9 @@
 
 A rotation makes `voting.key.next` first, then asks the ledger. Once the ledger names that key, it takes the place of
 `voting.key`. Whatever moment a crash hits, the next start finds both files, or one and its name in `public-keys`.
+
+The old key stays as `voting.key.last` until what it decided is certified: the STATE votes for its last blocks are still
+its own to give, and after a crash the others may wait for just these.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gossip.identity import Ed25519Signer
-from node.durable import PUBLIC, replace_file, sync_folder
+from node.durable import PRIVATE, PUBLIC, replace_file, sync_folder
 from node.errors import NodeError
 from node.home import Home, HomeError
 from node.keyfile import Purpose, create_key, load_key
@@ -87,12 +90,24 @@ def prepare_rotation(home: Home) -> Ed25519Signer:
     return next_key(home) or create_key(home.next_voting_key, Purpose.VOTING)
 
 
+def last_key(home: Home) -> Ed25519Signer | None:
+    """The key before the present one, as long as it may be needed, or None. Raises `KeyFileError`."""
+    path = home.last_voting_key
+    return load_key(path, Purpose.VOTING) if path.exists() else None
+
+
+def forget_last(home: Home) -> None:
+    """All that the key before the present one decided is certified: nobody needs it any more."""
+    home.last_voting_key.unlink(missing_ok=True)
+
+
 def finish_rotation(home: Home, identity: bytes, voting: bytes) -> None:
     """The ledger names the next key: let its file take the place of the old one. Doing it twice is fine."""
     pending = next_key(home)
     if pending is None or pending.public != voting:
         return
     try:
+        replace_file(home.last_voting_key, home.voting_key.read_bytes(), PRIVATE)
         text = f"identity {identity.hex()}\nvoting {voting.hex()}\n"
         replace_file(home.public_keys, text.encode(), PUBLIC)
         home.next_voting_key.replace(home.voting_key)

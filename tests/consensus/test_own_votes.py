@@ -64,7 +64,7 @@ def test_a_validator_votes_once_answers_and_itself_are_a_quorum() -> None:
     keys, own, out = begun()
     assert out == [Broadcast(tuple(NODES[1:]), AskVotes(KEYS[0].public))]
     assert keys.public == NO_KEY
-    assert StateKeys(keys).public == KEYS[0].public, "a STATE vote can't contradict"
+    assert StateKeys(keys).of(EQUAL) is KEYS[0], "a STATE vote can't contradict"
     assert own.on_answer(NODES[1], empty(), EQUAL, None, None) == []
     again = own.on_answer(NODES[1], empty(), EQUAL, None, None)
     assert again == [KNOWN.of(NODES[1])], "one answer counts once"
@@ -74,6 +74,21 @@ def test_a_validator_votes_once_answers_and_itself_are_a_quorum() -> None:
     assert told(own.on_answer(NODES[2], empty(), EQUAL, None, None)) == [VotesAgain]
     assert keys.public == KEYS[0].public
     assert own.ask_again(EQUAL) == []
+
+
+def test_a_key_that_was_rotated_away_signs_the_outcomes_of_its_own_epochs_and_no_votes() -> None:
+    keys = VotingKeys(FRESH, KEYS[0])
+    seats = tuple(
+        Validator(NODES[at], FRESH.public if at == 0 else KEYS[at].public, 1) for at in range(4)
+    )
+    now = ValidatorSet(1, seats)
+    keys.choose(now)
+    assert keys.public == FRESH.public
+    assert StateKeys(keys).of(now) is FRESH
+    assert StateKeys(keys).of(EQUAL) is KEYS[0]
+    assert StateKeys(VotingKeys(FRESH)).of(EQUAL) is None
+    keys.silence(KEYS[0].public)
+    assert StateKeys(keys).of(EQUAL) is None
 
 
 def test_who_is_a_quorum_alone_or_has_no_seat_asks_nobody() -> None:
@@ -94,7 +109,7 @@ def test_a_vote_that_the_log_lacks_silences_the_key_for_good() -> None:
         )
         assert told(out) == [VotesElsewhere]
         assert keys.is_silenced
-        assert StateKeys(keys).public == NO_KEY
+        assert StateKeys(keys).of(EQUAL) is None
         stored = MemoryReader(
             tuple(w for one in out if isinstance(one, Persist) for w in one.writes)
         )

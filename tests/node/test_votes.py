@@ -14,7 +14,14 @@ from node.home import Home, HomeError
 from node.sealed_store import SealedStore, check_note, note_write
 from node.store import LevelStore, StagedStore, StoreError
 from node.votes import begin_fresh, open_votes
-from node.voting_key import finish_rotation, held, next_key, prepare_rotation
+from node.voting_key import (
+    finish_rotation,
+    forget_last,
+    held,
+    last_key,
+    next_key,
+    prepare_rotation,
+)
 from tests.consensus.world import MemoryReader
 
 KEY = b"\x07" * 32
@@ -159,3 +166,17 @@ def test_a_rotation_survives_a_crash_between_any_two_steps(home: Home) -> None:
     assert next_key(home) is None
     finish_rotation(home, keys.identity.public, fresh.public)
     assert prepare(home).voting.public == fresh.public
+
+
+def test_the_key_of_before_stays_until_nobody_needs_it(home: Home) -> None:
+    keys = prepare(home)
+    assert last_key(home) is None
+    fresh = prepare_rotation(home)
+    finish_rotation(home, keys.identity.public, fresh.public)
+    old = last_key(home)
+    assert old is not None
+    assert old.public == keys.voting.public
+    assert home.last_voting_key.stat().st_mode & 0o777 == 0o600
+    forget_last(home)
+    assert last_key(home) is None
+    forget_last(home)
