@@ -132,7 +132,7 @@ class Lookout:
 
     def _take(self, sender: int, message: Any, out: list[Any]) -> None:
         peer = self._town.ids[sender]
-        self.core.heard(peer)
+        self.core.heard(self._now_ms, peer)
         if isinstance(message, Ping):
             out.append(Send(sender, Pong(message.nonce, self._now_ms)))  # type: ignore[arg-type]
         elif isinstance(message, DetectionMessage):

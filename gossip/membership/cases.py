@@ -7,19 +7,25 @@ from collections.abc import Callable, Iterator, Sequence
 from gossip.effects import Effect, Rejected, Send
 from gossip.identity import NodeId
 from gossip.membership.lots import Lots
-from gossip.membership.messages import (
-    MAX_NAMED,
-    MAX_RUMOURS,
-    FetchRecordsOf,
-    FetchVoices,
-    Rumours,
-)
-from gossip.membership.pace import FULL_VOICES, NEVER, Pace
+from gossip.membership.messages import MAX_NAMED, FetchRecordsOf, Rumours
+from gossip.membership.pace import FEW_VOICES, NEVER, Pace
 from gossip.membership.roster import Roster
 from gossip.membership.rumour_mill import RumourMill
 from gossip.membership.suspicions import Case, Life, Statements, Suspicion, Wolves
+from gossip.membership.voices import (
+    PREFIX_BYTES,
+    FetchVoices,
+    Voices,
+    lengthen,
+    shorten,
+    split_tags,
+    tagged,
+)
 
-_MAX_SOUGHT = 1024
+_MAX_NOTED = 1024
+_FORGET_PERIODS = 60
+_EAGER_ASKS = 16
+_MOST_DOUBLINGS = 4
 
 
 class Cases:
@@ -35,8 +41,12 @@ class Cases:
         self._lives: dict[NodeId, Life] = {}
         self._wolves = Wolves()
         self._sought_ms: dict[NodeId, int] = {}
+        self._answered_ms: dict[NodeId, int] = {}
+        self._pleas: dict[NodeId, Suspicion] = {}
         self.challenge = -1
         """The incarnation of ours that is suspected, or that we once had and forgot; -1 if none."""
+        self.own_life: Life | None = None
+        """What we answered last."""
 
     # What it is asked
 
@@ -71,6 +81,8 @@ class Cases:
     @property
     def due_ms(self) -> int:
         """When one of the cases is to be judged."""
+        if self._pleas:
+            return 0
         return min(map(self._due_ms, self._cases.values()), default=NEVER)
 
     def due(self, now_ms: int) -> Iterator[NodeId]:
@@ -81,7 +93,7 @@ class Cases:
 
     def check_invariants(self) -> None:
         """Nobody is dead without enough voices, ours among them."""
-        assert len(self._sought_ms) <= _MAX_SOUGHT
+        assert len(self._sought_ms) <= _MAX_NOTED
         for node, case in self._cases.items():
             assert node != self._node
             assert not case.dead or case.own_ms is not None
@@ -90,14 +102,27 @@ class Cases:
 
     # What it is told
 
-    def heard(self, peer: NodeId) -> None:
-        """It has spoken to us itself: we take our accusation back."""
-        case = self._cases.get(peer)
-        if case is not None:
-            case.own_ms, case.check_ms, case.dead = None, None, False
-            case.voices.pop(self._node, None)
-            if not case.voices:
-                del self._cases[peer]
+    def heard(self, now_ms: int, peer: NodeId) -> None:
+        """It has spoken to us itself: that refutes who accused it, for us.
+
+        Where it may be that many can't ask it, it is to hear of it itself, and to answer all.
+        """
+        case = self._cases.pop(peer, None)
+        if case is None:
+            return
+        self._note(self._answered_ms, now_ms, peer)
+        all_voices = len(case.voices)
+        case.voices.pop(self._node, None)
+        if len(case.voices) <= self._roster.tolerated:
+            for accuser in case.voices:
+                self._wolves.cried(now_ms, accuser)
+        if case.voices and (all_voices > min(1, self._roster.tolerated) or self._is_known_to_few):
+            self._pleas[peer] = next(iter(case.voices.values()))
+
+    def pleas(self) -> list[Effect]:
+        """What to tell members that others suspect."""
+        pleas, self._pleas = self._pleas, {}
+        return [Send(node, Rumours((one,), ())) for node, one in pleas.items()]
 
     def forgive(self, gap_ms: int) -> None:
         """We were asleep for so long: everybody has that much more time to answer."""
@@ -113,16 +138,19 @@ class Cases:
             del self._cases[node]
 
     def accuse(self, now_ms: int, node: NodeId, out: list[Effect]) -> None:
-        """We can't reach it: say so, to itself as well."""
+        """We can't reach it. The first that can't says so to all, and all but many say it to itself."""
         incarnation = self._incarnation(node)
         if incarnation is None or self.is_suspect(node):
             return
         case = self._open(now_ms, node, incarnation)
         suspicion = self._statements.suspect(node, incarnation)
-        case.own_ms, case.check_ms, case.asked_ms = now_ms, None, now_ms
+        self._tell_of(now_ms, case)
+        case.own_ms, case.check_ms = now_ms, None
+        case.ask_ms = now_ms + int(self._lots.jitter() * self._pace.voices_ms)
         case.voices[self._node] = suspicion
-        self._tell(now_ms, suspicion, full=len(case.voices) <= FULL_VOICES)
-        if node in self._roster.connected():
+        if len(case.voices) == 1:
+            self._tell(now_ms, suspicion)
+        if len(case.voices) <= FEW_VOICES and node in self._roster.connected():
             out.append(Send(node, Rumours((suspicion,), self.life_of(node))))
 
     def judge(self, now_ms: int, node: NodeId, out: list[Effect]) -> bool:
@@ -131,22 +159,45 @@ class Cases:
         if self._incarnation(node) is None:
             del self._cases[node]
             return False
+        if case.tell_ms is not None and now_ms >= case.tell_ms:
+            self._tell_of(now_ms, case)
         if case.own_ms is None:
-            if case.check_ms is None or now_ms - case.opened_ms >= 60 * self._pace.period_ms:
+            if now_ms >= self._forget_ms(case):
                 del self._cases[node]
                 return False
-            case.check_ms = None
-            return True
+            is_due = case.check_ms is not None and now_ms >= case.check_ms
+            if is_due:
+                case.check_ms = None
+            return is_due
         self._drop_voices_of_strangers(case)
-        case.dead = (
-            now_ms >= case.deadline_ms(self._size, self._pace.period_ms)
-            and len(case.voices) > self._roster.tolerated
-        )
-        if not case.dead:
-            case.asked_ms = now_ms
-            friends = self._lots.draw(self.helpful(), 1)
-            out.extend(Send(friend, FetchVoices(node, case.incarnation)) for friend in friends)
+        if self._has_quorum(case) and now_ms >= case.deadline_ms(self._size, self._pace.period_ms):
+            case.dead = True
+            if self._is_known_to_few:
+                # Where only neighbours ask a member themselves, nothing else reaches who has missed it all.
+                own = case.voices[self._node]
+                self._mill.tell(now_ms, own, self._size, is_reminder=True)
+        elif self._lacks_voices(case) and now_ms >= case.ask_ms:
+            self._ask(now_ms, node, case, out)
         return False
+
+    def _ask(self, now_ms: int, node: NodeId, case: Case, out: list[Effect]) -> None:
+        """Compare voices with somebody."""
+        self._wait(now_ms, case)
+        helpful = self.helpful()
+        start = (
+            int(self._lots.jitter() * len(helpful)) + case.asks
+        )  # never the same one again and again
+        friends = [helpful[start % len(helpful)]] if helpful else []
+        salt = int(self._lots.jitter() * (2**32 - 1))
+        known = b"".join(tagged(salt, case.voices))
+        out.extend(
+            Send(friend, FetchVoices(node, case.incarnation, salt, known)) for friend in friends
+        )
+
+    def _wait(self, now_ms: int, case: Case) -> None:
+        case.asks += 1
+        doublings = min(_MOST_DOUBLINGS, max(0, case.asks - _EAGER_ASKS))
+        case.ask_ms = now_ms + (self._pace.voices_ms << doublings)
 
     def on_rumours(
         self, now_ms: int, peer: NodeId, rumours: Rumours, afford: Callable[[], bool]
@@ -159,23 +210,36 @@ class Cases:
                 if not self._statements.is_life(life):
                     return [Rejected(peer, "it passes on a life that its node did not sign")]
                 self._take_life(now_ms, life)
+            else:
+                self._mill.echo(life)
+        out: list[Effect] = []
         for suspicion in rumours.suspicions:
+            if self._is_answered(suspicion):
+                # Who still says so missed it, or it was only just said.
+                if not out and self.own_life is not None and afford():
+                    out.append(Send(peer, Rumours((), (self.own_life,))))
+                continue
             case = self._cases.get(NodeId(suspicion.node))
             if (
                 case is not None
                 and suspicion.accuser in case.voices
                 and case.incarnation == suspicion.incarnation
             ):
+                self._mill.echo(suspicion)
                 continue  # most are told more than once: the commonest answer is the quickest
             if self._is_new_suspicion(now_ms, suspicion):
                 if not afford():
-                    return []
+                    return out
                 if not self._statements.is_suspicion(suspicion):
-                    return [
-                        Rejected(peer, "it passes on a suspicion that its accuser did not sign")
-                    ]
+                    reason = "it passes on a suspicion that its accuser did not sign"
+                    return [*out, Rejected(peer, reason)]
                 self._take_suspicion(now_ms, suspicion)
-        return self._seek(now_ms, peer, rumours.suspicions)
+        return [*out, *self._seek(now_ms, peer, rumours.suspicions)]
+
+    def _is_answered(self, one: Suspicion) -> bool:
+        """Whether it speaks against us, and our last answer to that is newer."""
+        life = self.own_life
+        return one.node == self._node and life is not None and one.incarnation < life.incarnation
 
     def _seek(self, now_ms: int, peer: NodeId, told: Sequence[Suspicion]) -> list[Effect]:
         """A number that we have not seen says nothing before we have seen it signed: ask for that record.
@@ -193,24 +257,91 @@ class Cases:
         if not nodes:
             return []
         for node in nodes:
-            self._sought_ms.pop(node, None)
-            self._sought_ms[node] = now_ms
-        while len(self._sought_ms) > _MAX_SOUGHT:
-            del self._sought_ms[next(iter(self._sought_ms))]
+            self._note(self._sought_ms, now_ms, node)
         # The voices come behind the records, and count then.
-        voices = (Send(peer, FetchVoices(node, unseen[node])) for node in nodes)
+        voices = (Send(peer, FetchVoices(node, unseen[node], 0, b"")) for node in nodes)
         return [Send(peer, FetchRecordsOf(nodes)), *voices]
 
-    def on_fetch(self, peer: NodeId, fetch: FetchVoices) -> list[Effect]:
-        """Tell the voices against a node, or what it has answered."""
-        case = self._cases.get(NodeId(fetch.node))
-        if case is None or case.incarnation != fetch.incarnation:
-            # Perhaps it has answered, and the asker missed that.
-            lives = self.life_of(NodeId(fetch.node))
-            newer = tuple(life for life in lives if life.incarnation > fetch.incarnation)
-            return [Send(peer, Rumours((), newer))] if newer else []
-        voices = tuple(case.voices[accuser] for accuser in sorted(case.voices))[:MAX_RUMOURS]
-        return [Send(peer, Rumours(voices, self.life_of(NodeId(fetch.node))))]
+    def on_fetch(
+        self, now_ms: int, peer: NodeId, fetch: FetchVoices, afford: Callable[[], bool]
+    ) -> list[Effect]:
+        """Tell voices against a node that the asker lacks, and say which of its we lack; or what it has answered."""
+        node = NodeId(fetch.node)
+        newer = tuple(one for one in self.life_of(node) if one.incarnation > fetch.incarnation)
+        if newer:
+            # It has answered, and the asker missed that.
+            return [Send(peer, Rumours((), newer))]
+        if not afford():
+            return []
+        case = self._cases.get(node)
+        if case is not None and case.incarnation != fetch.incarnation:
+            return []
+        own = {} if case is None else case.voices
+        theirs, ours = split_tags(fetch.known), tagged(fetch.salt, own)
+        known, lacking = frozenset(theirs), max(0, self._enough - len(theirs))
+        given: list[Suspicion] = []
+        for tag, accuser in ours.items():
+            if tag not in known and len(given) < lacking and afford():
+                given.append(own[accuser])
+        wanted: list[bytes] = []
+        if self._would_listen(now_ms, peer, node, fetch.incarnation):
+            wanted = [tag for tag in theirs if tag not in ours][: max(0, self._enough - len(own))]
+        if not given and not wanted:
+            return []
+        if case is not None and case.own_ms is not None:
+            self._wait(now_ms, case)
+        answer = Voices(node, fetch.incarnation, fetch.salt, shorten(given), b"".join(wanted))
+        return [Send(peer, answer)]
+
+    def _would_listen(self, now_ms: int, peer: NodeId, node: NodeId, incarnation: int) -> bool:
+        if node == self._node or incarnation != self._incarnation(node):
+            return False
+        return node in self._cases or not (
+            self._wolves.is_muted(now_ms, peer) or self._has_answered(now_ms, node)
+        )
+
+    def on_voices(
+        self, now_ms: int, peer: NodeId, said: Voices, afford: Callable[[], bool]
+    ) -> list[Effect]:
+        """Take what is new and signed, and give what is wanted."""
+        node = NodeId(said.node)
+        if said.voices:
+            accusers = self._by_prefix()
+            for prefix, signature in lengthen(said.voices):
+                candidates = [
+                    one
+                    for one in (
+                        Suspicion(accuser, node, said.incarnation, signature)
+                        for accuser in accusers.get(prefix, ())
+                    )
+                    if self._is_new_suspicion(now_ms, one)
+                ]
+                for one in candidates:
+                    if not afford():
+                        return []
+                    if self._statements.is_suspicion(one):
+                        self._take_suspicion(now_ms, one)
+                        break
+                else:
+                    if candidates:
+                        reason = "it passes on a suspicion that its accuser did not sign"
+                        return [Rejected(peer, reason)]
+        case = self._cases.get(node)
+        if case is None or case.incarnation != said.incarnation or not said.wanted:
+            return []
+        ours = tagged(said.salt, case.voices)
+        wanted = dict.fromkeys(split_tags(said.wanted))
+        given = [case.voices[ours[tag]] for tag in wanted if tag in ours and afford()]
+        if not given:
+            return []
+        return [Send(peer, Voices(node, said.incarnation, said.salt, shorten(given), b""))]
+
+    def _by_prefix(self) -> dict[bytes, list[NodeId]]:
+        """Who may have a voice, by the beginnings of their ids."""
+        accusers: dict[bytes, list[NodeId]] = {}
+        for node in self._roster.members():
+            accusers.setdefault(node[:PREFIX_BYTES], []).append(node)
+        return accusers
 
     # Small things
 
@@ -218,8 +349,34 @@ class Cases:
     def _size(self) -> int:
         return len(self._roster.members()) + 1
 
-    def _tell(self, now_ms: int, what: Suspicion | Life, *, full: bool) -> None:
-        self._mill.tell(now_ms, what, self._size, full=full)
+    @property
+    def _is_known_to_few(self) -> bool:
+        """Whether most members can't ask each other: a partial mesh."""
+        return 2 * len(self._roster.connected()) < len(self._roster.members())
+
+    @property
+    def _enough(self) -> int:
+        """So many voices are worth having."""
+        return max(self._roster.tolerated + 1, min(FEW_VOICES, self._size - 1))
+
+    def _note(self, kept: dict[NodeId, int], now_ms: int, node: NodeId) -> None:
+        kept.pop(node, None)
+        kept[node] = now_ms
+        while len(kept) > _MAX_NOTED:
+            del kept[next(iter(kept))]
+
+    def _has_answered(self, now_ms: int, node: NodeId) -> bool:
+        return now_ms - self._answered_ms.get(node, -NEVER) < self._pace.period_ms
+
+    def _tell(self, now_ms: int, what: Suspicion | Life) -> None:
+        self._mill.tell(now_ms, what, self._size)
+
+    def _tell_of(self, now_ms: int, case: Case) -> None:
+        """Pass on the first voice, if it waits for that."""
+        if case.tell_ms is not None:
+            case.tell_ms = None
+            for one in list(case.voices.values())[:1]:
+                self._tell(now_ms, one)
 
     def _open(self, now_ms: int, node: NodeId, incarnation: int) -> Case:
         case = self._cases.get(node)
@@ -227,20 +384,30 @@ class Cases:
             case = self._cases[node] = Case(incarnation, now_ms)
         return case
 
+    def _forget_ms(self, case: Case) -> int:
+        """Voices that nobody adds to are forgotten in the end."""
+        return case.opened_ms + _FORGET_PERIODS * self._pace.period_ms
+
     def _due_ms(self, case: Case) -> int:
         if case.dead:
             return NEVER
+        tell_ms = NEVER if case.tell_ms is None else case.tell_ms
         if case.own_ms is None:
-            # Voices that nobody adds to are forgotten in the end.
-            last = case.opened_ms + 60 * self._pace.period_ms
-            return last if case.check_ms is None else min(last, case.check_ms)
-        if self._lacks_voices(case):
-            return case.asked_ms + self._pace.voices_ms
-        return case.deadline_ms(self._size, self._pace.period_ms)
+            check_ms = NEVER if case.check_ms is None else case.check_ms
+            return min(tell_ms, check_ms, self._forget_ms(case))
+        ask_ms = case.ask_ms if self._lacks_voices(case) else NEVER
+        dead_ms = NEVER
+        if self._has_quorum(case):
+            dead_ms = case.deadline_ms(self._size, self._pace.period_ms)
+        return min(tell_ms, ask_ms, dead_ms)
+
+    def _has_quorum(self, case: Case) -> bool:
+        """Whether liars alone could not have said all of it."""
+        return len(case.voices) > self._roster.tolerated
 
     def _lacks_voices(self, case: Case) -> bool:
-        voices = len(case.voices)
-        return voices <= self._roster.tolerated or voices < min(FULL_VOICES, self._size - 1)
+        """Whether more would count, or make the time to answer shorter."""
+        return len(case.voices) < self._enough
 
     def _drop_voices_of_strangers(self, case: Case) -> None:
         """An accuser may have been removed since."""
@@ -265,7 +432,7 @@ class Cases:
         if case is not None and len(case.voices) <= self._roster.tolerated:
             for accuser in case.voices:
                 self._wolves.cried(now_ms, accuser)
-        self._tell(now_ms, life, full=True)
+        self._tell(now_ms, life)
 
     def _is_new_suspicion(self, now_ms: int, one: Suspicion) -> bool:
         node, accuser = NodeId(one.node), NodeId(one.accuser)
@@ -277,7 +444,7 @@ class Cases:
             return False
         case = self._cases.get(node)
         if case is None:
-            return not self._wolves.is_muted(now_ms, accuser)
+            return not (self._wolves.is_muted(now_ms, accuser) or self._has_answered(now_ms, node))
         return accuser not in case.voices and len(case.voices) <= self._roster.tolerated + 1
 
     def _take_suspicion(self, now_ms: int, one: Suspicion) -> None:
@@ -286,16 +453,27 @@ class Cases:
             self.challenge = one.incarnation
             return
         case = self._open(now_ms, node, one.incarnation)
-        if not case.voices and case.own_ms is None:
-            case.check_ms = now_ms + self._check_in_ms(node)
+        if not case.voices:
+            self._look_into(now_ms, node, case)
         case.voices[NodeId(one.accuser)] = one
-        self._tell(now_ms, one, full=len(case.voices) <= FULL_VOICES)
+        self._tell_of_at_once(now_ms, case)
 
-    def _check_in_ms(self, node: NodeId) -> int:
-        """By lot, so that not all ask at the same moment."""
+    def _look_into(self, now_ms: int, node: NodeId, case: Case) -> None:
+        """Ask the accused before passing it on: most that is false ends here.
+
+        Who is far hears of it through others, and all hear its answer before they dial it.
+        """
+        if node in self._roster.connected():
+            case.check_ms, case.tell_ms = now_ms, now_ms + self._pace.verify_ms
+            return
+        case.tell_ms, case.check_ms = now_ms, now_ms
         if self._roster.is_far(node):
-            return self._pace.answer_ms + int(self._lots.jitter() * self._pace.period_ms)
-        return int(self._lots.jitter() * self._pace.check_ms)
+            jitter_ms = int(self._lots.jitter() * self._pace.period_ms)
+            case.check_ms += self._pace.answer_ms + jitter_ms
+
+    def _tell_of_at_once(self, now_ms: int, case: Case) -> None:
+        if case.tell_ms is not None and now_ms >= case.tell_ms:
+            self._tell_of(now_ms, case)
 
     def _incarnation(self, node: NodeId) -> int | None:
         recorded, life = self._roster.incarnation(node), self._lives.get(node)

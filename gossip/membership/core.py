@@ -48,7 +48,6 @@ from gossip.membership.messages import (
     Challenge,
     FetchRecords,
     FetchRecordsOf,
-    FetchVoices,
     Heeded,
     Hello,
     Leave,
@@ -71,6 +70,7 @@ from gossip.membership.records import PeerRecord, SignedRecord
 from gossip.membership.suspicions import Statements
 from gossip.membership.timing import Timing
 from gossip.membership.upkeep import tend_strangers
+from gossip.membership.voices import FetchVoices, Voices
 
 __all__ = ["PROBE_TIMER", "PULL_TIMER", "SPREAD_TIMER", "Membership", "Profile", "Timing"]
 
@@ -378,6 +378,7 @@ class Membership:
                 | Proof()
                 | Rumours()
                 | FetchVoices()
+                | Voices()
             ):
                 if self._inside is None:
                     out.append(Rejected(peer, "this node belongs to no federation yet"))

@@ -1,10 +1,11 @@
 """Who is there and who is not: SWIM with Lifeguard's cures, held against members that lie.
 
 Every second one member, in a shuffled round, is asked whether it is there. Who does not answer
-within half a second is asked twice more, and through three others, to whom it must sign the answer.
-Who answers nobody is accused: a signed suspicion goes to all by gossip. Each that hears it asks the
-accused itself, and adds its own suspicion only if it gets no answer either. The accused, once it
-hears of it, signs a life of a higher incarnation, and everything is forgotten.
+within half a second is asked five times more, and through three others, to whom it must sign the
+answer. Who answers nobody is accused: a signed suspicion goes to all by gossip. Each that hears it asks
+the accused itself before it passes that on, and adds its own suspicion only if it gets no answer
+either; these are not pushed but compared, two nodes at a time. The accused, once it hears of it, signs a
+life of a higher incarnation, and everything is forgotten.
 
 A node takes another for dead when it can't reach it itself, suspicions of more than f distinct
 admitted members are there, its own among them, and the time to refute is over. So f liars can kill
@@ -29,7 +30,6 @@ from gossip.membership.lots import Lots
 from gossip.membership.messages import (
     Challenge,
     DetectionMessage,
-    FetchVoices,
     Heeded,
     ProbeFor,
     Proof,
@@ -40,6 +40,7 @@ from gossip.membership.probes import Probes
 from gossip.membership.roster import Roster
 from gossip.membership.rumour_mill import RumourMill
 from gossip.membership.suspicions import Case, Statements
+from gossip.membership.voices import FetchVoices, Voices
 
 __all__ = ["Detector", "Pace", "Roster"]
 
@@ -120,10 +121,12 @@ class Detector:
 
     # What it is told
 
-    def heard(self, peer: NodeId) -> None:
+    def heard(self, now_ms: int, peer: NodeId) -> None:
         """It has spoken to us itself."""
-        self._probes.heard(peer)
-        self._cases.heard(peer)
+        self._probes.heard(now_ms, peer)
+        if self._cases.is_suspect(peer):
+            self._probes.was_late(now_ms, peer)
+        self._cases.heard(now_ms, peer)
 
     def lost(self, now_ms: int, peer: NodeId) -> None:
         """The connection with a member broke: ask through others at once."""
@@ -147,7 +150,8 @@ class Detector:
         self._cases.challenge = -1
         self._refute_ms = now_ms + self._pace.period_ms
         size = len(self._roster.members()) + 1
-        self._mill.tell(now_ms, self._statements.live(incarnation), size, full=True)
+        life = self._cases.own_life = self._statements.live(incarnation)
+        self._mill.tell(now_ms, life, size)
 
     def renewed(self, node: NodeId, incarnation: int) -> None:
         """A new record of a node was taken."""
@@ -166,30 +170,41 @@ class Detector:
                 proof = self._statements.prove(NodeId(message.asker), message.nonce)
                 return [Send(peer, Proof(self._node, message.asker, message.nonce, proof))]
             case Proof():
-                return self._probes.on_proof(peer, message, afford, self.heard)
+                return self._probes.on_proof(
+                    peer, message, afford, lambda node: self.heard(now_ms, node)
+                )
             case Heeded():
                 self._probes.on_heeded(peer, message)
                 return []
             case Rumours():
                 return self._cases.on_rumours(now_ms, peer, message, afford)
             case FetchVoices():
-                return self._cases.on_fetch(peer, message)
+                return self._cases.on_fetch(now_ms, peer, message, afford)
+            case Voices():
+                return self._cases.on_voices(now_ms, peer, message, afford)
             case _:
                 assert_never(message)
 
     def tick(self, now_ms: int) -> list[Effect]:
         """Do what is due."""
         out: list[Effect] = []
+        due_ms = self.due_ms
+        if (
+            due_ms > 0
+        ):  # before the first round, and for what is to be said at once, it names no moment
+            self._probes.be_late(max(0, now_ms - due_ms))
         for node in self._probes.due(now_ms):
             if self._probes.go_on(node, out):
                 self._cases.accuse(now_ms, node, out)
         if now_ms >= self._probe_ms:
             self._probe_ms = now_ms + self._pace.period_ms * (1 + self._probes.ill)
             self._probes.next(now_ms, out, self.is_dead)
+        out.extend(self._cases.pleas())
         for node in self._cases.due(now_ms):
             if self._cases.judge(now_ms, node, out) and node not in self._probes:
-                # There is time: a member that is only slow must not gather voices.
-                self._probes.begin(now_ms, node, out, patience=2)
+                # There is time: a member that is only slow must not gather voices. All others ask as well.
+                helpers = 0 if self._roster.is_far(node) else 1
+                self._probes.begin(now_ms, node, out, patience=2, helpers=helpers)
         if now_ms >= self._mill.due_ms:
             self._gossip(now_ms, out)
         return out

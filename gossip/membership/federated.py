@@ -25,7 +25,6 @@ from gossip.membership.messages import (
     DetectionMessage,
     FetchRecords,
     FetchRecordsOf,
-    FetchVoices,
     Heeded,
     Leave,
     Ping,
@@ -41,6 +40,7 @@ from gossip.membership.roster import FederationRoster
 from gossip.membership.suspicions import Statements
 from gossip.membership.timing import Timing
 from gossip.membership.upkeep import Upkeep
+from gossip.membership.voices import FetchVoices, Voices
 
 PROBE_TIMER = "membership/probe"
 PULL_TIMER = "membership/pull"
@@ -164,7 +164,7 @@ class Federated:
     def on_heard(self, peer: NodeId) -> None:
         """A connected peer has said anything at all."""
         self.exchange.table.heard(self._gate.now_ms, peer)
-        self._detector.heard(peer)
+        self._detector.heard(self._gate.now_ms, peer)
 
     def on_message(
         self,
@@ -192,7 +192,9 @@ class Federated:
                 self._on_leave(out, peer, link, message)
             case Spare():
                 self.mesh.on_spare(out, peer, link, is_full=message.full)
-            case ProbeFor() | Heeded() | Challenge() | Proof() | Rumours() | FetchVoices():
+            case (
+                ProbeFor() | Heeded() | Challenge() | Proof() | Rumours() | FetchVoices() | Voices()
+            ):
                 now_ms = self._gate.now_ms
                 out.extend(self._detector.on_message(now_ms, peer, message, link.may_check))
             case _:

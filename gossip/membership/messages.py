@@ -16,6 +16,7 @@ from gossip.codec import Bytes32, Bytes64, Digest, Natural, Sentence, Wire, dige
 from gossip.membership.invites import Invite
 from gossip.membership.records import SignedRecord
 from gossip.membership.suspicions import Life, Suspicion
+from gossip.membership.voices import FetchVoices, Voices
 
 MAX_GENESIS_BYTES = 256 * 1024
 MAX_RECORDS = 256
@@ -152,14 +153,7 @@ class Rumours(Wire, frozen=True, tag="rumours"):
     lives: Annotated[tuple[Life, ...], msgspec.Meta(max_length=MAX_RUMOURS)]
 
 
-class FetchVoices(Wire, frozen=True, tag="fetch_voices"):
-    """A wish for the suspicions against `node` in this incarnation."""
-
-    node: Bytes32
-    incarnation: Natural
-
-
-DetectionMessage = ProbeFor | Heeded | Challenge | Proof | Rumours | FetchVoices
+DetectionMessage = ProbeFor | Heeded | Challenge | Proof | Rumours | FetchVoices | Voices
 
 MembershipMessage = (
     Hello

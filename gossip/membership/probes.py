@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,37 +14,51 @@ from gossip.membership.pace import NEVER, Pace
 from gossip.membership.roster import Roster
 from gossip.membership.suspicions import Statements
 
-_HELPERS = 3
+HELPERS = 3
+_STEPS = 5
+"""So many times who does not answer in time is asked once more, and others with it from the second time on."""
+_MOST_PATIENT = 3
+_PATIENT_MS = 60_000
+_MAX_SLOW = 1_024
+_MOST_LATE_MS = 2_000
 _MOST_ILL = 8
 _MAX_PROBES = 1024
+
+
+class _Step(enum.Enum):
+    """What is tried next, as long as there is no answer."""
+
+    PING = enum.auto()
+    HELP = enum.auto()
 
 
 @dataclass(slots=True)
 class _Probe:
     """One question under way; `asked` helpers, of which `heeded` said that they try.
 
-    `again_ms` is when the node itself is asked for the last time.
+    `steps` are tried in turn, the last one first in the list. `late_ms` is when an answer is a late one.
     """
 
     node: NodeId
     nonce: int
-    timeout_ms: int
+    late_ms: int
     end_ms: int
+    steps: list[tuple[int, _Step]]
+    helpers: int
     asked: frozenset[NodeId] | None = None
     heeded: int = 0
-    again_ms: int | None = None
 
     @property
     def due_ms(self) -> int:
-        if self.asked is None:
-            return self.timeout_ms
-        return self.end_ms if self.again_ms is None else self.again_ms
+        return self.steps[-1][0] if self.steps else self.end_ms
 
 
 class Probes:
     """Asks one member after the other in shuffled rounds, and whom the rest of detection wants asked.
 
-    `helpful` are those who would ask for us. `ill` is Lifeguard's local health: 0 is well.
+    `helpful` are those who would ask for us. `ill` is Lifeguard's local health: 0 is well. Who
+    answered late is asked more patiently for a minute, and everybody is by as much as we are late
+    ourselves: a busy machine says nothing against others.
     """
 
     def __init__(
@@ -60,7 +75,8 @@ class Probes:
         self._nonces, self._pace, self._helpful = nonces, pace, helpful
         self._ring: list[NodeId] = []
         self._probes: dict[NodeId, _Probe] = {}
-        self._ill = 0
+        self._ill = self._late_ms = 0
+        self._slow: dict[NodeId, tuple[int, int]] = {}
 
     @property
     def ill(self) -> int:
@@ -87,6 +103,7 @@ class Probes:
         """Bounds hold."""
         assert len(self._probes) <= _MAX_PROBES
         assert 0 <= self._ill <= _MOST_ILL
+        assert len(self._slow) <= _MAX_SLOW
 
     def next(self, now_ms: int, out: list[Effect], is_dead: Callable[[NodeId], bool]) -> None:
         """Ask the next of the round."""
@@ -101,47 +118,80 @@ class Probes:
                     self.begin(now_ms, node, out)
                 return
 
-    def begin(self, now_ms: int, node: NodeId, out: list[Effect], patience: int = 1) -> None:
+    def begin(
+        self,
+        now_ms: int,
+        node: NodeId,
+        out: list[Effect],
+        *,
+        patience: int = 1,
+        helpers: int = HELPERS,
+    ) -> None:
         """Ask a member: directly, if it is connected."""
         if len(self._probes) >= _MAX_PROBES:
             return
-        nonce, slower = next(self._nonces), patience * (1 + self._ill)
-        there = node in self._roster.connected()
-        timeout_ms = now_ms + (self._pace.timeout_ms * slower if there else 0)
-        end_ms = now_ms + self._pace.period_ms * slower
-        self._probes[node] = _Probe(node, nonce, timeout_ms, end_ms)
-        if there:
+        nonce, pace = next(self._nonces), self._pace
+        slower = max(patience, self._patience(now_ms, node)) * (1 + self._ill)
+        end_ms = now_ms + pace.verdict_ms * slower + self._late_ms
+        steps = [(now_ms, _Step.HELP)] if helpers else []
+        late_ms = now_ms + pace.timeout_ms + self._late_ms
+        if node in self._roster.connected():
+            timeout_ms = now_ms + pace.timeout_ms * slower + self._late_ms
+            each_ms = (end_ms - timeout_ms) // _STEPS
+            steps = [(timeout_ms + at * each_ms, _Step.PING) for at in reversed(range(_STEPS))]
+            if helpers:
+                steps.insert(-1, (timeout_ms + each_ms, _Step.HELP))
+            late_ms += each_ms
             out.append(Send(node, Ping(nonce)))
+        self._probes[node] = _Probe(node, nonce, late_ms, end_ms, steps, helpers)
 
     def go_on(self, node: NodeId, out: list[Effect]) -> bool:
-        """Ask through others, and itself twice more; True if that was in vain too."""
+        """Ask itself again, and through others; True if that was in vain too."""
         probe = self._probes[node]
-        if probe.again_ms is not None:
-            probe.again_ms = None
-            if node in self._roster.connected():
-                out.append(Send(node, Ping(probe.nonce)))
-            return False
-        if probe.asked is None:
+        if probe.steps:
+            _, step = probe.steps.pop()
+            if step is _Step.PING:
+                # What was lost on the way is asked again: cheaper than a case that all look into.
+                if node in self._roster.connected():
+                    out.append(Send(node, Ping(probe.nonce)))
+                return False
             others = [peer for peer in self._helpful() if peer != node]
-            helpers = sorted(self._lots.draw(others, _HELPERS))
+            helpers = sorted(self._lots.draw(others, probe.helpers))
             probe.asked = frozenset(helpers)
             if helpers:
                 out.append(Broadcast(tuple(helpers), ProbeFor(node, probe.nonce)))
-                if node in self._roster.connected():
-                    # What was lost on the way is asked again: cheaper than a case that all look into.
-                    out.append(Send(node, Ping(probe.nonce)))
-                    probe.again_ms = (probe.timeout_ms + probe.end_ms) // 2
+            if helpers or probe.steps:
                 return False
         del self._probes[node]
         ills = len(probe.asked) - probe.heeded if probe.asked else 0
         self._ill = min(_MOST_ILL, self._ill + max(0, ills))
         return True
 
-    def heard(self, node: NodeId) -> None:
+    def heard(self, now_ms: int, node: NodeId) -> None:
         """It is there."""
         probe = self._probes.pop(node, None)
-        if probe is not None and probe.asked is None:
+        if probe is None:
+            return
+        if probe.asked is None:
             self._ill = max(0, self._ill - 1)
+        if now_ms > probe.late_ms:
+            self.was_late(now_ms, node)
+
+    def was_late(self, now_ms: int, node: NodeId) -> None:
+        """It was there all the same: from now on it is asked more patiently for a while."""
+        patience = min(_MOST_PATIENT, self._patience(now_ms, node) + 1)
+        self._slow.pop(node, None)
+        self._slow[node] = (patience, now_ms + _PATIENT_MS)
+        if len(self._slow) > _MAX_SLOW:
+            del self._slow[next(iter(self._slow))]
+
+    def be_late(self, late_ms: int) -> None:
+        """By so much did we ourselves miss a moment; less is believed only little by little."""
+        self._late_ms = max(min(late_ms, _MOST_LATE_MS), self._late_ms * 15 // 16)
+
+    def _patience(self, now_ms: int, node: NodeId) -> int:
+        patience, until_ms = self._slow.get(node, (1, NEVER))
+        return patience if now_ms < until_ms else 1
 
     def drop(self, node: NodeId) -> None:
         """Ask no further."""

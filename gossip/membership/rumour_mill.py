@@ -12,12 +12,15 @@ from gossip.membership.pace import FANOUT, NEVER, Pace
 from gossip.membership.suspicions import Life, Suspicion, retransmissions
 
 _MAX_QUEUE = 4096
+_LEAST = 2 * FANOUT
+"""To so many each is passed on, however many tell it to us meanwhile: about one in four hundred misses that."""
 
 
 @dataclass(slots=True)
 class _Rumour:
     what: Suspicion | Life
     left: int
+    least: int = _LEAST
 
 
 class RumourMill:
@@ -33,21 +36,30 @@ class RumourMill:
         """When there is something to pass on."""
         return self._gossip_ms if self._queue else NEVER
 
-    def tell(self, now_ms: int, what: Suspicion | Life, size: int, *, full: bool) -> None:
-        """Pass on: in `full` as often as memberlist would among `size` members, else to one handful.
+    def tell(
+        self, now_ms: int, what: Suspicion | Life, size: int, *, is_reminder: bool = False
+    ) -> None:
+        """Pass on, as often as memberlist would among `size` members, or as a reminder to few.
 
-        So go the first voices of a case and every life. A life makes older words on its node void.
+        A life makes older words on its node void.
         """
-        left = retransmissions(size) if full else FANOUT
-        key = (what.node, what.accuser if isinstance(what, Suspicion) else b"")
+        times = retransmissions(size)
         if isinstance(what, Life):
             for stale in [one for one in self._queue if one[0] == what.node]:
                 del self._queue[stale]
         if not self._queue:
             self._gossip_ms = max(now_ms, self._gossip_ms)
-        self._queue[key] = _Rumour(what, left)
+        self._queue[_key(what)] = _Rumour(what, min(times, _LEAST) if is_reminder else times)
         while len(self._queue) > _MAX_QUEUE:
             del self._queue[next(iter(self._queue))]
+
+    def echo(self, what: Suspicion | Life) -> None:
+        """Somebody tells us what we know: it is that much better known, and told once less."""
+        rumour = self._queue.get(_key(what))
+        if rumour is not None and rumour.what == what and rumour.left > rumour.least:
+            rumour.left -= 1
+            if rumour.left <= 0:
+                del self._queue[_key(what)]
 
     def grind(
         self,
@@ -61,6 +73,7 @@ class RumourMill:
         suspicions, lives = [], []
         for key, rumour in told:
             rumour.left -= max(1, len(to))
+            rumour.least -= max(1, len(to))
             if rumour.left <= 0:
                 del self._queue[key]
             if isinstance(rumour.what, Suspicion):
@@ -76,3 +89,7 @@ class RumourMill:
     def check_invariants(self) -> None:
         """Bounds hold."""
         assert len(self._queue) <= _MAX_QUEUE
+
+
+def _key(what: Suspicion | Life) -> tuple[bytes, bytes]:
+    return what.node, what.accuser if isinstance(what, Suspicion) else b""

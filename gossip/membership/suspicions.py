@@ -91,9 +91,10 @@ class Statements:
 class Case:
     """What speaks against one node in one incarnation.
 
-    `own_ms` is since when this node itself can't reach it, None while it can or has not tried;
-    `check_ms` is when to try. Only who is unreachable for us, and for more than f members in all,
-    is `dead` in the end.
+    `own_ms` is since when this node itself can't reach it, None while it has not tried; `check_ms`
+    is when to try, `tell_ms` when to pass on what was heard unless it answers first. `ask_ms` is
+    when to look for more voices, after `asks` times. Only who is unreachable for us, and for more
+    than f members in all, is `dead` in the end.
     """
 
     incarnation: int
@@ -101,7 +102,9 @@ class Case:
     voices: dict[NodeId, Suspicion] = field(default_factory=dict)
     own_ms: int | None = None
     check_ms: int | None = None
-    asked_ms: int = 0
+    tell_ms: int | None = None
+    ask_ms: int = 0
+    asks: int = 0
     dead: bool = False
 
     def deadline_ms(self, members: int, period_ms: int) -> int:

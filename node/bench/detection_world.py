@@ -164,7 +164,7 @@ class DetectionWorld(GossipWorld):
                 effects = one.core.on_message(self.now_ms, sender, message, _always)
                 self._carry_out(one, effects)
             return
-        one.core.heard(sender)
+        one.core.heard(self.now_ms, sender)
         if isinstance(message, DetectionMessage):
             self._carry_out(one, one.core.on_message(self.now_ms, sender, message, _always))
         self.after(one)

@@ -85,7 +85,7 @@ class MeshedWorld(DetectionWorld):
             one.dialed.discard(node)
             if self.dwellers[node].up and one.dweller.up:
                 self._connect(one.node, node)
-                one.core.heard(node)
+                one.core.heard(self.now_ms, node)
                 self.after(one)
 
         self.at(4 * LINK_MS + self.lag_ms(node) + self.lag_ms(one.node), there)

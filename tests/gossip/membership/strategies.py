@@ -9,7 +9,6 @@ from gossip.membership.messages import (
     Challenge,
     FetchRecords,
     FetchRecordsOf,
-    FetchVoices,
     Heeded,
     Hello,
     Known,
@@ -27,10 +26,12 @@ from gossip.membership.messages import (
 )
 from gossip.membership.records import Capability, PeerRecord, SignedRecord
 from gossip.membership.suspicions import Life, Suspicion
+from gossip.membership.voices import FetchVoices, Voices
 
 ids = st.binary(min_size=32, max_size=32)
 signatures = st.binary(min_size=64, max_size=64)
 naturals = st.integers(0, 2**63 - 1)
+salts = st.integers(0, 2**32 - 1)
 multiaddrs = st.from_regex(r"/[!-~]{1,40}", fullmatch=True)
 capabilities = st.builds(
     Capability,
@@ -96,5 +97,6 @@ messages: st.SearchStrategy[MembershipMessage] = st.one_of(
         st.lists(st.builds(Suspicion, ids, ids, naturals, signatures), max_size=3).map(tuple),
         st.lists(st.builds(Life, ids, naturals, signatures), max_size=3).map(tuple),
     ),
-    st.builds(FetchVoices, ids, naturals),
+    st.builds(FetchVoices, ids, naturals, salts, st.binary(max_size=9)),
+    st.builds(Voices, ids, naturals, salts, st.binary(max_size=150), st.binary(max_size=9)),
 )

@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from random import Random
 from typing import Any, TypeVar, cast
 
 from gossip.codec import decode_canonical, encode
@@ -173,7 +174,7 @@ class Town:
         invite: Invite | None = None,
         timing: Timing | None = None,
         mesh: MeshHabits | None = None,
-        jitter: Callable[[], float] = lambda: 0.0,
+        jitter: Callable[[], float] | None = None,
     ) -> Resident:
         """A node moves in, or starts anew with the disk that it left."""
         if role is not None:
@@ -187,7 +188,7 @@ class Town:
             genesis=genesis,
             admitted=word.get,
             store=disk,
-            jitter=jitter,
+            jitter=jitter or Random(number).random,
             nonce=number,
             timing=timing,
             mesh=mesh,
