@@ -143,6 +143,6 @@ def test_a_damaged_genesis_is_told(home: Home, content: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["", " x", "a\nb", "x" * 65])
 def test_a_federation_needs_a_name_that_can_be_shown(home: Home, name: str) -> None:
-    with pytest.raises(FoundingError, match="can't be called"):
+    with pytest.raises(FoundingError, match="can't be founded: name"):
         found(home, prepare(home), name, CREATED_MS)
     assert not home.genesis.exists()

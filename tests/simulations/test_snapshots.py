@@ -37,7 +37,7 @@ def test_latecomers_hold_under_lies_losses_and_crashes_while_they_take_a_snapsho
     ("name", "seed"),
     [
         ("snapshot_unproven", 5),
-        ("snapshot_unsigned", 12),
+        ("snapshot_unsigned", 44),
         ("snapshot_other_outcomes", 5),
         ("snapshot_other_state", 27),
         ("snapshot_without_nonces", 0),
