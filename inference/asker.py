@@ -173,6 +173,9 @@ class Asker:
                 if self._ledger_task(task) is None:
                     out.append(SetTimer(f"unseen/{task.hex()}", _APPEAR_MS))
                 out += self._act(now_ms, task)
+                if record.stage is Stage.RUNNING and task in self._exchanges:
+                    # It was accepted before: the claim may be final elsewhere, and in a block that is yet to come here.
+                    self._exchanges[task] = True
         for task, _ in own_tasks:
             known = self._asked.get(task)
             if known is None or not known.is_open:

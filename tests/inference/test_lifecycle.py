@@ -283,6 +283,20 @@ def test_an_executor_lost_between_accepting_and_claiming_fails_the_task(village:
     assert_refunded(village, asker, task, Stage.FAILED, "lost")
 
 
+def test_an_asker_that_restarts_before_it_sees_the_claim_asks_again(village: Village) -> None:
+    _, executor, asker = village.nodes
+    task = asker.ask(executor)
+    village.block()
+    village.talk()
+    asker.restart()
+    asker.tell(ExchangeLost(task, "the peer is not connected"))
+    assert asker.stage(task) is Stage.RUNNING
+    village.block()
+    executor.finish(task)
+    village.settle()
+    assert_settled(village, asker, task)
+
+
 def test_an_executor_lost_after_its_claim_fails_the_task_at_its_deadline(village: Village) -> None:
     _, executor, asker = village.nodes
     task = claimed(village, asker, executor)
