@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from node.bench.limits import cpu_seconds
+from node.bench.load import LoadError
 
 CONNECTIONS = 32
 
@@ -26,7 +27,17 @@ local function now_ms()
 end
 function init(args)
   kind, file, per_s = args[1], args[2], tonumber(args[3])
-  for line in io.lines(file) do lines[#lines + 1] = line end
+  for line in io.lines(file) do
+    if kind == "BATCH" then
+      line = line:gsub("%x%x", function(pair) return string.char(tonumber(pair, 16)) end)
+    end
+    lines[#lines + 1] = line
+  end
+  if kind == "BATCH" then
+    function response(status, headers, body)
+      if not body:find('"refused":%[%]') then io.write("\\nNOT WHOLE " .. body:sub(1, 300) .. "\\n") end
+    end
+  end
 end
 -- Whichever connection is free next sends what is due next; nothing is caught up on more than a second late.
 function delay()
@@ -38,6 +49,7 @@ end
 function request()
   at = at % #lines + 1
   if kind == "GET" then return wrk.format("GET", lines[at]) end
+  if kind == "BATCH" then return wrk.format("POST", "/api/v2/transactions/batch", {}, lines[at]) end
   local headers = {["Content-Type"] = "application/json"}
   return wrk.format("POST", "/api/v2/transactions", headers, lines[at])
 end
@@ -58,6 +70,7 @@ class Answered:
     per_s: float
     p50_ms: float
     p99_ms: float
+    requests: int
     refused: int
     broken: int
     daemon_cpu_ms_per_request: float
@@ -81,7 +94,11 @@ class Target:
 def drive(
     target: Target, kind: str, lines: Sequence[str], *, seconds: float, per_s: float
 ) -> Answered:
-    """GETs of the paths, or POSTs of the bodies, in `lines`; at most `per_s` in a second, 0 for as fast as it goes."""
+    """What `lines` hold goes out, at most `per_s` in a second, 0 for as fast as it goes.
+
+    `kind` is GET for paths, POST for bodies of one submission, BATCH for those of many, in hexadecimal digits. Raises
+    `LoadError` if a batch was not taken whole.
+    """
     pid, folder = target.pid, target.folder
     script, content = folder / "load.lua", folder / "load.txt"
     script.write_text(_SCRIPT)
@@ -97,12 +114,17 @@ def drive(
         timeout=seconds + 60,
     )
     spent, generated = cpu_seconds(pid) - before, _children() - own
-    told = json.loads(done.stdout.decode().strip().splitlines()[-1])
+    said = done.stdout.decode().strip().splitlines()
+    for line in said:
+        if line.startswith("NOT WHOLE"):
+            raise LoadError(f"a batch was not taken whole: {line[10:]}")
+    told = json.loads(said[-1])
     count = max(1, told["requests"])
     return Answered(
         per_s=round(1e6 * told["requests"] / told["duration_us"], 1),
         p50_ms=round(told["p50_us"] / 1000, 3),
         p99_ms=round(told["p99_us"] / 1000, 3),
+        requests=told["requests"],
         refused=told["refused"],
         broken=told["broken"],
         daemon_cpu_ms_per_request=round(1000 * spent / count, 4),

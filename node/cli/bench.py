@@ -203,7 +203,12 @@ def gateway(session: Session, *, seconds: float, blocks: int) -> None:
         )
         for one in figures.batched
     ]
-    wrk = {"single": figures.single, "reads": figures.reads, "cached": figures.cached_reads}
+    wrk = {
+        "batch, by wrk": figures.batches_by_wrk,
+        "single": figures.single,
+        "reads": figures.reads,
+        "cached": figures.cached_reads,
+    }
     rows += [
         (
             name,
