@@ -184,9 +184,8 @@ class Cases:
         """Compare voices with somebody."""
         self._wait(now_ms, case)
         helpful = self.helpful()
-        start = (
-            int(self._lots.jitter() * len(helpful)) + case.asks
-        )  # never the same one again and again
+        # Not the same one again and again, however the lots fall.
+        start = int(self._lots.jitter() * len(helpful)) + case.asks
         friends = [helpful[start % len(helpful)]] if helpful else []
         salt = int(self._lots.jitter() * (2**32 - 1))
         known = b"".join(tagged(salt, case.voices))
@@ -308,14 +307,11 @@ class Cases:
         if said.voices:
             accusers = self._by_prefix()
             for prefix, signature in lengthen(said.voices):
-                candidates = [
-                    one
-                    for one in (
-                        Suspicion(accuser, node, said.incarnation, signature)
-                        for accuser in accusers.get(prefix, ())
-                    )
-                    if self._is_new_suspicion(now_ms, one)
+                bearers = [
+                    Suspicion(accuser, node, said.incarnation, signature)
+                    for accuser in accusers.get(prefix, ())
                 ]
+                candidates = [one for one in bearers if self._is_new_suspicion(now_ms, one)]
                 for one in candidates:
                     if not afford():
                         return []
@@ -323,7 +319,8 @@ class Cases:
                         self._take_suspicion(now_ms, one)
                         break
                 else:
-                    if candidates:
+                    # Another bearer of the same prefix may have said it whose voice is known here.
+                    if candidates and len(candidates) == len(bearers):
                         reason = "it passes on a suspicion that its accuser did not sign"
                         return [Rejected(peer, reason)]
         case = self._cases.get(node)
