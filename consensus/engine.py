@@ -241,11 +241,13 @@ class Engine:
         """Up to this height every outcome is provable."""
         return self._finality.certified
 
-    @property
-    def has_certified_earlier_epochs(self) -> bool:
-        """Whether all that earlier sets decided is provable: a key that sat in those only is not needed any more."""
+    def has_certified_earlier_epochs(self, certified: int) -> bool:
+        """Whether all that earlier sets decided is provable if everything up to this height is.
+
+        Then a key that sat in those only is not needed any more.
+        """
         start = self.chain.epoch(self.validators.epoch)
-        return start is not None and self.certified >= start.base_height
+        return start is not None and certified >= start.base_height
 
     @property
     def validators(self) -> ValidatorSet:

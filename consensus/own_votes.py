@@ -51,7 +51,7 @@ class VotesAgain:
 class VotingKeys:
     """A node's voting keys as one signer: the one that has a seat signs, and none while the node must not vote.
 
-    After a rotation the node holds two; the set of the epoch says which one counts.
+    After a rotation the node holds several; the set of the epoch says which one counts.
     """
 
     def __init__(self, *keys: Signer) -> None:
@@ -107,6 +107,10 @@ class VotingKeys:
         """Hold one more key; it counts once a set names it."""
         if all(one.public != key.public for one in self._keys):
             self._keys.append(key)
+
+    def forget_others(self) -> None:
+        """Hold the present key alone: what the others decided is certified."""
+        self._keys = [self._present]
 
     def choose(self, members: ValidatorSet) -> None:
         """A set votes from now on: sign with the key that sits in it, if one does."""

@@ -62,7 +62,7 @@ from node.task_service import TaskService
 from node.tokens import Tokens
 from node.topic_service import TopicService
 from node.votes import open_votes
-from node.voting_key import finish_rotation, forget_last, last_key, next_key
+from node.voting_key import finish_rotation, forget_retired, next_key, retired_keys
 
 log = structlog.get_logger(__name__)
 
@@ -213,8 +213,8 @@ def _assemble(
     )
 
     finish_rotation(parts.home, keys.identity.public, voting.present)
-    if engine.has_certified_earlier_epochs:
-        forget_last(parts.home)
+    if engine.has_certified_earlier_epochs(engine.certified):
+        forget_retired(parts.home)
 
     def admitted(node: NodeId) -> str | None:
         member = engine.ledger.member(node)
@@ -252,11 +252,13 @@ def _assemble(
 
 
 def _voting_keys(parts: Parts, opened: _Stores) -> VotingKeys:
-    """The key in use, the one that a rotation under way wants, and the one of before that may still be needed."""
+    """The key in use, the one that a rotation under way wants, and those of before that may still be needed."""
     voting = VotingKeys(parts.keys.voting)
-    for other in (next_key(parts.home), last_key(parts.home)):
-        if other is not None:
-            voting.add(other)
+    pending = next_key(parts.home)
+    if pending is not None:
+        voting.add(pending)
+    for former in retired_keys(parts.home):
+        voting.add(former)
     if opened.silence is not None:
         voting.silence(parts.keys.voting.public)
         parts.announcer.silenced(f"{opened.silence}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import structlog
 import trio
 
+from consensus.chain import ChainReader
 from consensus.engine import (
     Engine,
     EngineEvent,
@@ -236,6 +237,13 @@ class ChainService:
         """Return when the block at this height is final and on disk."""
         while self.durable_height < height:
             await self._grown.wait()
+
+    def certified_on_disk(self) -> int:
+        """Up to this height every outcome is provable, after a loss of power too."""
+        disk = self._chain.disk
+        height = ChainReader(disk).certified_height()
+        disk.write(())
+        return height
 
     async def certified(self) -> None:
         """Return when a quorum has certified another state."""

@@ -1,6 +1,6 @@
 """One node's folder: what lies where, who may open it, and how the command line finds the daemon.
 
-identity.key  voting.key   private keys, mode 0600; voting.key.next and .last while a rotation is under way
+identity.key  voting.key   private keys, mode 0600; voting.key.next and .last-* around a rotation
 public-keys                whose home this is
 token                      the owner's token for the HTTP interface, mode 0600
 config.toml                what the owner chose
@@ -74,9 +74,13 @@ class Home:
     def next_voting_key(self) -> Path:
         return self.path / "voting.key.next"
 
-    @property
-    def last_voting_key(self) -> Path:
-        return self.path / "voting.key.last"
+    def retired_voting_key(self, name: str) -> Path:
+        """Where a key that was rotated away is kept."""
+        return self.path / f"voting.key.last-{name}"
+
+    def retired_voting_keys(self) -> list[Path]:
+        """Those that are kept; before there could be several, the one was called `voting.key.last`."""
+        return sorted(self.path.glob("voting.key.last*"))
 
     @property
     def public_keys(self) -> Path:

@@ -34,7 +34,7 @@ from node.gateway.views import (
 )
 from node.home import Home
 from node.own_account import NotTakenError, OwnAccount, problem_of
-from node.voting_key import prepare_rotation
+from node.voting_key import MOST_RETIRED, forget_retired, prepare_rotation
 
 PATIENCE_S: Final = 20.0
 
@@ -45,7 +45,7 @@ class Registry:
     def __init__(
         self, home: Home, voting: VotingKeys, chain: ChainService, account: OwnAccount
     ) -> None:
-        self._home, self._voting = home, voting
+        self._home, self._voting, self._service = home, voting, chain
         self._engine, self._account = chain.engine, account
 
     # Questions
@@ -122,9 +122,27 @@ class Registry:
 
     async def rotate_key(self) -> DeedView:
         """Vote with a fresh key from the next epoch on; its file is written before anybody hears of it."""
+        self._make_room()
         fresh = await trio.to_thread.run_sync(prepare_rotation, self._home)
         self._engine.keys.add(fresh)
         return await self._do(rotate_voting_key(self._chain, self._own, fresh))
+
+    def _make_room(self) -> None:
+        """Forget the keys of before that nobody needs any more; wait with another one while there are too many."""
+        kept = self._home.retired_voting_keys()
+        if not kept:
+            return
+        if self._engine.has_certified_earlier_epochs(self._service.certified_on_disk()):
+            forget_retired(self._home)
+            self._engine.keys.forget_others()
+        elif len(kept) >= MOST_RETIRED:
+            raise Problem(
+                409,
+                "not_ready",
+                f"{len(kept)} keys that were rotated away may still have to sign what came of their blocks, which no "
+                f"quorum has certified yet (certified up to {self._engine.certified} of {self._engine.height}, see "
+                "`bizra-node status`); rotate again when it has",
+            )
 
     async def approve_removal(self, node: bytes) -> DeedView:
         """Say a validator's word against another's seat."""

@@ -3,8 +3,9 @@
 A rotation makes `voting.key.next` first, then asks the ledger. Once the ledger names that key, it takes the place of
 `voting.key`. Whatever moment a crash hits, the next start finds both files, or one and its name in `public-keys`.
 
-The old key stays as `voting.key.last` until what it decided is certified: the STATE votes for its last blocks are still
-its own to give, and after a crash the others may wait for just these.
+An old key stays as `voting.key.last-` and the beginning of its public half until what it decided is certified: the
+STATE votes for its last blocks are still its own to give, and after a crash the others may wait for just these. It goes
+at the next start or rotation after that; a rotation that would leave more than `MOST_RETIRED` of them has to wait.
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from gossip.identity import Ed25519Signer
 from node.durable import PRIVATE, PUBLIC, replace_file, sync_folder
 from node.errors import NodeError
 from node.home import Home, HomeError
 from node.keyfile import Purpose, create_key, load_key
+
+MOST_RETIRED: Final = 8
+_NAMED_BY: Final = 16
+"""So many hex digits of its public half name the file of an old key."""
 
 
 @contextmanager
@@ -90,15 +96,15 @@ def prepare_rotation(home: Home) -> Ed25519Signer:
     return next_key(home) or create_key(home.next_voting_key, Purpose.VOTING)
 
 
-def last_key(home: Home) -> Ed25519Signer | None:
-    """The key before the present one, as long as it may be needed, or None. Raises `KeyFileError`."""
-    path = home.last_voting_key
-    return load_key(path, Purpose.VOTING) if path.exists() else None
+def retired_keys(home: Home) -> list[Ed25519Signer]:
+    """The keys of before that may still be needed. Raises `KeyFileError`."""
+    return [load_key(path, Purpose.VOTING) for path in home.retired_voting_keys()]
 
 
-def forget_last(home: Home) -> None:
-    """All that the key before the present one decided is certified: nobody needs it any more."""
-    home.last_voting_key.unlink(missing_ok=True)
+def forget_retired(home: Home) -> None:
+    """All that the keys of before decided is certified: nobody needs them any more."""
+    for path in home.retired_voting_keys():
+        path.unlink(missing_ok=True)
 
 
 def finish_rotation(home: Home, identity: bytes, voting: bytes) -> None:
@@ -107,7 +113,7 @@ def finish_rotation(home: Home, identity: bytes, voting: bytes) -> None:
     if pending is None or pending.public != voting:
         return
     try:
-        replace_file(home.last_voting_key, home.voting_key.read_bytes(), PRIVATE)
+        _retire(home)
         text = f"identity {identity.hex()}\nvoting {voting.hex()}\n"
         replace_file(home.public_keys, text.encode(), PUBLIC)
         home.next_voting_key.replace(home.voting_key)
@@ -117,3 +123,10 @@ def finish_rotation(home: Home, identity: bytes, voting: bytes) -> None:
             f"{home.next_voting_key} can't take the place of {home.voting_key} "
             f"({error.strerror}); check the disk, and start again"
         ) from None
+
+
+def _retire(home: Home) -> None:
+    """Keep a copy of the present key. After a crash in the middle it is made again under the same name."""
+    former = load_key(home.voting_key, Purpose.VOTING).public.hex()
+    path = home.retired_voting_key(former[:_NAMED_BY])
+    replace_file(path, home.voting_key.read_bytes(), PRIVATE)

@@ -120,7 +120,12 @@ def registering(seed: int) -> Scenario:
             to = honest[draws.below(len(honest), "deed to", place)]
             power = draws.between(1, 2, "deed power", place)
             deeds[node, False] = Deed(node=node, at_ms=at_ms, to=to, power=power)
-    done, joiners = tuple(deeds.values()), len(whole.joiners)
+    again = tuple(
+        msgspec.structs.replace(deed, at_ms=deed.at_ms + draws.between(1, 600, "again", deed.node))
+        for deed in deeds.values()
+        if deed.to is None and draws.below(2, "rotates again", deed.node)
+    )
+    done, joiners = (*deeds.values(), *again), len(whole.joiners)
     actors: list[Actor] = []
     for actor in sorted(
         whole.actors, key=lambda one: draws.raw(b"registry liar", bytes([one.node]))

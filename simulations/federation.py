@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, ClassVar
 
 import msgspec
@@ -87,24 +88,19 @@ class Federation(World):
         self.identities = users
         self._voters = [keys.signer(b"voting", node) for node in range(scenario.nodes)]
         self.verifier = keys.verifier
-        fresh = {
-            deed.node: keys.signer(b"fresh", deed.node)
-            for deed in scenario.deeds
-            if deed.to is None
-        }
+        rotated = self._rotated(keys)
         self._genesis = self._founded(users)
         self._first_writes = initial_writes(self._genesis, self.verifier)
         ids = [NodeId(user.public) for user in users]
         chain = self._genesis.federation_id
         self._registrar = None
         if scenario.by_stake:
-            self._registrar = Registrar(chain, scenario.deeds, ids, fresh)
+            self._registrar = Registrar(chain, scenario.deeds, ids, rotated)
         self.populate(self._processes(ids))
         honest_keys = frozenset(
             key.public
             for one in self.honest
-            for key in (self._voters[one.node], fresh.get(one.node))
-            if key is not None
+            for key in (self._voters[one.node], *rotated.get(one.node, ()))
         )
         self.oracles = Oracles(chain, self.verifier, honest_keys)
         self.clients = {
@@ -124,6 +120,17 @@ class Federation(World):
         self._plan()
 
     # Beginnings
+
+    def _rotated(self, keys: Keyring) -> dict[int, tuple[Signer, ...]]:
+        """The keys of those who rotate theirs, in the order of their turns."""
+        counts = Counter(deed.node for deed in self.scenario.deeds if deed.to is None)
+        return {
+            node: (
+                self._voters[node],
+                *(keys.signer(b"fresh" * turn, node) for turn in range(1, count + 1)),
+            )
+            for node, count in counts.items()
+        }
 
     def _founded(self, users: list[Signer]) -> Genesis:
         founders = tuple(
@@ -193,7 +200,12 @@ class Federation(World):
 
     def boot(self, process: Process) -> Core:
         habits, parts = self.scenario.snapshots, self.engine_parts(process)
-        return Engine(**parts) if habits is None else SnapshotNode(habits=habits, **parts)
+        if habits is not None:
+            return SnapshotNode(habits=habits, **parts)
+        engine = Engine(**parts)
+        if self._registrar is not None:
+            self._registrar.started(process.node, engine)
+        return engine
 
     def engine_parts(self, process: Process) -> dict[str, Any]:
         """What an engine is made from."""

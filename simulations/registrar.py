@@ -56,17 +56,34 @@ class Registrar:
     AGAIN_MS = 3_000
 
     def __init__(
-        self, chain: Digest, deeds: tuple[Deed, ...], ids: list[NodeId], fresh: dict[int, Signer]
+        self,
+        chain: Digest,
+        deeds: tuple[Deed, ...],
+        ids: list[NodeId],
+        keys: dict[int, tuple[Signer, ...]],
     ) -> None:
-        """`fresh` has the second voting key of each node that rotates its own."""
-        self._chain, self._deeds, self._ids, self._fresh = chain, deeds, ids, fresh
+        """`keys` has the voting keys of each node that rotates its own, in the order of their turns."""
+        self._chain, self._deeds, self._ids, self._keys = chain, deeds, ids, keys
         self._operators: dict[int, _Operator] = {}
         self._delegated: set[Deed] = set()
+        self._rotations = {
+            deed: place
+            for node in keys
+            for place, deed in enumerate(rotations(deeds, node), start=1)
+        }
+        self._forgotten: set[bytes] = set()
 
     def keys(self, node: int, key: Signer) -> Signer | VotingKeys:
-        """What a node's engine signs with."""
-        fresh = self._fresh.get(node)
-        return key if fresh is None else VotingKeys(key, fresh)
+        """What a node's engine signs with: the keys in its home."""
+        held = [one for one in self._keys.get(node, ()) if one.public not in self._forgotten]
+        return VotingKeys(*held) if held else key
+
+    def started(self, node: int, engine: Engine) -> None:
+        """As a daemon does: forget the keys that were rotated away once their epochs are certified."""
+        held = self._keys.get(node, ())
+        if held and engine.has_certified_earlier_epochs(engine.certified):
+            present = next(at for at, one in enumerate(held) if one.public == engine.keys.present)
+            self._forgotten.update(one.public for one in held[:present])
 
     def saw(self, node: int, report: Equivocation) -> None:
         """An honest node has evidence."""
@@ -94,9 +111,9 @@ class Registrar:
                     self._delegated.add(deed)
                     amount = deed.power * STAKE_PER_POWER
                     asked.append(client.ask(Delegate(self._ids[deed.to], amount)))
-            elif not self._is_rotated(engine, node) and self._is_due(operator, now_ms, deed):
-                change = rotate_voting_key(self._chain, self._ids[node], self._fresh[node])
-                asked.append(client.ask(change))
+            elif self._is_next(engine, deed) and self._is_due(operator, now_ms, deed):
+                fresh = self._keys[node][self._rotations[deed]]
+                asked.append(client.ask(rotate_voting_key(self._chain, self._ids[node], fresh)))
         return asked
 
     def _is_due(self, operator: _Operator, now_ms: int, what: object) -> bool:
@@ -105,16 +122,28 @@ class Registrar:
         operator.again_ms[what] = now_ms + self.AGAIN_MS
         return True
 
-    def _is_rotated(self, engine: Engine, node: int) -> bool:
-        """Whether the fresh key sits, or its turn will never come."""
-        return engine.validators.member(self._fresh[node].public) is not None
+    def _turn(self, engine: Engine, node: int) -> int:
+        """Which of a node's keys sits: 0 is the one that it began with, or none of them."""
+        seated = engine.validators.member
+        held = self._keys[node]
+        return next((at for at in reversed(range(len(held))) if seated(held[at].public)), 0)
+
+    def _is_next(self, engine: Engine, deed: Deed) -> bool:
+        """Whether the key that this rotation brings comes after the one that sits."""
+        return self._rotations[deed] == self._turn(engine, deed.node) + 1
 
     def missing(self, engine: Engine) -> str:
         """A rotation that has not happened."""
-        for deed in self._deeds:
-            if deed.to is None and not self._is_rotated(engine, deed.node):
-                return f"n{deed.node} votes with its old key"
+        for deed, place in self._rotations.items():
+            if self._turn(engine, deed.node) < place:
+                return f"n{deed.node} votes with an old key"
         return ""
+
+
+def rotations(deeds: tuple[Deed, ...], node: int) -> list[Deed]:
+    """Those of one node in the order of their times."""
+    own = [deed for deed in deeds if deed.to is None and deed.node == node]
+    return sorted(own, key=lambda deed: deed.at_ms)
 
 
 def is_bearable(

@@ -225,8 +225,9 @@ def _deeds_fault(scenario: Scenario) -> str | None:
             return f"deeds[{place}]: node {deed.node} lies, and has no honest operator"
         if deed.to is not None and not deed.power:
             return f"deeds[{place}]: power = 0 binds nothing"
-    if len({(deed.node, deed.to is None) for deed in scenario.deeds}) < len(scenario.deeds):
-        return "deeds: a node rotates its key once, and binds money once"
+    apart = {(deed.node, deed.at_ms if deed.to is None else None) for deed in scenario.deeds}
+    if len(apart) < len(scenario.deeds):
+        return "deeds: a node binds money once, and rotates its key once at a time"
     return None
 
 

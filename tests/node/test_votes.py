@@ -16,11 +16,11 @@ from node.store import LevelStore, StagedStore, StoreError
 from node.votes import begin_fresh, open_votes
 from node.voting_key import (
     finish_rotation,
-    forget_last,
+    forget_retired,
     held,
-    last_key,
     next_key,
     prepare_rotation,
+    retired_keys,
 )
 from tests.consensus.world import MemoryReader
 
@@ -168,15 +168,28 @@ def test_a_rotation_survives_a_crash_between_any_two_steps(home: Home) -> None:
     assert prepare(home).voting.public == fresh.public
 
 
-def test_the_key_of_before_stays_until_nobody_needs_it(home: Home) -> None:
+def test_the_keys_of_before_stay_until_nobody_needs_them(home: Home) -> None:
+    former = []
+    assert retired_keys(home) == []
+    for _ in range(3):
+        keys = prepare(home)
+        former.append(keys.voting.public)
+        fresh = prepare_rotation(home)
+        finish_rotation(home, keys.identity.public, fresh.public)
+        finish_rotation(home, keys.identity.public, fresh.public)
+        assert {one.public for one in retired_keys(home)} == set(former)
+    modes = {path.stat().st_mode & 0o777 for path in home.retired_voting_keys()}
+    assert modes == {0o600}
+    forget_retired(home)
+    assert retired_keys(home) == []
+    forget_retired(home)
+
+
+def test_a_home_with_one_key_of_before_is_read_as_it_is(home: Home) -> None:
+    """There was room for one, and it was called `voting.key.last`."""
     keys = prepare(home)
-    assert last_key(home) is None
-    fresh = prepare_rotation(home)
-    finish_rotation(home, keys.identity.public, fresh.public)
-    old = last_key(home)
-    assert old is not None
-    assert old.public == keys.voting.public
-    assert home.last_voting_key.stat().st_mode & 0o777 == 0o600
-    forget_last(home)
-    assert last_key(home) is None
-    forget_last(home)
+    (home.path / "voting.key.last").write_bytes(home.voting_key.read_bytes())
+    (home.path / "voting.key.last").chmod(0o600)
+    assert [one.public for one in retired_keys(home)] == [keys.voting.public]
+    forget_retired(home)
+    assert not (home.path / "voting.key.last").exists()

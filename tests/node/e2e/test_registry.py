@@ -80,10 +80,18 @@ def test_a_rotated_key_votes_before_and_after_a_restart(fleet: Fleet) -> None:
     assert alone.pay(alone).status == "finalized"
     assert "votes with a fresh key" in alone.says("votes with a fresh key")
     assert not (alone.home.path / "voting.key.next").exists()
+    assert alone.command("validators", "rotate-key").code == 0
+    until(lambda: "voting.key.next" not in _keys(alone), "the second key to be taken")
+    assert len([one for one in _keys(alone) if one.startswith("voting.key.last")]) == 1
     alone.stop()
     alone.start()
     assert alone.status.voting == "yes"
+    assert _keys(alone) == ["voting.key"], "what the two of before decided is certified"
     assert alone.pay(alone).status == "finalized"
+
+
+def _keys(node: Daemon) -> list[str]:
+    return sorted(path.name for path in node.home.path.glob("voting.key*"))
 
 
 @pytest.mark.parametrize(
