@@ -149,6 +149,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
                 quota_per_s=config.quota_per_s,
                 client_parallel=config.client_parallel,
                 tokens=Tokens(parts.home.tokens),
+                traffic=node.chain,
             ),
         )
         host, port = listener.getsockname()[:2]

@@ -134,6 +134,8 @@ class ChainService:
         self._grown = trio.Event()
         self._certified = trio.Event()
         self.counters: Counter[str] = Counter()
+        self.sent: Counter[str] = Counter()
+        """Messages by their kind, one for each receiver."""
         self.refusals = Refusals()
         self._charge: Callable[[NodeId, float], None] = _ignore
         self._excused: Counter[NodeId] = Counter()
@@ -273,6 +275,7 @@ class ChainService:
         """Queue a message; its size."""
         payload = encode(message)
         urgent = isinstance(message, _URGENT)
+        self.sent[type(message).__name__] += len(peers)
         for peer in peers:
             if not self._send(peer, payload, urgent):
                 self.counters["unsent"] += 1

@@ -39,7 +39,7 @@ from node.gateway.idempotency import Idempotency
 from node.gateway.leaving import LeavingDoor
 from node.gateway.lists import Lists
 from node.gateway.metering import Metered
-from node.gateway.metrics import MetricsDoor
+from node.gateway.metrics import ConsensusTraffic, MetricsDoor
 from node.gateway.ollama import OllamaDoor
 from node.gateway.openai import OpenAiDoor
 from node.gateway.openapi import document
@@ -103,6 +103,7 @@ class Doors:
     client_parallel: int = DEFAULT_CLIENT_PARALLEL
     tokens: Tokens | None = None
     """Those of other programs."""
+    traffic: ConsensusTraffic | None = None
 
 
 def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = None) -> ASGIApp:
@@ -193,7 +194,7 @@ def _endpoints_beside(facade: Facade, owner: OwnerCheck, doors: Doors) -> list[E
     if doors.models is not None:
         endpoints += CachesDoor(doors.models.cache, owner).endpoints()
         foreman = None if doors.backroom is None else doors.backroom.foreman
-        endpoints += MetricsDoor(doors.models, foreman).endpoints()
+        endpoints += MetricsDoor(facade, doors.models, foreman, doors.traffic).endpoints()
     return endpoints
 
 

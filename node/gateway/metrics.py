@@ -1,10 +1,10 @@
-"""`/metrics`: the caches, model servers and queue in Prometheus's text format (version 0.0.4)."""
+"""`/metrics`: consensus, caches, model servers and queue in Prometheus's text format (version 0.0.4)."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 from starlette.requests import Request
@@ -17,6 +17,9 @@ from inference.selection import Standing
 from inference.waiting import QueueState
 from node.foreman import ForemanService
 from node.gateway.endpoint import Endpoint
+from node.gateway.facade import Facade
+from node.gateway.views import StatusView
+from node.refusals import Refusals
 
 MEDIA: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -42,26 +45,67 @@ _OF_SERVERS: Final[tuple[tuple[str, str, Callable[[Standing], float]], ...]] = (
 )
 
 
+_OF_CONSENSUS: Final[tuple[tuple[str, str, Callable[[StatusView], float]], ...]] = (
+    ("height", "The last block that was executed here.", lambda one: one.height),
+    ("epoch", "The validator set that decides the next block.", lambda one: one.epoch),
+    ("view", "How many leaders of this epoch were given up.", lambda one: one.view),
+    ("votes", "Whether this node votes.", lambda one: one.voting == "yes"),
+    ("pending_transactions", "What waits for a block.", lambda one: one.pending_transactions),
+)
+
+
+class ConsensusTraffic(Protocol):
+    """What consensus has sent, by kind, and what it has refused, by peer and reason."""
+
+    sent: Counter[str]
+    refusals: Refusals
+
+
 class MetricsDoor:
     """Nothing is asked of anybody for it: servers stand as the last probe or request left them."""
 
-    def __init__(self, models: AnswerEngine, foreman: ForemanService | None) -> None:
-        self._models, self._foreman = models, foreman
+    def __init__(
+        self,
+        facade: Facade,
+        models: AnswerEngine,
+        foreman: ForemanService | None,
+        traffic: ConsensusTraffic | None,
+    ) -> None:
+        self._facade, self._models = facade, models
+        self._foreman, self._traffic = foreman, traffic
 
     def endpoints(self) -> list[Endpoint]:
         """All that is served here."""
-        about = "Caches, model servers and queue, for Prometheus."
+        about = "Consensus, caches, model servers and queue, for Prometheus."
         return [Endpoint("GET", "/metrics", self._tell, about, None, media=MEDIA)]
 
     async def _tell(self, _request: Request) -> Response:
         await trio.lowlevel.checkpoint()
         lines = [
+            *consensus_lines(self._facade.status(), self._traffic),
             *cache_lines(self._models.cache.figures()),
             *server_lines(self._models.standings()),
         ]
         if self._foreman is not None:
             lines += queue_lines(one.state for one in self._foreman.core.room.all())
         return Response("\n".join(lines) + "\n", media_type=MEDIA)
+
+
+def consensus_lines(status: StatusView, traffic: ConsensusTraffic | None) -> Iterable[str]:
+    """Where the node stands, what it has sent, and what it has refused."""
+    for name, about, value in _OF_CONSENSUS:
+        yield from metric(f"bizra_consensus_{name}", "gauge", about, [({}, float(value(status)))])
+    if traffic is None:
+        return
+    refused = Counter[str]()
+    for _peer, reason, count in traffic.refusals.rows():
+        refused[reason] += count
+    for name, about, label, counts in (
+        ("sent", "Messages to peers, one for each receiver.", "kind", traffic.sent),
+        ("refused", "Messages of peers that changed nothing.", "reason", refused),
+    ):
+        samples = [({label: one}, float(count)) for one, count in sorted(counts.items())]
+        yield from metric(f"bizra_consensus_{name}_total", "counter", about, samples)
 
 
 def cache_lines(caches: Iterable[CacheFigures]) -> Iterable[str]:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
 
+from gossip.effects import Cause, Rejected
+from gossip.identity import NodeId
 from inference.waiting import QueueState
-from node.gateway.metrics import metric, queue_lines
+from node.gateway.metrics import consensus_lines, metric, queue_lines
+from node.gateway.views import StatusView
+from node.refusals import Refusals
 from tests.inference.servers import Status, model_server
 from tests.node.model_gateway import ModelGateway, model_gateway
 
@@ -61,6 +67,46 @@ async def test_hits_and_misses_and_the_standing_of_servers_are_counted(home_path
         server.acts = [Status(500)]
         await gateway.http.post("/v1/chat/completions", json={**body, "seed": 1})
         assert (await seen(gateway))[f"bizra_model_server_breaker_open{who}"] == 1
+
+
+STATUS = StatusView(
+    node_id="ab" * 32,
+    name="a",
+    federation_id=None,
+    role="validator",
+    height=41,
+    epoch=2,
+    view=1,
+    primary=None,
+    peers=3,
+    quorum=3,
+    faults_tolerated=1,
+    state_root=None,
+    block_hash=None,
+    pending_transactions=7,
+    version="1",
+    voting="yes",
+)
+
+
+@dataclass
+class Traffic:
+    sent: Counter[str] = field(default_factory=Counter)
+    refusals: Refusals = field(default_factory=Refusals)
+
+
+def test_consensus_tells_where_it_stands_what_it_sent_and_what_it_refused() -> None:
+    traffic = Traffic(Counter(Vote=8, Proposal=3))
+    for peer in (b"a", b"a", b"b"):
+        traffic.refusals.count(Rejected(NodeId(peer * 32), "forged vote", Cause.SIGNATURE))
+    samples = read("\n".join(consensus_lines(STATUS, traffic)))
+    assert samples["bizra_consensus_height{}"] == 41
+    assert samples["bizra_consensus_view{}"] == 1
+    assert samples["bizra_consensus_votes{}"] == 1
+    assert samples["bizra_consensus_pending_transactions{}"] == 7
+    assert samples['bizra_consensus_sent_total{kind="Vote"}'] == 8
+    assert samples['bizra_consensus_refused_total{reason="signature"}'] == 3
+    assert len(samples) == 5 + 2 + 1
 
 
 def test_each_state_of_the_queue_has_a_sample() -> None:
