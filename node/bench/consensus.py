@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,9 +18,10 @@ from consensus.quorum import Validator, ValidatorSet
 from gossip.codec import encode
 from node.bench.limits import cpu_seconds, fdatasync_p50_ms, verifications_per_cpu_second
 from node.bench.load import Load, LoadError
+from node.bench.traffic import messages_sent
 from node.bench.wallets import Wallets
 from node.demo.cluster import Cluster, Member
-from node.demo.growth import grow
+from node.demo.together import begin
 from node.gateway.views import ValidatorsView
 from node.keyfile import Purpose, load_key
 
@@ -27,6 +29,7 @@ _RATE_TO_SIGN = 4_000
 _RATE_OF_ONE = 300
 _LEAST_RATE = 200
 _WAIT_S = 30.0
+_WORTH_TELLING = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ class ConsensusFigures:
     bytes_per_transaction: int
     operations_per_second: float
     cpu_ms_per_block_and_node: float
+    messages_per_block: dict[str, float]
+    """Sent by all nodes together, by kind; those below a tenth are left out."""
     signed: bool = True
     durable: bool = True
 
@@ -78,7 +83,7 @@ def measure(nodes: int, work: Work, say: Callable[[str], None]) -> list[Consensu
     try:
         walls = Walls(verifications_per_cpu_second() / nodes, fdatasync_p50_ms(folder))
         say(f"starting {nodes} daemons")
-        founder = grow(cluster, nodes, say)
+        founder = begin(cluster, nodes, say)
         genesis = Genesis.load(founder.home.genesis.read_bytes())
         figures = []
         for count in dict.fromkeys((1, work.clients)):
@@ -104,9 +109,11 @@ def one_load(cluster: Cluster, genesis: Genesis, work: Work, walls: Walls) -> Co
         genesis.federation_id,
     )
     height = founder.client.status().height
+    sent_before = messages_sent(cluster.members)
     before = sum(cpu_seconds(member.process.pid) for member in cluster.members)
     trio.run(load.run, work.seconds, height + 1)
     spent = sum(cpu_seconds(member.process.pid) for member in cluster.members) - before
+    sent = messages_sent(cluster.members) - sent_before
     measured = load.measured
     count = len(measured.latencies_s)
     if not count:
@@ -128,7 +135,13 @@ def one_load(cluster: Cluster, genesis: Genesis, work: Work, walls: Walls) -> Co
         bytes_per_transaction=len(wallets[0][0].raw),
         operations_per_second=round(work.operations * count / measured.seconds, 1),
         cpu_ms_per_block_and_node=round(1000 * spent / measured.blocks / len(cluster.members), 2),
+        messages_per_block=_a_block(sent, measured.blocks),
     )
+
+
+def _a_block(sent: Counter[str], blocks: int) -> dict[str, float]:
+    means = {kind: round(count / blocks, 1) for kind, count in sorted(sent.items())}
+    return {kind: mean for kind, mean in means.items() if mean >= _WORTH_TELLING}
 
 
 def _rate_to_sign(work: Work) -> int:

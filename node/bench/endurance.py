@@ -22,7 +22,7 @@ from node.bench.limits import resident_mib
 from node.bench.load import Load, LoadError, Measured
 from node.bench.wallets import Wallets
 from node.demo.cluster import Cluster, Member
-from node.demo.growth import grow
+from node.demo.together import begin
 
 _TERM_BLOCKS = 16
 _TERMS = 4
@@ -99,7 +99,7 @@ class _Town:
 
     def _begin(self) -> None:
         self._say(f"starting {self._nodes} daemons")
-        self._founder = grow(self._cluster, self._nodes, self._say)
+        self._founder = begin(self._cluster, self._nodes, self._say)
         genesis = Genesis.load(self._founder.home.genesis.read_bytes())
         payee = bytes.fromhex(self._founder.node_id)
         wallets = Wallets(genesis.federation_id, self._work.clients, payee)

@@ -97,7 +97,8 @@ def consensus(
         f"nodes did nothing but check signatures; fdatasync {last.fdatasync_p50_ms} ms"
     )
     heads = "clients      tx/s   p50 ms   p99 ms  tx/CPU-s   batch"
-    lines = [heads, *rows, "", walls]
+    sent = ", ".join(f"{kind} {mean:g}" for kind, mean in last.messages_per_block.items())
+    lines = [heads, *rows, "", walls, f"messages a block, sent by all nodes together: {sent}"]
     if operations > 1:
         lines.append(f"operations a second: {last.operations_per_second}")
     told: dict[str, object] = {"runs": as_json(figures)}

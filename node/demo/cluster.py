@@ -63,7 +63,7 @@ class Cluster:
     ) -> Member:
         """A new node; returns when its HTTP interface answers. `settings` are lines of TOML."""
         home = Home(self.folder / name)
-        home.path.mkdir(mode=0o700)
+        home.path.mkdir(mode=0o700, exist_ok=True)
         listed = ", ".join(f'"{kind}"' for kind in kinds)
         home.config.write_text(
             f'name = "{name}"\nlisten = ["/ip4/127.0.0.1/tcp/0"]\n'

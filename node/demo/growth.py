@@ -34,8 +34,8 @@ def grow(cluster: Cluster, nodes: int, say: Callable[[str], None]) -> Member:
             f"epoch {status.epoch}, {status.faults_tolerated} may fail"
         )
     for member in cluster.members:
-        knows_all = partial(_knows_all, member, nodes - 1)
-        until(knows_all, WAIT_S, f"{member.name} did not find all others")
+        is_ready = partial(knows_all, member, nodes - 1)
+        until(is_ready, WAIT_S, f"{member.name} did not find all others")
     return founder
 
 
@@ -65,6 +65,7 @@ def _knows(judge: Member, member: Member) -> bool:
     return any(one.node_id == member.node_id and one.name for one in known)
 
 
-def _knows_all(member: Member, others: int) -> bool:
+def knows_all(member: Member, others: int) -> bool:
+    """Whether it is ready, and so many others are alive to it."""
     alive = sum(peer.status == "alive" for peer in member.client.peers().peers)
     return alive == others and member.client.not_ready() is None
