@@ -85,7 +85,11 @@ def consensus(
         return
     rivals = [RIVALS[name]() for name in against]
     figures = measure(nodes, Work(clients, seconds, operations, payload), _say)
-    others = [measure_rival(one, nodes, clients, seconds, _say) for one in rivals]
+    others = [
+        (ours, measure_rival(one, nodes, ours.clients, seconds, _say))
+        for one in rivals
+        for ours in figures
+    ]
     rows = [
         f"{one.clients:>7}  {one.tps:>8}  {one.p50_ms:>7}  {one.p99_ms:>7}  "
         f"{one.tx_per_cpu_second:>9}  {one.batch_mean:>6}"
@@ -103,8 +107,8 @@ def consensus(
         lines.append(f"operations a second: {last.operations_per_second}")
     told: dict[str, object] = {"runs": as_json(figures)}
     if others:
-        told["against"] = [_compared(last, one) for one in others]
-        lines += ["", *(_rival_line(last, one) for one in others)]
+        told["against"] = [_compared(ours, one) for ours, one in others]
+        lines += ["", *(_rival_line(ours, one) for ours, one in others)]
     session.tell(told, "\n".join(lines))
 
 
@@ -151,15 +155,19 @@ def _compared(ours: ConsensusFigures, other: RivalFigures) -> dict[str, object]:
         **asdict(other),
         "ratio_tps": round(ours.tps / other.tps, 3),
         "ratio_tx_per_cpu_second": round(ours.tx_per_cpu_second / other.tx_per_cpu_second, 3),
+        "ratio_p50": round(ours.p50_ms / other.p50_ms, 3),
+        "ratio_p99": round(ours.p99_ms / other.p99_ms, 3),
     }
 
 
 def _rival_line(ours: ConsensusFigures, other: RivalFigures) -> str:
     ratio = ours.tx_per_cpu_second / other.tx_per_cpu_second
+    p50, p99 = ours.p50_ms / other.p50_ms, ours.p99_ms / other.p99_ms
     return (
-        f"{other.system}: {other.tps} a second, p50 {other.p50_ms} ms, "
-        f"{other.tx_per_cpu_second} a CPU-second; this node does {ratio:.2f} of that. "
-        f"It is unsigned, bears crashes only, {'synced' if other.durable else 'not synced'}; {other.note}"
+        f"{other.system}, {other.clients} clients: {other.tps} a second, p50 {other.p50_ms} ms, p99 {other.p99_ms} ms, "
+        f"{other.tx_per_cpu_second} a CPU-second; this node does {ratio:.2f} of that, "
+        f"and takes {p50:.2f} times as long (p99 {p99:.2f}). It is unsigned, bears crashes only, "
+        f"{'synced' if other.durable else 'not synced'}; {other.note}"
     )
 
 
