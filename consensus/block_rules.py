@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from consensus.blocks import Block
 from consensus.ledger import Ledger
-from consensus.mempool import Mempool
 from consensus.transactions import Transaction
 from gossip.codec import Digest
 from gossip.identity import Verifier
 
 
+class Checked(Protocol):
+    """Transactions whose signatures have been checked: those that wait in a mempool."""
+
+    def contains(self, transaction_id: bytes) -> bool:
+        """Whether it is one of them."""
+
+
 class BlockRules:
     """Judges blocks for the vote; what waits in the mempool has had its signature checked."""
 
-    def __init__(self, chain: Digest, ledger: Ledger, mempool: Mempool, verifier: Verifier) -> None:
-        self._chain, self._ledger, self._mempool = chain, ledger, mempool
+    def __init__(self, chain: Digest, ledger: Ledger, checked: Checked, verifier: Verifier) -> None:
+        self._chain, self._ledger, self._checked = chain, ledger, checked
         self._verifier = verifier
 
     def fault(self, block: Block) -> str | None:
@@ -48,6 +56,6 @@ class BlockRules:
         if body.expiry_height < height:
             return "an expired transaction"
         nonces[body.sender] = body.nonce + 1
-        if not self._mempool.contains(transaction.id) and not transaction.is_signed(self._verifier):
+        if not self._checked.contains(transaction.id) and not transaction.is_signed(self._verifier):
             return "a transaction whose signature does not hold"
         return None

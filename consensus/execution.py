@@ -8,8 +8,7 @@ import msgspec
 
 from consensus.blocks import Block
 from consensus.certificates import Certificate, StateStatement
-from consensus.chain import Execution, block_writes
-from consensus.event_log import block_events, event_write
+from consensus.executed import carry_out
 from consensus.ledger import BlockResult, Ledger
 from consensus.mempool import Mempool
 from consensus.pool_log import PoolLog
@@ -41,25 +40,13 @@ class BlockExecution:
 
     def execute(self, block: Block, certificate: Certificate, voters: ValidatorSet) -> Executed:
         """Take the next block, decided by `voters`."""
-        result = self._ledger.execute(block)
-        members = result.next_set
-        statement = StateStatement(
-            voters.epoch,
-            block.height,
-            block.digest,
-            result.results_root,
-            result.state_root,
-            members.hash,
-        )
-        execution = Execution(statement, result.results)
-        writes = (
-            *block_writes(block, certificate, execution, members),
-            *result.writes,
-            event_write(block_events(block, statement, result)),
-        )
-        out: list[Effect] = [Persist(Store.CHAIN, writes), Notify(BlockExecuted(block, result))]
+        carried = carry_out(self._ledger, block, voters.epoch)
+        out: list[Effect] = [
+            Persist(Store.CHAIN, carried.writes(certificate)),
+            Notify(BlockExecuted(block, carried.result)),
+        ]
         dropped = self._mempool.remove_committed(block, self._ledger)
         out += map(Notify, dropped)
         gone = (*block.transactions, *(one.transaction for one in dropped))
         out += self._pool_log.forget(one.id for one in gone)
-        return Executed(statement, members, out)
+        return Executed(carried.statement, carried.result.next_set, out)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from consensus.blocks import Block
 from consensus.certificates import StateStatement
 from consensus.chain import ChainReader
-from consensus.event_log import EventLog, block_events, event_write
+from consensus.event_log import EventLog, event_write
+from consensus.executed import carry_out
 from consensus.genesis import Genesis
 from consensus.ledger import Ledger
 from gossip.codec import Digest
@@ -54,18 +55,10 @@ def replay(
 
 
 def _replayed(ledger: Ledger, block: Block, stored: StateStatement, log: EventLog) -> Replayed:
-    result = ledger.execute(block)
-    statement = StateStatement(
-        stored.epoch,
-        block.height,
-        block.digest,
-        result.results_root,
-        result.state_root,
-        result.next_set.hash,
-    )
-    batch = block_events(block, statement, result)
+    carried = carry_out(ledger, block, stored.epoch)
+    result, batch = carried.result, carried.events
     fault = None
-    if statement != stored:
+    if carried.statement != stored:
         fault = (
             f"the state root is {result.state_root.hex()}, stored was {stored.state_root.hex()}"
             if result.state_root != stored.state_root

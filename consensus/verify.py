@@ -136,7 +136,7 @@ def voters_after(
     for link in epochs:
         fault = certificate_fault(link.certificate, voters, chain, verifier)
         if fault is not None and recovery_fault(link, voters, chain, verifier) is None:
-            fault = _unpinned(link, voters, trust)
+            fault = unpinned_fault(link, voters, trust)
         if fault is not None:
             return f"the end of epoch {voters.epoch} is not proven: {fault}"
         if link.certificate.statement.next_set_hash != link.members.hash:
@@ -147,7 +147,7 @@ def voters_after(
     return voters
 
 
-def _unpinned(link: EpochLink, voters: ValidatorSet, trust: Trust | None) -> str | None:
+def unpinned_fault(link: EpochLink, voters: ValidatorSet, trust: Trust | None) -> str | None:
     """Why the word of survivors is not enough for this reader, or None."""
     members = link.members
     if trust is not None and trust.epoch >= members.epoch:

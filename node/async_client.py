@@ -12,7 +12,10 @@ What begins with `proven` is checked against the genesis: of the node itself not
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Generic, TypeVar
 
 import anyio
 import httpx2
@@ -22,9 +25,13 @@ from consensus.genesis import Genesis
 from consensus.messages import Transactions
 from consensus.records import Account, Reputation, Task, TaskState
 from consensus.state import Table
+from consensus.verify import Trust
 from gossip.codec import Wire, encode
 from gossip.identity import Ed25519Verifier
 from node.answers import Answer, StillWaitingError, decoded, path_part, unreachable
+from node.chain_audit.audits import AsyncAudit
+from node.chain_audit.copy import Opening, Progress
+from node.conversations import HEIGHT, Ask, Conversation, Reply
 from node.event_stream import EventStream
 from node.gateway.list_views import (
     AccountsView,
@@ -53,7 +60,7 @@ from node.gateway.views import (
     ValidatorsView,
 )
 from node.proven import ProvenAccount, ProvenBlock, ProvenRecord, ProvenTransaction
-from node.proven_lists import Ask, Conversation, ProvenPage, ProvenSeat, Questions
+from node.proven_lists import ProvenPage, ProvenSeat, Questions
 
 Record = TypeVar("Record", bound=Wire)
 Kept = TypeVar("Kept")
@@ -62,6 +69,19 @@ _TIMEOUT_S = 30.0
 _LOOK_S = 1.0
 _FINAL = frozenset({"finalized", "failed", "rejected", "expired"})
 _ENDED = frozenset({"settled", "disputed", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended(Generic[Kept]):
+    value: Kept
+
+
+def _step(conversation: Conversation[Kept], reply: Reply | None) -> Ask | _Ended[Kept]:
+    """The next question of a conversation, or its end, which no thread could raise."""
+    try:
+        return next(conversation) if reply is None else conversation.send(reply)
+    except StopIteration as end:
+        return _Ended(end.value)
 
 
 class AsyncClient:
@@ -174,15 +194,15 @@ class AsyncClient:
 
     async def proven_account(self, owner: bytes, genesis: Genesis) -> ProvenAccount:
         """What an account holds, or that it doesn't exist."""
-        return await self._hold(Questions(genesis, self._verifier).account(owner))
+        return await self.hold(Questions(genesis, self._verifier).account(owner))
 
     async def proven_transaction(self, name: bytes, genesis: Genesis) -> ProvenTransaction:
         """What came of a transaction."""
-        return await self._hold(Questions(genesis, self._verifier).transaction(name))
+        return await self.hold(Questions(genesis, self._verifier).transaction(name))
 
     async def proven_block(self, which: str, genesis: Genesis) -> ProvenBlock:
         """That a block, by its height or whole hash, was committed."""
-        return await self._hold(Questions(genesis, self._verifier).block(which))
+        return await self.hold(Questions(genesis, self._verifier).block(which))
 
     async def proven_record(
         self, table: Table[Record], name: bytes, genesis: Genesis
@@ -191,13 +211,13 @@ class AsyncClient:
 
         The table is one of those in `consensus.tables.PROVABLE`; validators and parameters are named `THE_ONE`.
         """
-        return await self._hold(Questions(genesis, self._verifier).record(table, name))
+        return await self.hold(Questions(genesis, self._verifier).record(table, name))
 
     async def proven_accounts(
         self, genesis: Genesis, limit: int = 20, after: str | None = None
     ) -> ProvenPage[tuple[bytes, Account]]:
         """A page of accounts with what they hold, the richest first."""
-        return await self._hold(Questions(genesis, self._verifier).accounts(limit, after))
+        return await self.hold(Questions(genesis, self._verifier).accounts(limit, after))
 
     async def proven_tasks(
         self,
@@ -211,7 +231,7 @@ class AsyncClient:
     ) -> ProvenPage[tuple[bytes, Task]]:
         """A page of tasks as the ledger has them, by one of state, owner and executor."""
         questions = Questions(genesis, self._verifier)
-        return await self._hold(
+        return await self.hold(
             questions.tasks(limit, after, state=state, owner=owner, executor=executor)
         )
 
@@ -219,7 +239,7 @@ class AsyncClient:
         self, genesis: Genesis, limit: int = 20, after: str | None = None
     ) -> ProvenPage[tuple[bytes, Reputation]]:
         """A page of how nodes have done, the best first."""
-        return await self._hold(Questions(genesis, self._verifier).reputations(limit, after))
+        return await self.hold(Questions(genesis, self._verifier).reputations(limit, after))
 
     async def proven_transactions(
         self,
@@ -230,33 +250,46 @@ class AsyncClient:
     ) -> ProvenPage[ProvenTransaction]:
         """A page of executed transactions with their receipts: all, or those that name an account."""
         questions = Questions(genesis, self._verifier)
-        return await self._hold(questions.transactions(account, limit, after))
+        return await self.hold(questions.transactions(account, limit, after))
 
     async def proven_blocks(
         self, genesis: Genesis, limit: int = 20, before: int | None = None
     ) -> tuple[ProvenBlock, ...]:
         """The newest blocks, or those below a height; none is left out between them."""
-        return await self._hold(Questions(genesis, self._verifier).blocks(limit, before))
+        return await self.hold(Questions(genesis, self._verifier).blocks(limit, before))
 
     async def proven_validators(self, genesis: Genesis) -> tuple[ProvenSeat, ...]:
         """All who vote after the newest block, with their stakes, the strongest first."""
-        return await self._hold(Questions(genesis, self._verifier).validators())
+        return await self.hold(Questions(genesis, self._verifier).validators())
 
-    async def _hold(self, conversation: Conversation[Kept]) -> Kept:
-        try:
-            asked = next(conversation)
-            while True:
-                asked = conversation.send(await self._told(asked))
-        except StopIteration as end:
-            result: Kept = end.value
-            return result
+    def audit(
+        self,
+        directory: Path,
+        genesis: Genesis,
+        trust: Trust | None = None,
+        progress: Progress | None = None,
+    ) -> AsyncAudit:
+        """Follow the whole chain from the genesis, in a copy of one's own, and hold the node's lists against it."""
+        return AsyncAudit(self.hold, Opening(directory, genesis, trust, progress))
 
-    async def _told(self, asked: Ask) -> bytes:
+    async def hold(self, conversation: Conversation[Kept], *, in_thread: bool = False) -> Kept:
+        """Hold a conversation with the node to its end; in a thread what it thinks of the answers, if that is much."""
+        step = partial(_step, conversation)
+        reply: Reply | None = None
+        while True:
+            asked = await anyio.to_thread.run_sync(step, reply) if in_thread else step(reply)
+            if isinstance(asked, _Ended):
+                return asked.value
+            reply = await self._told(asked)
+
+    async def _told(self, asked: Ask) -> Reply:
+        if asked.pause_s:
+            await anyio.sleep(asked.pause_s)
         method = "GET" if asked.content is None else "POST"
         response = await self._send(method, asked.path, asked.content)
         if not response.is_success:
             decoded(response, JsonObject)
-        return response.content
+        return Reply.of(response.content, response.headers.get(HEIGHT))
 
     # Deeds
 

@@ -47,6 +47,7 @@ from consensus.outcomes import Outcome
 from consensus.own_votes import VotesElsewhere
 from consensus.parameters import PROTOCOL_VERSION
 from consensus.reports import Equivocation, Prepared, ViewEntered
+from consensus.sync import stored_blocks
 from consensus.transactions import Transaction
 from gossip.codec import Digest, Wire, encode
 from gossip.effects import Broadcast, Cause, Effect, Notify, Persist, Rejected, Send, Store
@@ -234,6 +235,17 @@ class ChainService:
             return None
         block = self.engine.chain.certified_block(height)
         return None if block is None else encode(block)
+
+    @property
+    def certified_heights(self) -> range:
+        """The heights of the blocks that are here, on disk, and whose state a quorum has certified."""
+        chain = self.engine.chain
+        last = min(chain.certified_height(), self.durable_height)
+        return range(chain.first_height(), last + 1)
+
+    def certified_blocks(self, first: int) -> bytes:
+        """Some of them from `first` on, as many as make a good page."""
+        return encode(stored_blocks(self.engine.chain, first, self.certified_heights.stop - 1))
 
     async def until_durable(self, height: int) -> None:
         """Return when the block at this height is final and on disk."""

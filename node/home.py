@@ -8,6 +8,7 @@ genesis.json               the federation that this node belongs to
 chain/  votes/  pool/  peers/  tasks/  work/   databases; each has one opener, the daemon that holds `lock`
 answers/  shared/          what is kept of models' answers, and those that other nodes share
 content/                   what members fetch from each other, named by its hash
+audit/                     the copy of the chain that `audit` and `--audited` compare with; may be deleted
 log                        what the daemon wrote
 api.json                   where the running daemon listens; gone when it ends well
 """

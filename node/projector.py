@@ -19,12 +19,12 @@ import trio
 from consensus.chain import ChainReader
 from consensus.event_log import EventLog, Logged, read_batch
 from consensus.ledger import Ledger
-from consensus.projections import PROJECTIONS, Projection, RowReader
+from consensus.projections import PROJECTIONS, Projection
 from consensus.projections.rows import Rows, end_of, subjects_of
 from gossip.codec import DecodeError, Natural, Wire, decode, encode
 from gossip.effects import KeyValueReader, Write
 from gossip.identity import Ed25519Verifier
-from node.store import LevelStore, StoreError, StoreFault
+from node.store import FrozenStore, LevelStore, StoreError, StoreFault
 
 log = structlog.get_logger(__name__)
 
@@ -140,6 +140,11 @@ class Projector:
         """Every projection is made up to this block."""
         return min(place.height for place in self._places.values())
 
+    @property
+    def log_height(self) -> int:
+        """The log is on disk up to this block."""
+        return self._feed.durable_height
+
     def standing(self) -> list[Standing]:
         """All projections."""
         return [
@@ -152,9 +157,17 @@ class Projector:
             for name, projection in self._projections.items()
         ]
 
-    def reader(self, name: str) -> RowReader:
-        """The rows of a projection as they are now."""
-        return _Reader(self._store, _prefix(name, self._places[name].generation))
+    def reader(self, name: str) -> StandingRows:
+        """The rows of a projection as they are now, all after one and the same block."""
+        frozen = self._store.as_now()
+        raw = frozen.get(_META + name.encode())
+        assert raw is not None, "written before there is anything to read"
+        meta = decode(raw, _Meta)
+        return StandingRows(frozen, _prefix(name, meta.generation), meta.height)
+
+    def height_of(self, name: str) -> int:
+        """The block up to which a projection is made, as far as listeners have been told."""
+        return self._places[name].height
 
     async def moved(self) -> None:
         """Return when rows have changed again, or have been made anew."""
@@ -349,11 +362,11 @@ class _Recent:
         rows.update([one for one in writes if one[0] in rows])
 
 
-class _Reader:
-    """The rows of one generation of one projection."""
+class StandingRows:
+    """The rows of one generation of one projection after the block at `height`, whatever is written meanwhile."""
 
-    def __init__(self, store: LevelStore, prefix: bytes) -> None:
-        self._store, self._prefix = store, prefix
+    def __init__(self, store: FrozenStore, prefix: bytes, height: int) -> None:
+        self._store, self._prefix, self.height = store, prefix, height
 
     def get(self, key: bytes) -> bytes | None:
         """See `RowReader.get`."""

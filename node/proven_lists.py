@@ -1,16 +1,16 @@
 """Questions whose answers are checked against the genesis, apart from how they are asked.
 
-Each is a conversation: it yields what to ask and is sent the body of the answer, and what it returns is proven. So the
-client for scripts and the one for programs hold the same conversations, and no socket is needed to test them.
+Each is a conversation, and what it returns is proven.
 
 A list comes from the node's read models and is worth nothing by itself; each item is proven by the ledger, after one
-block, and what the ledger says counts. Nobody can prove a page to be whole but where the ledger itself is: the
-validators are one record, blocks name the one before, and nonces count what an account has sent.
+block, and what the ledger says counts. Whether a page is whole no proof shows but where the ledger itself is: the
+validators are one record, blocks name the one before, and nonces count what an account has sent. For the rest there
+are audits (`node/chain_audit`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -27,6 +27,7 @@ from consensus.tables import ACCOUNTS, LISTED, REPUTATION, STAKES, TASKS, THE_ON
 from gossip.codec import Wire
 from gossip.identity import Verifier
 from node.answers import path_part
+from node.conversations import Ask, Conversation
 from node.gateway.list_views import (
     AccountsView,
     ReputationsView,
@@ -55,17 +56,6 @@ _WORDS = {table.prefix: word for word, table in LISTED.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """A request; it needs no token. With `content` it is a POST."""
-
-    path: str
-    content: bytes | None = None
-
-
-Conversation = Generator[Ask, bytes, _T]
-
-
-@dataclass(frozen=True, slots=True)
 class ProvenPage(Generic[_T]):
     """A page of a list whose items are proven; `next` asks for the page after it."""
 
@@ -90,23 +80,23 @@ class Questions:
 
     def account(self, owner: bytes) -> Conversation[ProvenAccount]:
         """What an account holds, or that it doesn't exist."""
-        text = yield Ask(f"/api/v2/accounts/{owner.hex()}/proof")
+        text = (yield Ask(f"/api/v2/accounts/{owner.hex()}/proof")).content
         return proven_account(text, owner, self.genesis, self.verifier)
 
     def transaction(self, name: bytes) -> Conversation[ProvenTransaction]:
         """What came of a transaction."""
-        text = yield Ask(f"/api/v2/transactions/{name.hex()}/receipt")
+        text = (yield Ask(f"/api/v2/transactions/{name.hex()}/receipt")).content
         return proven_transaction(text, name, self.genesis, self.verifier)
 
     def block(self, which: str) -> Conversation[ProvenBlock]:
         """That a block was committed."""
-        text = yield Ask(f"/api/v2/blocks/{path_part(which)}/proof")
+        text = (yield Ask(f"/api/v2/blocks/{path_part(which)}/proof")).content
         return proven_block(text, which, self.genesis, self.verifier)
 
     def record(self, table: Table[_V], name: bytes) -> Conversation[ProvenRecord[_V]]:
         """What a record of the ledger says, or that there is none."""
         query = f"?id={name.hex()}" if name else ""
-        text = yield Ask(f"/api/v2/proofs/{_WORDS[table.prefix]}{query}")
+        text = (yield Ask(f"/api/v2/proofs/{_WORDS[table.prefix]}{query}")).content
         return proven_record(text, table, name, self.genesis, self.verifier)
 
     def records(
@@ -117,7 +107,7 @@ class Questions:
         for at in range(0, len(wanted), MAX_ITEMS):
             piece = wanted[at : at + MAX_ITEMS]
             names = [_named(table, name) for table, name in piece]
-            text = yield Ask("/api/v2/proofs", msgspec.json.encode({"records": names}))
+            text = (yield Ask("/api/v2/proofs", msgspec.json.encode({"records": names}))).content
             found += proven_records(text, piece, self.genesis, self.verifier)
         return tuple(found)
 
@@ -196,7 +186,7 @@ class Questions:
     def blocks(self, limit: int, before: int | None) -> Conversation[tuple[ProvenBlock, ...]]:
         """Committed blocks, the newest first, none left out between them."""
         below = "" if before is None else f"&before={before}"
-        text = yield Ask(f"/api/v2/blocks?limit={limit}{below}")
+        text = (yield Ask(f"/api/v2/blocks?limit={limit}{below}")).content
         found: list[ProvenBlock] = []
         for row in _read(text, BlocksView).blocks:
             one = yield from self.block(str(row.height))
@@ -250,7 +240,7 @@ def _page(
 ) -> Conversation[_Page]:
     given = {"after": after, **(query or {})}
     rest = "".join(f"&{name}={value}" for name, value in given.items() if value is not None)
-    text = yield Ask(f"/api/v2/{path}?limit={limit}{rest}")
+    text = (yield Ask(f"/api/v2/{path}?limit={limit}{rest}")).content
     return _read(text, kind)
 
 

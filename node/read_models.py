@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from consensus.event_log import Cursor, EventLog, Logged
 from consensus.projections import accounts, tasks, transactions, validators, work
+from consensus.projections.rows import SUBJECT_BYTES
 from consensus.records import TaskState
 from gossip.effects import KeyValueReader
 from gossip.json_form import to_json_value
@@ -41,7 +42,11 @@ class Made(Generic[V]):
     """An answer and what it was made of."""
 
     view: V
-    subjects: tuple[tuple[str, bytes], ...]
+    projection: str
+    height: int
+    """It is the answer after this block."""
+    subjects: tuple[bytes, ...]
+    """Whose rows it was made of."""
 
 
 class ReadModels:
@@ -59,12 +64,14 @@ class ReadModels:
 
     def accounts(self, after: bytes | None, limit: int) -> Made[AccountsView]:
         """The richest first."""
-        found, following = accounts.richest(self.projector.reader("accounts"), after, limit)
+        reader = self.projector.reader("accounts")
+        found, following = accounts.richest(reader, after, limit)
         rows = tuple(
             AccountRowView(id=owner.hex(), balance=str(one.balance), nonce=one.nonce)
             for owner, one in found
         )
-        return Made(AccountsView(accounts=rows, next=_shown(following)), (("accounts", b"b"),))
+        view = AccountsView(accounts=rows, next=_shown(following))
+        return Made(view, "accounts", reader.height, (b"b",))
 
     def transactions(
         self, party: bytes | None, after: bytes | None, limit: int
@@ -85,7 +92,7 @@ class ReadModels:
         )
         subject = b"t" if party is None else b"p" + party
         view = TransactionsView(transactions=rows, next=_shown(following))
-        return Made(view, (("transactions", subject),))
+        return Made(view, "transactions", reader.height, (subject,))
 
     def active_validators(self, limit: int) -> Made[list[ActiveValidatorView]]:
         """The strongest first."""
@@ -105,7 +112,7 @@ class ReadModels:
                     since_epoch=seat.since_epoch,
                 )
             )
-        return Made(rows, (("validators", b"r"), ("validators", b"k")))
+        return Made(rows, "validators", reader.height, (b"r", b"k"))
 
     def tasks(
         self,
@@ -116,8 +123,8 @@ class ReadModels:
         limit: int,
     ) -> Made[TaskRowsView]:
         """Tasks on the ledger, newest first, by one of state, owner and executor."""
-        listed = tasks.subject(state, owner, executor)
-        found, following = tasks.newest(self.projector.reader("tasks"), listed, after, limit)
+        listed, reader = tasks.subject(state, owner, executor), self.projector.reader("tasks")
+        found, following = tasks.newest(reader, listed, after, limit)
         rows = tuple(
             TaskView(
                 task_id=name.hex(),
@@ -129,11 +136,13 @@ class ReadModels:
             )
             for name, row in found
         )
-        return Made(TaskRowsView(tasks=rows, next=_shown(following)), (("tasks", listed[:33]),))
+        view = TaskRowsView(tasks=rows, next=_shown(following))
+        return Made(view, "tasks", reader.height, (listed[:SUBJECT_BYTES],))
 
     def leaderboard(self, after: bytes | None, limit: int) -> Made[LeaderboardView]:
         """Who earned the most by tasks."""
-        found, following = work.leaders(self.projector.reader("leaderboard"), after, limit)
+        reader = self.projector.reader("leaderboard")
+        found, following = work.leaders(reader, after, limit)
         rows = tuple(
             LeaderView(
                 id=node.hex(),
@@ -144,19 +153,22 @@ class ReadModels:
             for node, one in found
         )
         view = LeaderboardView(leaders=rows, next=_shown(following))
-        return Made(view, (("leaderboard", b"l"),))
+        return Made(view, "leaderboard", reader.height, (b"l",))
 
     def reputations(self, after: bytes | None, limit: int) -> Made[ReputationsView]:
         """The best conduct first."""
-        found, following = work.reputed(self.projector.reader("reputation"), after, limit)
+        reader = self.projector.reader("reputation")
+        found, following = work.reputed(reader, after, limit)
         rows = tuple(self._reputation(node, one) for node, one in found)
         view = ReputationsView(nodes=rows, next=_shown(following))
-        return Made(view, (("reputation", b"l"),))
+        return Made(view, "reputation", reader.height, (b"l",))
 
     def reputation(self, node: bytes) -> Made[ReputationView]:
         """One node's conduct; without any ended task it has the middle score."""
-        known = work.conduct(self.projector.reader("reputation"), node) or work.Conduct()
-        return Made(self._reputation(node, known), (("reputation", b"e" + node),))
+        reader = self.projector.reader("reputation")
+        known = work.conduct(reader, node) or work.Conduct()
+        view = self._reputation(node, known)
+        return Made(view, "reputation", reader.height, (b"e" + node,))
 
     def _reputation(self, node: bytes, one: work.Conduct) -> ReputationView:
         return ReputationView(
@@ -169,9 +181,10 @@ class ReadModels:
 
     def fairness(self) -> Made[FairnessView]:
         """How evenly rewards fall."""
-        found = work.fairness(self.projector.reader("fairness"))
+        reader = self.projector.reader("fairness")
+        found = work.fairness(reader)
         view = FairnessView(gini=found.gini, members=found.members, total=str(found.total))
-        return Made(view, (("fairness", b"l"),))
+        return Made(view, "fairness", reader.height, (b"l",))
 
     def projections(self) -> ProjectionsView:
         """The read models themselves."""

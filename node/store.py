@@ -109,6 +109,11 @@ class LevelStore:
         finally:
             snapshot.close()
 
+    def as_now(self) -> FrozenStore:
+        """The same for as long as somebody holds it: for short questions."""
+        with _told(self.path):
+            return FrozenStore(self.path, self._db.snapshot())
+
     def close(self) -> None:
         """Give the database free. Closing twice is allowed."""
         if not self._db.closed:
@@ -141,6 +146,15 @@ class FrozenStore:
             self._snapshot.iterator(prefix=prefix, verify_checksums=True) as found,
         ):
             yield from found
+
+    def range(self, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """See `LevelStore.range`."""
+        with (
+            _told(self._path),
+            self._snapshot.iterator(start=start, stop=stop, verify_checksums=True) as found,
+        ):
+            pairs: list[tuple[bytes, bytes]] = list(islice(found, limit))
+        return pairs
 
 
 class StagedStore:

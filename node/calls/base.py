@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import httpx2
 import msgspec
@@ -16,7 +17,10 @@ from node.answers import (
     decoded,
     unreachable,
 )
+from node.conversations import HEIGHT, Ask, Conversation, Reply
 from node.gateway.views import JsonObject
+
+_T = TypeVar("_T")
 
 _TIMEOUT_S = 30.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
@@ -60,6 +64,25 @@ class Calls:
             return self._http.request(method, path, content=content, headers=headers)
         except httpx2.TransportError as error:
             raise unreachable(self.url, error, _TIMEOUT_S) from None
+
+    def hold(self, conversation: Conversation[_T]) -> _T:
+        """Hold a conversation with the node to its end."""
+        try:
+            asked = next(conversation)
+            while True:
+                asked = conversation.send(self._told(asked))
+        except StopIteration as end:
+            result: _T = end.value
+            return result
+
+    def _told(self, asked: Ask) -> Reply:
+        if asked.pause_s:
+            time.sleep(asked.pause_s)
+        method = "GET" if asked.content is None else "POST"
+        response = self._send(method, asked.path, asked.content)
+        if not response.is_success:
+            decoded(response, JsonObject)
+        return Reply.of(response.content, response.headers.get(HEIGHT))
 
     @contextmanager
     def _patient(

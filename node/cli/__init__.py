@@ -49,6 +49,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "trust": ("node.cli.queue:trust", "What peers' answers turned out to be."),
     "receipt": ("node.cli.proof:receipt", "Write the proof of a transaction to a file."),
     "verify": ("node.cli.proof:verify", "Check such a proof offline, with the genesis alone."),
+    "audit": ("node.cli.audit:audit", "Execute a node's chain again, and compare all it says."),
     "projections": (
         "node.cli.projections:projections",
         "The read models; make one anew.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from node.cli.pages import genesis_of, more, paged, proven
+from node.cli.pages import audited, auditing, genesis_of, more, paged, proven
 from node.cli.session import Session, with_session
 from node.cli.shapes import pairs, table
 from node.errors import NodeError
@@ -38,8 +38,11 @@ def show(session: Session, *, name: str, is_proven: bool) -> None:
 @account.command("list")
 @paged
 @proven
+@audited
 @with_session
-def list_accounts(session: Session, *, limit: int, after: str | None, is_proven: bool) -> None:
+def list_accounts(
+    session: Session, *, limit: int, after: str | None, is_proven: bool, is_audited: bool
+) -> None:
     """Show the richest accounts first."""
     with session.client() as client:
         if is_proven:
@@ -49,6 +52,9 @@ def list_accounts(session: Session, *, limit: int, after: str | None, is_proven:
                 for name, one in page.items
             )
             view = AccountsView(accounts=rows, next=page.next)
+        elif is_audited:
+            with auditing(session, client) as audit:
+                view = audit.accounts(limit, after).view
         else:
             view = client.accounts(limit, after)
     lines = [(one.id, one.balance, str(one.nonce)) for one in view.accounts]

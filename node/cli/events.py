@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import click
 
+from node.cli.pages import audited, auditing
 from node.cli.session import Session, with_session
 from node.cli.shapes import moment, short, table
 from node.client import Client
@@ -28,6 +29,7 @@ _BLOCKS_BACK = 10
 @click.option("--transaction", metavar="HASH", help="With --follow: only this one.")
 @click.option("--task", metavar="ID", help="With --follow: only this one.")
 @click.option("--count", type=click.IntRange(1), help="With --follow: end after so many.")
+@audited
 @with_session
 def events(
     session: Session,
@@ -39,6 +41,7 @@ def events(
     transaction: str | None,
     task: str | None,
     count: int | None,
+    is_audited: bool,
 ) -> None:
     """Show the event log, from the last ten blocks on if nothing else is said.
 
@@ -48,13 +51,19 @@ def events(
     wish = {"account": account, "transaction": transaction, "task": task}
     if not follow and (any(wish.values()) or count is not None):
         raise click.UsageError("--account, --transaction, --task and --count go with --follow")
+    if follow and is_audited:
+        raise click.UsageError("--audited is for the log; leave out --follow")
     with session.client() as client:
         if follow:
             with suppress(KeyboardInterrupt):
                 _follow(session, client, wish, after, count)
             return
         begin = after or str(max(0, client.status().height - _BLOCKS_BACK))
-        view = client.event_log(begin, limit)
+        if is_audited:
+            with auditing(session, client) as audit:
+                view = audit.event_log(begin, limit).view
+        else:
+            view = client.event_log(begin, limit)
     session.tell(view, _page_text(view, limit))
 
 

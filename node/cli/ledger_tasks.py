@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from consensus.records import Task, TaskState
-from node.cli.pages import genesis_of, more, paged, proven
+from node.cli.pages import audited, auditing, genesis_of, more, paged, proven
 from node.cli.session import Session, with_session
 from node.cli.shapes import short, table
 from node.client import Client
@@ -20,6 +20,7 @@ _STATES = click.Choice([one.value for one in TaskState])
 @click.option("--executor", metavar="ID", help="Only what this node works or worked on.")
 @paged
 @proven
+@audited
 @with_session
 def ledger(
     session: Session,
@@ -30,6 +31,7 @@ def ledger(
     limit: int,
     after: str | None,
     is_proven: bool,
+    is_audited: bool,
 ) -> None:
     """Show tasks as the ledger has them, the newest first; by one of state, owner and executor."""
     given = {"state": state, "owner": owner, "executor": executor}
@@ -50,9 +52,19 @@ def ledger(
             told, text = {"tasks": rows, "next": page.next}, _proven_text(rows)
             session.tell(told, more(text, f"{again} --proven", page.next))
             return
-        view = client.ledger_tasks(
-            state=state, owner=owner, executor=executor, limit=limit, after=after
-        )
+        if is_audited:
+            with auditing(session, client) as audit:
+                view = audit.ledger_tasks(
+                    state=None if state is None else TaskState(state),
+                    owner=_whole(client, owner),
+                    executor=_whole(client, executor),
+                    limit=limit,
+                    after=after,
+                ).view
+        else:
+            view = client.ledger_tasks(
+                state=state, owner=owner, executor=executor, limit=limit, after=after
+            )
     lines = [
         (one.task_id, one.kind, one.status, short(one.executor), str(one.height or "-"))
         for one in view.tasks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import click
@@ -11,6 +10,7 @@ import click
 from consensus.genesis import Genesis, GenesisError
 from consensus.verify import Trust, Verdict, verify_file
 from gossip.identity import Ed25519Verifier
+from node.cli.pages import trust_of, trusted
 from node.cli.session import Session, end_unless, with_session
 from node.cli.shapes import pairs, short
 from node.durable import replace_file
@@ -49,15 +49,11 @@ def receipt(session: Session, *, name: str, output: Path | None) -> None:
 @click.option(
     "--genesis", type=click.Path(path_type=Path), help="The genesis file (default: the home's own)."
 )
-@click.option(
-    "--trust",
-    metavar="EPOCH:HASH",
-    help="Hold it against a set of validators that you know (`validators list` shows the hash).",
-)
+@trusted
 @with_session
 def verify(session: Session, *, file: Path, genesis: Path | None, trust: str | None) -> None:
     """Check a receipt offline: nothing is asked of anybody, nothing trusted but the genesis."""
-    pinned = None if trust is None else _trust(trust)
+    pinned = None if trust is None else trust_of(trust)
     path = genesis or session.home.genesis
     try:
         federation = Genesis.load(_read(path, "name the genesis file with --genesis FILE"))
@@ -80,15 +76,6 @@ def verify(session: Session, *, file: Path, genesis: Path | None, trust: str | N
         _text(verdict, federation, pinned),
     )
     end_unless(done=verdict.valid)
-
-
-def _trust(text: str) -> Trust:
-    epoch, colon, name = text.partition(":")
-    if not (colon and epoch.isascii() and epoch.isdigit() and re.fullmatch("[0-9a-f]{64}", name)):
-        raise click.BadParameter(
-            "expected EPOCH:HASH, such as 3: and 64 hex digits", param_hint="--trust"
-        )
-    return Trust(int(epoch), bytes.fromhex(name))
 
 
 def _trusted(trust: Trust | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from node.cli.pages import genesis_of, more, paged, proven
+from node.cli.pages import audited, auditing, genesis_of, more, paged, proven
 from node.cli.session import Session, with_session
 from node.cli.shapes import pairs, short, table
 from node.gateway.list_views import ReputationView
@@ -12,11 +12,16 @@ from node.gateway.list_views import ReputationView
 
 @click.command()
 @paged
+@audited
 @with_session
-def leaderboard(session: Session, *, limit: int, after: str | None) -> None:
+def leaderboard(session: Session, *, limit: int, after: str | None, is_audited: bool) -> None:
     """Show who earned the most by tasks."""
     with session.client() as client:
-        view = client.leaderboard(limit, after)
+        if is_audited:
+            with auditing(session, client) as audit:
+                view = audit.leaderboard(limit, after).view
+        else:
+            view = client.leaderboard(limit, after)
     rows = [(short(one.id), one.name or "-", one.earned, str(one.tasks)) for one in view.leaders]
     text = table(("NODE", "NAME", "EARNED", "TASKS"), rows, empty="Nobody has earned anything yet.")
     session.tell(view, more(text, "leaderboard", view.next))
@@ -26,9 +31,16 @@ def leaderboard(session: Session, *, limit: int, after: str | None) -> None:
 @click.argument("node", metavar="[ID]", required=False)
 @paged
 @proven
+@audited
 @with_session
 def reputation(
-    session: Session, *, node: str | None, limit: int, after: str | None, is_proven: bool
+    session: Session,
+    *,
+    node: str | None,
+    limit: int,
+    after: str | None,
+    is_proven: bool,
+    is_audited: bool,
 ) -> None:
     """Show how reliably nodes end what they claim, the best first; with ID one node's."""
     if node is not None and is_proven:
@@ -36,6 +48,9 @@ def reputation(
     with session.client() as client:
         if node is not None:
             one = client.reputation(node)
+            if is_audited:
+                with auditing(session, client) as audit:
+                    one = audit.reputation(bytes.fromhex(one.id)).view
             session.tell(one, pairs(_facts(one)))
             return
         if is_proven:
@@ -48,7 +63,11 @@ def reputation(
             text = table(("NODE", "SCORE"), scores, empty=_NOBODY)
             session.tell(told, more(text, "reputation --proven", page.next))
             return
-        view = client.reputations(limit, after)
+        if is_audited:
+            with auditing(session, client) as audit:
+                view = audit.reputations(limit, after).view
+        else:
+            view = client.reputations(limit, after)
     rows = [
         (short(one.id), one.name or "-", str(one.score), str(one.settled), str(one.failed))
         for one in view.nodes
@@ -71,11 +90,16 @@ def _facts(one: ReputationView) -> list[tuple[str, str]]:
 
 
 @click.command()
+@audited
 @with_session
-def fairness(session: Session) -> None:
+def fairness(session: Session, *, is_audited: bool) -> None:
     """Show how evenly rewards fall on the members: 0 all the same, near 1 all to one."""
     with session.client() as client:
-        view = client.fairness()
+        if is_audited:
+            with auditing(session, client) as audit:
+                view = audit.fairness().view
+        else:
+            view = client.fairness()
     gini = "- (no reward yet)" if view.gini is None else f"{view.gini:.3f}"
     session.tell(
         view, pairs([("gini", gini), ("members", str(view.members)), ("paid", view.total)])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from node.cli.pages import genesis_of, more, paged, proven
+from node.cli.pages import audited, auditing, genesis_of, more, paged, proven
 from node.cli.session import Session, end_unless, with_session
 from node.cli.shapes import pairs, short, table
 from node.client import FINAL_TRANSACTION
@@ -56,20 +56,33 @@ def show(session: Session, *, name: str) -> None:
 @click.option("--account", metavar="ID", help="Only those that name this account.")
 @paged
 @proven
+@audited
 @with_session
 def list_transactions(
-    session: Session, *, account: str | None, limit: int, after: str | None, is_proven: bool
+    session: Session,
+    *,
+    account: str | None,
+    limit: int,
+    after: str | None,
+    is_proven: bool,
+    is_audited: bool,
 ) -> None:
     """Show executed transactions, the newest first."""
     with session.client() as client:
+        owner = None
+        if account is not None and (is_proven or is_audited):
+            owner = bytes.fromhex(client.account(account).id)
         if is_proven:
-            owner = None if account is None else bytes.fromhex(client.account(account).id)
             page = client.proven_transactions(genesis_of(session), owner, limit, after)
             rows = tuple(map(_proven_row, page.items))
             told: View | JsonObject = {"transactions": list(rows), "next": page.next}
             following = page.next
         else:
-            view = client.transactions(account, limit, after)
+            if is_audited:
+                with auditing(session, client) as audit:
+                    view = audit.transactions(owner, limit, after).view
+            else:
+                view = client.transactions(account, limit, after)
             rows = tuple(msgspec.to_builtins(one) for one in view.transactions)
             told, following = view, view.next
     lines = [

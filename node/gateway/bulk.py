@@ -6,6 +6,10 @@ same in each message and answers each one.
 
 `GET /api/v2/blocks/stream?from=HEIGHT` sends each final block from that height on as it comes: four bytes of length,
 big-endian, then the canonical bytes of a `consensus.messages.CertifiedBlock`. A client checks one certificate a block.
+
+`GET /api/v2/blocks/certified?from=HEIGHT` hands out past blocks page by page, those whose state a quorum has certified:
+the canonical bytes of `consensus.messages.Blocks`, 64 at most and hardly more than 1 MiB but for one large block. An
+auditor executes them again.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from consensus.messages import Transactions
 from consensus.transactions import Transaction, decode_transaction
 from gossip.codec import DecodeError, decode
 from gossip.identity import Ed25519Verifier
+from node.conversations import HEIGHT
 from node.gateway.facade import Facade, Problem
 from node.gateway.fields import query_number, read_body
 from node.gateway.problems import BUSY, problem_body
@@ -60,6 +65,13 @@ class BlockFeed(Protocol):
 
     async def until_durable(self, height: int) -> None:
         """Return when the block at this height is final and on disk."""
+
+    @property
+    def certified_heights(self) -> range:
+        """The heights of the blocks that are here, on disk, and whose state a quorum has certified."""
+
+    def certified_blocks(self, first: int) -> bytes:
+        """Some of them from `first` on, as the canonical bytes of `consensus.messages.Blocks`."""
 
 
 class Bulk:
@@ -152,6 +164,21 @@ class Bulk:
             return await self._signatures.first_unsigned(transactions)
         found = first_false(tuple(one.claim for one in transactions), _VERIFIER)
         return None if found == len(transactions) else found
+
+    async def certified(self, request: Request) -> Response:
+        """A page of blocks as they are stored, with their certificates."""
+        first = query_number(request, "from", 1, _MAX_HEIGHT)
+        heights = self._feed.certified_heights
+        if first < heights.start:
+            raise Problem(
+                410,
+                "cursor_gone",
+                f"this node began with a snapshot of height {heights.start} and has no blocks below; "
+                "ask a node that has all of them",
+            )
+        body = self._feed.certified_blocks(first)
+        headers = {HEIGHT: str(heights.stop - 1)}
+        return Response(body, 200, headers, media_type="application/octet-stream")
 
     async def stream(self, request: Request) -> Response:
         """Send blocks for as long as the caller listens."""

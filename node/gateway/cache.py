@@ -29,6 +29,7 @@ class Kept:
     etag: str
     until_ms: int
     subjects: tuple[Subject, ...]
+    height: int
 
 
 class Cache:
@@ -62,10 +63,11 @@ class Cache:
         *,
         life: Life,
         subjects: Iterable[Subject],
+        height: int = 0,
     ) -> Kept:
-        """Keep an answer that was made of these subjects."""
+        """Keep an answer that was made of these subjects, after the block at this height."""
         self._forget(name)
-        kept = Kept(body, etag, now_ms + life.value, tuple(subjects))
+        kept = Kept(body, etag, now_ms + life.value, tuple(subjects), height)
         self._kept[name] = kept
         self._bytes += len(body)
         for subject in kept.subjects:

@@ -8,6 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from node.conversations import HEIGHT
 from node.gateway.cache import Cache, Life
 from node.gateway.endpoint import etag_of
 from node.gateway.views import View
@@ -19,9 +20,11 @@ def name_of(request: Request) -> str:
     return f"{scope['path']}?{scope['query_string'].decode('latin-1')}"
 
 
-def cached_response(body: bytes, etag: str, *, hit: bool) -> Response:
-    """An answer that says where it comes from."""
+def cached_response(body: bytes, etag: str, *, hit: bool, height: int | None = None) -> Response:
+    """An answer that says where it comes from; one that blocks change also says after which one it holds."""
     headers = {"X-Cache": "HIT" if hit else "MISS", "ETag": etag}
+    if height is not None:
+        headers[HEIGHT] = str(height)
     return Response(body, 200, headers, media_type="application/json")
 
 

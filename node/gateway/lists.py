@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from consensus.event_log import Cursor
 from consensus.records import TaskState
+from node.conversations import HEIGHT
 from node.gateway.cache import Cache, Life
 from node.gateway.caching import cached_response, name_of
 from node.gateway.endpoint import etag_of
@@ -109,8 +110,9 @@ class Lists:
         """The event log, page by page."""
         limit = query_number(request, "limit", 100, MAX_EVENTS)
         after = read_cursor(request.query_params.get("after", "0"))
-        height = self._facade.status().height
-        return json_response(self._models.events(after, height, limit))
+        height = self._models.projector.log_height
+        view = self._models.events(after, height, limit)
+        return json_response(view, headers={HEIGHT: str(height)})
 
     async def projections(self, _request: Request) -> Response:
         """The read models themselves."""
@@ -133,7 +135,10 @@ class Lists:
         """From the cache, or made now and kept."""
         kept = self._cache.get(self._now_ms(), name_of(request))
         if kept is not None:
-            return cached_response(kept.body, kept.etag, hit=True)
+            ((projection, _), *_) = kept.subjects
+            # Nothing that it was made of has changed since.
+            height = max(kept.height, self._models.projector.height_of(projection))
+            return cached_response(kept.body, kept.etag, hit=True, height=height)
         made = make()
         body = msgspec.json.encode(made.view)
         kept = self._cache.put(
@@ -142,9 +147,10 @@ class Lists:
             body,
             etag_of(body),
             life=life,
-            subjects=made.subjects,
+            subjects=[(made.projection, one) for one in made.subjects],
+            height=made.height,
         )
-        return cached_response(kept.body, kept.etag, hit=False)
+        return cached_response(kept.body, kept.etag, hit=False, height=made.height)
 
 
 def read_cursor(text: str) -> Cursor:

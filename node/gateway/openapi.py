@@ -181,6 +181,10 @@ def _responses(endpoint: Endpoint, schemas: dict[str, Any]) -> JsonObject:
         answer["headers"] = {
             "X-Cache": {"schema": {"enum": ["HIT", "MISS"]}},
             "ETag": {"schema": {"type": "string"}},
+            "X-Height": {
+                "description": "The block after which a list holds.",
+                "schema": {"type": "integer"},
+            },
         }
     responses: JsonObject = {str(endpoint.status): answer}
     is_tagged = endpoint.errors is None and endpoint.media == "application/json"

@@ -384,6 +384,16 @@ def bulk_endpoints(bulk: Bulk) -> list[Endpoint]:
         ),
         Endpoint(
             "GET",
+            "/api/v2/blocks/certified",
+            bulk.certified,
+            "A page of blocks with their certificates, binary, for whoever executes them again.",
+            None,
+            params=(_number("from", "The first height.", 1, 2**62, 1),),
+            problems=((410, "cursor_gone"),),
+            media="application/octet-stream",
+        ),
+        Endpoint(
+            "GET",
             "/api/v2/blocks/stream",
             bulk.stream,
             "Every final block from a height on as it comes, binary.",

@@ -17,6 +17,7 @@ from consensus.engine import Engine, EngineEvent, Started, Submit
 from consensus.intake import Submitted
 from consensus.mempool import Added, Dropped, Refused
 from consensus.reports import Prepared
+from consensus.sync import stored_blocks
 from consensus.transactions import (
     AdmitObserver,
     ApproveValidator,
@@ -167,6 +168,13 @@ class Alone:
     async def until_durable(self, height: int) -> None:
         while self.durable_height < height:
             await self._grown.wait()
+
+    @property
+    def certified_heights(self) -> range:
+        return range(1, self.engine.chain.certified_height() + 1)
+
+    def certified_blocks(self, first: int) -> bytes:
+        return encode(stored_blocks(self.engine.chain, first, self.certified_heights.stop - 1))
 
     def certified_block(self, height: int) -> bytes | None:
         block = self.engine.chain.certified_block(height)

@@ -3,66 +3,24 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import anyio
 import pytest
-import trio
 
 from consensus.genesis import Genesis
 from consensus.tables import TASKS, THE_ONE, VALIDATORS
 from gossip.identity import Ed25519Signer
 from node.client import Client, RefusedError
+from node.conversations import Ask, Reply
 from node.home import Home
 from node.proven import NotProvenError
-from node.proven_lists import Ask, ProvenSeat
-from tests.node.alone import serving
+from node.proven_lists import ProvenSeat
+from tests.node.served import Served, run, served
+
+__all__ = ["run", "served"]
 
 BOB = Ed25519Signer(b"b" * 32)
-
-
-@dataclass
-class Served:
-    """A node in another thread, with its own loop."""
-
-    home: Home
-    url: str
-    genesis: Genesis
-
-    def client(self) -> Client:
-        return Client(self.url, self.home.read_token)
-
-
-@pytest.fixture
-def served(home_path: Path) -> Iterator[Served]:
-    started, box, stop = threading.Event(), [], trio.Event()
-    tokens: list[trio.lowlevel.TrioToken] = []
-
-    async def serve() -> None:
-        async with serving(home_path) as (node, url):
-            box.append(Served(Home(home_path), url, node.genesis))
-            tokens.append(trio.lowlevel.current_trio_token())
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=trio.run, args=(serve,))
-    thread.start()
-    assert started.wait(20)
-    yield box[0]
-    trio.from_thread.run_sync(stop.set, trio_token=tokens[0])
-    thread.join(20)
-    assert not thread.is_alive()
-
-
-@pytest.fixture(params=["trio", "asyncio"])
-def run(
-    request: pytest.FixtureRequest,
-) -> Callable[[Callable[[], Coroutine[Any, Any, None]]], None]:
-    return lambda story: anyio.run(story, backend=request.param)
 
 
 def test_pay_wait_and_prove(served: Served, run: Callable[..., None]) -> None:
@@ -130,11 +88,10 @@ def test_a_lie_is_not_proven(served: Served, monkeypatch: pytest.MonkeyPatch) ->
             )
             told = client._told
 
-            async def lying(asked: Ask) -> bytes:
-                text = (await told(asked)).decode()
-                return json.dumps(
-                    json.loads(text.replace('"balance":"5"', '"balance":"6"'))
-                ).encode()
+            async def lying(asked: Ask) -> Reply:
+                text = (await told(asked)).content.decode()
+                forged = json.loads(text.replace('"balance":"5"', '"balance":"6"'))
+                return Reply(json.dumps(forged).encode())
 
             monkeypatch.setattr(client, "_told", lying)
             with pytest.raises(NotProvenError):

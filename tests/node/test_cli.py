@@ -144,6 +144,43 @@ async def test_tasks_of_the_ledger_are_listed_and_proven(cli: Running) -> None:
     assert (await cli("task", "ledger", "--state", "queued", "--owner", own)).code == 2
 
 
+async def test_a_node_is_audited_and_its_lists_are_answered_from_the_copy(
+    cli: Running, tmp_path: Path
+) -> None:
+    for amount in (5, 6):
+        cli.node.execute(Transfer(BOB, amount))
+    await caught_up(cli)
+    told = await cli("audit", "--all", "--json")
+    assert told.code == 0, told.err
+    assert (told.json["height"], told.json["blocks"]) == (2, 2)
+    assert told.json["state_root"] == cli.node.engine.ledger.state_root.hex()
+    assert {"name": "transactions", "items": 2, "height": 2} in told.json["lists"]
+    shown = await cli("audit")
+    assert "up to block 2, 0 blocks of them now" in shown.out
+    listed = ("tx", "list", "--account", BOB.hex()[:12], "--json")
+    assert (await cli(*listed, "--audited")).json == (await cli(*listed)).json
+    for words in (("events",), ("account", "list"), ("fairness",), ("task", "ledger")):
+        assert (await cli(*words, "--json", "--audited")).json == (await cli(*words, "--json")).json
+    own = cli.node.keys.identity.node_id.hex()
+    assert (await cli("reputation", own, "--audited", "--json")).json["score"] == 500
+    assert "Nobody has earned" in (await cli("leaderboard", "--audited")).out
+    assert "Nobody has ended" in (await cli("reputation", "--audited")).out
+    where = ApiFile(**json.loads((cli.home / "api.json").read_bytes()))
+    elsewhere = ("--url", where.url, "--genesis", str(Home(cli.home).genesis))
+    empty = tmp_path / "empty"
+    lost = await call(empty, "audit", *elsewhere)
+    assert lost.code == 2
+    assert "--directory DIR" in lost.err
+    kept = await call(empty, "audit", *elsewhere, "--directory", str(tmp_path / "a"), "--json")
+    assert kept.json["blocks"] == 2
+    strange = f"0:{'ab' * 32}"
+    false = await call(
+        empty, "audit", *elsewhere, "--directory", str(tmp_path / "a"), "--trust", strange, "--json"
+    )
+    assert (false.code, false.json["error"]["code"]) == (1, "audit_failed")
+    assert "not those that you trust" in false.err
+
+
 async def test_rankings_say_so_when_nobody_has_worked(cli: Running) -> None:
     assert (await cli("leaderboard", "--json")).json == {"leaders": [], "next": None}
     assert "Nobody has earned" in (await cli("leaderboard")).out

@@ -14,10 +14,11 @@ from consensus.records import TaskState
 from consensus.tables import LISTED
 from consensus.transactions import SubmitTask, Transfer, content_hash
 from gossip.identity import Ed25519Signer, Ed25519Verifier
+from node.conversations import Ask, Conversation, Reply
 from node.gateway.list_views import AccountRowView, AccountsView, TaskRowsView, TransactionsView
 from node.gateway.views import BlocksView, JsonObject, TaskView
 from node.proven import NotProvenError
-from node.proven_lists import Ask, Conversation, Questions
+from node.proven_lists import Questions
 from tests.node.alone import Alone
 
 _T = TypeVar("_T")
@@ -40,7 +41,7 @@ def held(talk: Conversation[_T], tell: Callable[[Ask], bytes]) -> _T:
     try:
         asked = next(talk)
         while True:
-            asked = talk.send(tell(asked))
+            asked = talk.send(Reply(tell(asked)))
     except StopIteration as end:
         result: _T = end.value
         return result

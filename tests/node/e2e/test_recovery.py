@@ -49,6 +49,11 @@ def test_survivors_of_a_lost_quorum_go_on_by_a_file_that_all_of_them_sign(
     status = await_agreement([ada, ben])
     assert (status.quorum, status.faults_tolerated) == (2, 0)
     _check_receipts(ada, old, new, told.json["trust"], tmp_path)
+    unpinned = ada.command("audit", "--json")
+    assert unpinned.code == 1
+    assert f"--trust {told.json['trust']}" in unpinned.err
+    pinned = ada.command("audit", "--trust", told.json["trust"], "--json")
+    assert (pinned.code, pinned.json["state_root"]) == (0, status.state_root), pinned.err
     assert ben.stop() == ""
     replayed = ben.command("replay", "--json")
     assert replayed.code == 0, replayed.err

@@ -181,6 +181,20 @@ def _break_each(proof: Path, genesis: Path) -> None:
         assert ended.json["reason"]
 
 
+def test_a_stranger_audits_any_node_with_nothing_but_the_genesis(
+    four: list[Daemon], tmp_path: Path
+) -> None:
+    four[1].pay(four[2])
+    status = await_agreement(four)
+    genesis = ("--genesis", four[0].home.genesis, "--directory", tmp_path / "copy", "--json")
+    told = four[0].command("audit", "--url", four[3].client.url, "--all", *genesis)
+    assert told.code == 0, told.err
+    assert (told.json["height"], told.json["state_root"]) == (status.height, status.state_root)
+    assert told.json["epoch"] == status.epoch > 0
+    again = four[0].command("audit", "--url", four[2].client.url, *genesis)
+    assert again.json["blocks"] == again.json["height"] - told.json["height"]
+
+
 def test_a_proof_does_not_hold_in_another_federation(four: list[Daemon], tmp_path: Path) -> None:
     assert command(tmp_path / "other", "init", "--found", "others").code == 0
     paid = four[1].pay(four[2])
