@@ -23,6 +23,7 @@ from node.backends import Backends
 from node.config import DEFAULT_CLIENT_PARALLEL, DEFAULT_QUOTA_PER_S, ApiAddress
 from node.errors import NodeError
 from node.event_hub import EventHub
+from node.gateway.asyncapi import sockets_document
 from node.gateway.backends import BackendsDoor
 from node.gateway.backroom import Backroom, BackroomParts
 from node.gateway.bulk import BlockFeed, Bulk
@@ -59,6 +60,7 @@ from node.gateway.snapshots import SnapshotDoor
 from node.gateway.tokens import TokensDoor
 from node.gateway.topics import TopicDoor
 from node.gateway.turns import Turns
+from node.gateway.views import JsonObject
 from node.gateway.writes import Writes
 from node.group_service import GroupService
 from node.read_models import ReadModels
@@ -131,7 +133,11 @@ def make_app(facade: Facade, *, token: str, host: str, doors: Doors | None = Non
         asked = [*openai.routes(), *ollama.routes()]
         described += [*openai.endpoints(), *ollama.endpoints()]
         routes += asked
-    routes.append(_description(described))
+    words = version("bizra-node")
+    routes += [
+        _described("/openapi.json", document(described, words)),
+        _described("/asyncapi.json", sockets_document(words)),
+    ]
     app = Starlette(
         routes=routes,
         exception_handlers={
@@ -202,14 +208,14 @@ def _bulk(facade: Facade, feed: BlockFeed, doors: Doors) -> Bulk:
     return Bulk(facade, feed, doors.signatures or InThread())
 
 
-def _description(endpoints: list[Endpoint]) -> Route:
-    body = msgspec.json.encode(document(endpoints, version("bizra-node")))
+def _described(path: str, description: JsonObject) -> Route:
+    body = msgspec.json.encode(description)
 
     async def describe(_request: Request) -> Response:
         await trio.lowlevel.checkpoint()
         return Response(body, media_type="application/json")
 
-    return Route("/openapi.json", describe)
+    return Route(path, describe)
 
 
 def _now_ms() -> int:

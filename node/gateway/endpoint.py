@@ -72,6 +72,8 @@ class Endpoint:
     """Whether a request without a body is wrong, where there may be one."""
     example: Any = None
     cached: bool = False
+    upgrades: bool = False
+    """Whether a WebSocket is at the same path; `asyncapi.py` describes it."""
     timeout_s: float | None = TIMEOUT_S
 
     @property

@@ -97,6 +97,10 @@ def document(endpoints: Sequence[Endpoint], version: str) -> JsonObject:
             "description": "The HTTP interface of one node of a federation; docs/API.md tells more.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        "externalDocs": {
+            "url": "/asyncapi.json",
+            "description": "The WebSockets, in AsyncAPI 3.0.",
+        },
         "servers": [{"url": "/"}],
         "paths": paths,
         "components": {
@@ -187,6 +191,10 @@ def _responses(endpoint: Endpoint, schemas: dict[str, Any]) -> JsonObject:
             },
         }
     responses: JsonObject = {str(endpoint.status): answer}
+    if endpoint.upgrades:
+        responses["101"] = {
+            "description": "With `Upgrade: websocket`: a WebSocket; /asyncapi.json describes it."
+        }
     is_tagged = endpoint.errors is None and endpoint.media == "application/json"
     if endpoint.method == "GET" and is_tagged:
         responses["304"] = {"description": "What `If-None-Match` names is still the answer."}

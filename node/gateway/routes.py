@@ -537,7 +537,7 @@ def list_endpoints(lists: Lists) -> list[Endpoint]:
 
 
 def event_endpoints(door: EventDoor) -> list[Endpoint]:
-    """What happens, as it happens; the WebSocket at the same path is not described by OpenAPI."""
+    """What happens, as it happens; the WebSocket at the same path is described by `asyncapi.py`."""
     return [
         Endpoint(
             "GET",
@@ -563,5 +563,6 @@ def event_endpoints(door: EventDoor) -> list[Endpoint]:
             ),
             media="text/event-stream",
             timeout_s=None,
+            upgrades=True,
         ),
     ]
