@@ -25,6 +25,7 @@ from node.assembly import run_node
 from node.config import RunOptions
 from node.errors import NodeError
 from node.founding import NodeKeys, load_genesis, prepare, resume
+from node.heap import share_heap
 from node.logs import start_log
 from node.looking import first_genesis
 from node.parts import Parts
@@ -45,6 +46,7 @@ def run(options: RunOptions) -> None:
     (`sweeping.py`). And it lets the loop wait up to 5 ms behind a thread that works, each time that it has waited for
     the network or the disk.
     """
+    share_heap()
     sys.setswitchinterval(_LOOP_WAITS_S)
     sweeping.begin()
     trio.run(_main, options)

@@ -56,9 +56,9 @@ def _cpu_clock(pid: int) -> int:
     return (~pid << 3) | 2
 
 
-def resident_mib(pid: int) -> float:
-    """The memory of a process that is in RAM, in MiB."""
+def resident_mib(pid: int, of: str = "VmRSS") -> float:
+    """The memory of a process that is in RAM, in MiB; `RssAnon` leaves out what is mapped from files."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(f"{of}:"):
             return int(line.split()[1]) / 1024
     return 0.0

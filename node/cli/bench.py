@@ -142,6 +142,9 @@ def _endurance(
         lines += [
             f"{memory.transactions} transactions in {minutes:g} minutes; MiB in RAM over that time:",
             *(f"  {name}: {some}" for name, some in memory.resident_mib.items()),
+            "of which not mapped from files:",
+            *(f"  {name}: {some}" for name, some in memory.own_mib.items()),
+            f"growth from the second quarter to the last: {memory.growth_mib}, of the latter {memory.own_growth_mib}",
         ]
     session.tell(told, "\n".join(lines))
 

@@ -77,6 +77,7 @@ class Cluster:
 
     def restart(self, member: Member) -> None:
         """Start a daemon again in its home."""
+        member.client.close()
         again = self._launch(member.name, member.home, member.kinds)
         member.process, member.client, member.address = again.process, again.client, again.address
 
@@ -111,6 +112,8 @@ class Cluster:
 
     def stop(self) -> None:
         """End all daemons and wait for them; those that do not listen are killed."""
+        for member in self.members:
+            member.client.close()
         living = [one for one in self._processes.values() if one.poll() is None]
         for process in living:
             process.terminate()
