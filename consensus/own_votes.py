@@ -14,6 +14,7 @@ other machine votes between the answers and this node's own votes; the second of
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from consensus.certificates import Ballot, is_endorsed
@@ -108,9 +109,9 @@ class VotingKeys:
         if all(one.public != key.public for one in self._keys):
             self._keys.append(key)
 
-    def forget_others(self) -> None:
-        """Hold the present key alone: what the others decided is certified."""
-        self._keys = [self._present]
+    def forget(self, former: Collection[bytes]) -> None:
+        """Hold these no longer: what they decided is certified. The present key stays."""
+        self._keys = [one for one in self._keys if one is self._present or one.public not in former]
 
     def choose(self, members: ValidatorSet) -> None:
         """A set votes from now on: sign with the key that sits in it, if one does."""

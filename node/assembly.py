@@ -215,7 +215,7 @@ def _assemble(
 
     finish_rotation(parts.home, keys.identity.public, voting.present)
     if engine.has_certified_earlier_epochs(engine.certified):
-        forget_retired(parts.home)
+        voting.forget(forget_retired(parts.home))
 
     def admitted(node: NodeId) -> str | None:
         member = engine.ledger.member(node)

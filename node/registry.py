@@ -133,8 +133,7 @@ class Registry:
         if not kept:
             return
         if self._engine.has_certified_earlier_epochs(self._service.certified_on_disk()):
-            forget_retired(self._home)
-            self._engine.keys.forget_others()
+            self._engine.keys.forget(forget_retired(self._home))
         elif len(kept) >= MOST_RETIRED:
             raise Problem(
                 409,

@@ -101,10 +101,12 @@ def retired_keys(home: Home) -> list[Ed25519Signer]:
     return [load_key(path, Purpose.VOTING) for path in home.retired_voting_keys()]
 
 
-def forget_retired(home: Home) -> None:
-    """All that the keys of before decided is certified: nobody needs them any more."""
+def forget_retired(home: Home) -> list[bytes]:
+    """All that the keys of before decided is certified: nobody needs them any more. Which they were."""
+    former = [key.public for key in retired_keys(home)]
     for path in home.retired_voting_keys():
         path.unlink(missing_ok=True)
+    return former
 
 
 def finish_rotation(home: Home, identity: bytes, voting: bytes) -> None:

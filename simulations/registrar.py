@@ -83,7 +83,9 @@ class Registrar:
         held = self._keys.get(node, ())
         if held and engine.has_certified_earlier_epochs(engine.certified):
             present = next(at for at, one in enumerate(held) if one.public == engine.keys.present)
-            self._forgotten.update(one.public for one in held[:present])
+            former = {one.public for one in held[:present]}
+            self._forgotten |= former
+            engine.keys.forget(former)
 
     def saw(self, node: int, report: Equivocation) -> None:
         """An honest node has evidence."""

@@ -91,6 +91,26 @@ def test_a_key_that_was_rotated_away_signs_the_outcomes_of_its_own_epochs_and_no
     assert StateKeys(keys).of(EQUAL) is None
 
 
+def test_of_several_keys_that_were_rotated_away_each_signs_for_its_own_epochs() -> None:
+    turns = [KEYS[0], HashSigner("second"), HashSigner("third"), FRESH]
+    sets = [
+        ValidatorSet(
+            epoch,
+            tuple(
+                Validator(NODES[at], key.public if at == 0 else KEYS[at].public, 1)
+                for at in range(4)
+            ),
+        )
+        for epoch, key in enumerate(turns)
+    ]
+    keys = VotingKeys(FRESH, *turns[:-1])
+    keys.choose(sets[-1])
+    assert [StateKeys(keys).of(one) for one in sets] == turns
+    keys.forget([one.public for one in turns])
+    assert [StateKeys(keys).of(one) for one in sets] == [None, None, None, FRESH]
+    assert keys.public == FRESH.public
+
+
 def test_who_is_a_quorum_alone_or_has_no_seat_asks_nobody() -> None:
     for present in (members(1), members(3, 1), members(5, 1, 1)):
         keys, _, out = begun(present)

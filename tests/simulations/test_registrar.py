@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from consensus.engine import Engine
 from simulations.expand import registering
 from simulations.explore import run_seed
 from simulations.registrar import is_bearable
+from simulations.running import run_any
 from simulations.scenario import Deed
 from simulations.scenario_file import dump, load
+
+_REGRESSIONS = Path(__file__).parent / "regressions"
 
 
 def test_sets_that_change_by_stake_punishment_and_rotation_break_nothing() -> None:
@@ -18,6 +23,18 @@ def test_sets_that_change_by_stake_punishment_and_rotation_break_nothing() -> No
     assert [one for one in runs if one.violation is not None] == []
     marks = {mark for one in runs for mark in one.marks}
     assert {"liar punished", "seat lost", "voting key rotated", "epoch change"} <= marks
+
+
+def test_a_key_that_is_forgotten_before_its_blocks_are_certified_is_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Down in the turn that executes its rotation, and again before the others have its word of that block."""
+    once = load(_REGRESSIONS / "rotated-away-before-certified.toml")
+    again = msgspec.structs.replace(once.faults[0], at_ms=1_222, in_turn=False)
+    twice = msgspec.structs.replace(once, faults=(*once.faults, again))
+    assert run_any(twice).violation is None
+    monkeypatch.setattr(Engine, "has_certified_earlier_epochs", lambda _engine, _certified: True)
+    assert "has certificates up to" in str(run_any(twice).violation)
 
 
 @pytest.mark.parametrize("seed", range(8))
