@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from gossip.identity import Ed25519Signer
+from gossip.identity import Ed25519Signer, PublicKey
 from node.durable import PRIVATE, PUBLIC, replace_file, sync_folder
 from node.errors import NodeError
 from node.home import Home, HomeError
@@ -101,7 +101,7 @@ def retired_keys(home: Home) -> list[Ed25519Signer]:
     return [load_key(path, Purpose.VOTING) for path in home.retired_voting_keys()]
 
 
-def forget_retired(home: Home) -> list[bytes]:
+def forget_retired(home: Home) -> list[PublicKey]:
     """All that the keys of before decided is certified: nobody needs them any more. Which they were."""
     former = [key.public for key in retired_keys(home)]
     for path in home.retired_voting_keys():
