@@ -65,7 +65,7 @@ end
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What wrk saw, and what it cost the daemon and wrk itself."""
+    """What a compiled generator saw, and what it cost the daemon and the generator itself."""
 
     per_s: float
     p50_ms: float
@@ -103,7 +103,7 @@ def drive(
     script, content = folder / "load.lua", folder / "load.txt"
     script.write_text(_SCRIPT)
     content.write_text("\n".join(lines) + "\n")
-    before, own = cpu_seconds(pid), _children()
+    before, own = cpu_seconds(pid), children_cpu_s()
     done = subprocess.run(
         [
             *("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--timeout", "5s"),
@@ -113,7 +113,7 @@ def drive(
         check=True,
         timeout=seconds + 60,
     )
-    spent, generated = cpu_seconds(pid) - before, _children() - own
+    spent, generated = cpu_seconds(pid) - before, children_cpu_s() - own
     said = done.stdout.decode().strip().splitlines()
     for line in said:
         if line.startswith("NOT WHOLE"):
@@ -132,6 +132,7 @@ def drive(
     )
 
 
-def _children() -> float:
+def children_cpu_s() -> float:
+    """What all ended children of this process have spent."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

@@ -30,6 +30,7 @@ from node.bench.ledger import LedgerFigures, measure_ledger
 from node.bench.limits import cpu_seconds
 from node.bench.load import LoadError
 from node.bench.socket import BinarySocket
+from node.bench.stream import drive_stream, has_compiler
 from node.bench.wallets import Wallets
 from node.demo.cluster import Cluster, Member
 from node.event_stream import EventStream
@@ -75,6 +76,8 @@ class GatewayFigures:
     batched: tuple[Submissions, ...]
     batches_by_wrk: Answered | None
     """The door for batches once more, by a compiled load generator; each request is a batch of 100."""
+    stream_compiled: Answered | None
+    """The streaming door once more, by a compiled load generator; each request is a message of 100."""
     single: Answered | None
     reads: Answered | None
     cached_reads: Answered | None
@@ -105,7 +108,7 @@ class _Bench:
         accounts = Wallets(genesis.federation_id, _SENDERS, bytes.fromhex(daemon.node_id))
         self._signers = accounts.signers
         by_wrk = round(seconds * _SPARE * BATCHED_PER_S)
-        total = by_wrk + round(seconds * (2 * BATCHED_PER_S + 4 * SINGLE_PER_S)) + 4 * _SENDERS
+        total = by_wrk + round(seconds * (3 * BATCHED_PER_S + 4 * SINGLE_PER_S)) + 4 * _SENDERS
         each = max(1, total // _SENDERS)
         fund(daemon, accounts, each)
         say(f"signing {total} transactions")
@@ -118,7 +121,11 @@ class _Bench:
         for door in ("stream", "batch"):
             self._say(f"{BATCHED_PER_S} submissions a second over the door {door!r}")
             batched.append(trio.run(self._batched, door))
-        single = reads = cached = batches = None
+        single = reads = cached = batches = stream = None
+        if has_compiler():
+            stream = self._stream_compiled()
+        else:
+            self._say("no C compiler is installed (Debian: gcc): no compiled load for the stream")
         if has_wrk():
             batches = self._batches_by_wrk()
             single, reads, cached = self._by_wrk()
@@ -136,6 +143,7 @@ class _Bench:
             cpu_ms_per_request=None if single is None else single.daemon_cpu_ms_per_request,
             batched=tuple(batched),
             batches_by_wrk=batches,
+            stream_compiled=stream,
             single=single,
             reads=reads,
             cached_reads=cached,
@@ -186,14 +194,22 @@ class _Bench:
             client_cpu_ms_per_transaction=round(1000 * (time.process_time() - own) / count, 4),
         )
 
+    def _bodies(self, count: int) -> list[bytes]:
+        each = BATCHED_PER_S // _BATCHES_PER_S
+        return [
+            encode(Transactions(tuple(one.raw for one in self._take(each)))) for _ in range(count)
+        ]
+
+    def _stream_compiled(self) -> Answered:
+        self._say(f"{BATCHED_PER_S} submissions a second over the stream, by a compiled generator")
+        target = Target(self._daemon.client.url, self._daemon.process.pid, self._folder)
+        bodies = self._bodies(round(self._seconds * _BATCHES_PER_S))
+        return drive_stream(target, bodies, per_s=_BATCHES_PER_S)
+
     def _batches_by_wrk(self) -> Answered:
         self._say(f"{BATCHED_PER_S} submissions a second in batches, by wrk")
         target = Target(self._daemon.client.url, self._daemon.process.pid, self._folder)
-        each = BATCHED_PER_S // _BATCHES_PER_S
-        count = round(_SPARE * self._seconds * _BATCHES_PER_S)
-        bodies = [
-            encode(Transactions(tuple(one.raw for one in self._take(each)))) for _ in range(count)
-        ]
+        bodies = self._bodies(round(_SPARE * self._seconds * _BATCHES_PER_S))
         lines = [one.hex() for one in bodies]
         done = drive(target, "BATCH", lines, seconds=self._seconds, per_s=_BATCHES_PER_S)
         if done.refused or done.broken:
