@@ -12,7 +12,7 @@ from simulations.campaigns import CAMPAIGNS, Campaign
 from simulations.draws import Draws
 from simulations.faults import Crash, Fault, Partition, Pause
 from simulations.registrar import is_bearable
-from simulations.scenario import Actor, ActorKind, Clients, Deed, Delays, Scenario
+from simulations.scenario import COLLECTORS, Actor, ActorKind, Clients, Deed, Delays, Scenario
 from simulations.setting import Disk, Network
 from simulations.weather import damage, weather
 
@@ -23,8 +23,7 @@ _SHAPES: tuple[Literal["uniform", "exponential", "pareto"], ...] = (
     "pareto",
 )
 _LEAST_TOLERANT = 4
-_COLLECTORS: tuple[ActorKind, ...] = ("mute_collector", "lying_collector", "false_namer")
-_LIARS = tuple(kind for kind in get_args(ActorKind) if kind not in ("snapshot_liar", *_COLLECTORS))
+_LIARS = tuple(kind for kind in get_args(ActorKind) if kind not in ("snapshot_liar", *COLLECTORS))
 """Those that lie in any federation. A seed's scenario is the same for ever, so these stay."""
 
 
@@ -148,14 +147,14 @@ def collecting(seed: int) -> Scenario:
     draws, whole = Draws(seed), crowd(seed) if seed % 2 else expand(seed)
     actors = tuple(
         msgspec.structs.replace(
-            one, kind=_COLLECTORS[draws.below(len(_COLLECTORS), "collector", one.node)]
+            one, kind=COLLECTORS[draws.below(len(COLLECTORS), "collector", one.node)]
         )
-        if draws.below(2, "collects", one.node)
+        if whole.nodes >= _LEAST_TOLERANT and draws.below(2, "collects", one.node)
         else one
         for one in whole.actors
     )
     return msgspec.structs.replace(
-        whole, name=f"collectors {seed}", collected_from=4, actors=actors
+        whole, name=f"collectors {seed}", collected_from=_LEAST_TOLERANT, actors=actors
     )
 
 
@@ -171,7 +170,7 @@ def large_set(seed: int) -> Scenario:
     for node in sorted(range(size), key=lambda node: draws.raw(b"large liar", bytes([node]))):
         lying = weights[node] + sum(weights[one.node] for one in actors)
         if 3 * lying < sum(weights) and len(actors) < liars:
-            kinds = _COLLECTORS if draws.below(2, "large collects", node) else _LIARS
+            kinds = COLLECTORS if draws.below(2, "large collects", node) else _LIARS
             actors.append(Actor(node=node, kind=kinds[draws.below(len(kinds), "large lies", node)]))
     askers = tuple(sorted({draws.below(size, "large asker", place) for place in range(3)}))
     return Scenario(

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from consensus.messages import MOST_WHOLE_CHANGES
 from consensus.quorum import MAX_VALIDATORS
 from consensus.reports import COLLECTED_FROM
 from inference.asker import GRACE_MS
@@ -41,6 +42,10 @@ ActorKind = Literal[
     "lying_collector",
     "false_namer",
 ]
+
+
+COLLECTORS: tuple[ActorKind, ...] = ("mute_collector", "lying_collector", "false_namer")
+"""Who lies in the ways that only a large set knows."""
 
 
 class Actor(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -202,8 +207,9 @@ def fault_of(scenario: Scenario) -> str | None:
             return (
                 f"actors[{place}]: node {actor.node} is no founder (0 to {scenario.founders - 1})"
             )
-    if scenario.snapshots is None and any(one.kind == "snapshot_liar" for one in scenario.actors):
-        return "actors: a snapshot_liar has nothing to lie about; say snapshots = { every = 4, behind = 8 }"
+        idle = _idle(scenario, actor.kind)
+        if idle is not None:
+            return f"actors[{place}].kind: a {actor.kind} {idle}"
     if len({actor.node for actor in scenario.actors}) < len(scenario.actors):
         return "actors: a node stands twice"
     if any(weight < 1 for weight in scenario.weights):
@@ -212,6 +218,19 @@ def fault_of(scenario: Scenario) -> str | None:
     if 3 * lying >= sum(scenario.weights):
         return f"actors: they hold {lying} of {sum(scenario.weights)}; a third is more than any protocol bears"
     return _deeds_fault(scenario) or _tasks_fault(scenario) or setting_fault(scenario)
+
+
+def _idle(scenario: Scenario, kind: ActorKind) -> str | None:
+    """Why a liar of this kind would do nothing here, or None."""
+    if kind == "snapshot_liar" and scenario.snapshots is None:
+        return "has nothing to lie about; say snapshots = { every = 4, behind = 8 }"
+    names = kind == "false_namer" and scenario.nodes > MOST_WHOLE_CHANGES
+    if kind in COLLECTORS and scenario.nodes < scenario.collected_from and not names:
+        return (
+            f"lies only where votes go through collectors, which is from {scenario.collected_from} validators on,"
+            f" and there are at most {scenario.nodes}; say collected_from = {min(4, scenario.nodes)}"
+        )
+    return None
 
 
 def _deeds_fault(scenario: Scenario) -> str | None:

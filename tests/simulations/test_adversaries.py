@@ -7,13 +7,11 @@ import pytest
 from simulations.faults import Crash
 from simulations.federation import run
 from simulations.result import Result
-from simulations.scenario import Actor, ActorKind, Clients, Scenario, fault_of
+from simulations.scenario import COLLECTORS, Actor, ActorKind, Clients, Scenario, fault_of
 from simulations.setting import Network
 
 LEADERS = tuple(kind for kind in get_args(ActorKind) if kind != "snapshot_liar")
 """Who lies about snapshots has worlds of its own: `test_snapshots.py`."""
-
-OF_LARGE_SETS = ("mute_collector", "lying_collector", "false_namer")
 
 
 def with_liar(kind: ActorKind, weights: tuple[int, ...], seed: int) -> Result:
@@ -24,7 +22,7 @@ def with_liar(kind: ActorKind, weights: tuple[int, ...], seed: int) -> Result:
         clients=Clients(transactions=8, interval_ms=60, burst=2),
         network=Network(loss_ppm=20_000, tail_ppm=20_000, tail_us=300_000),
         max_block_txs=3,
-        collected_from=4 if kind in OF_LARGE_SETS else 32,
+        collected_from=4 if kind in COLLECTORS else 32,
         faults=(Crash(node=1, at_ms=700, down_ms=300, in_turn=True),),
         heal_ms=3_000,
     )

@@ -14,6 +14,7 @@ from simulations.cli import main
 from simulations.expand import expand
 from simulations.mutants import BY_NAME, MUTANTS, switched_on
 from simulations.running import run_any
+from simulations.scenario import COLLECTORS
 from simulations.scenario_file import dump, load
 
 SCENARIO = """
@@ -135,6 +136,17 @@ FOUR = "seed = 1\nweights = [1, 1, 1, 1]\n"
             'seed = 1\nweights = [1, 1, 1]\n[[actors]]\nnode = 1\nkind = "silent"',
             ["line 3: actors", "a third"],
         ),
+        (
+            FOUR + '[[actors]]\nnode = 0\nkind = "snapshot_liar"',
+            ["line 5: actors[0].kind", "say snapshots = {"],
+        ),
+        *(
+            (
+                FOUR + f'[[actors]]\nnode = 0\nkind = "{kind}"',
+                ["line 5: actors[0].kind", "from 32 validators on", "say collected_from = 4"],
+            )
+            for kind in COLLECTORS
+        ),
         (FOUR + 'heal_ms = "5s"', ["line 3: heal_ms", "a whole number of milliseconds"]),
         ("seed = 1\nweights = [1]\nskews_ms = [1, 2]", ["line 3: skews_ms", "clocks"]),
         ('seed = 1\nnodes = 2\ncore = "nowhere"', ["line 3: core", "module:Class"]),
@@ -220,12 +232,14 @@ def test_a_scenario_that_breaks_nothing_is_not_shrunk() -> None:
 
 
 _SOON_SHRUNK = frozenset({"prepared_dropped", "votes_not_voters", "second_proposal"})
+_LONG = (pytest.mark.slow, pytest.mark.timeout(1200))
+"""A few break only after hundreds of thousands of messages: up to a minute of CPU."""
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(one.name, marks=() if one.name in _SOON_SHRUNK else pytest.mark.slow)
+        pytest.param(one.name, marks=() if one.name in _SOON_SHRUNK else _LONG)
         for one in MUTANTS
         if one.number is not None
     ],
