@@ -71,7 +71,7 @@ class ReadModels:
             for owner, one in found
         )
         view = AccountsView(accounts=rows, next=_shown(following))
-        return Made(view, "accounts", reader.height, (b"b",))
+        return Made(view, "accounts", reader.height, (b"a", b"b"))
 
     def transactions(
         self, party: bytes | None, after: bytes | None, limit: int

@@ -15,11 +15,15 @@ import msgspec
 import pytest
 
 from consensus.messages import Blocks, CertifiedBlock
+from consensus.records import TaskState
 from consensus.state import STATE_PREFIX
 from consensus.tables import ACCOUNTS
 from consensus.transactions import (
+    AdmitObserver,
     ClaimTask,
     CompleteTask,
+    FailTask,
+    Remark,
     SubmitTask,
     TaskReceipt,
     Transfer,
@@ -45,6 +49,15 @@ __all__ = ["run"]
 BOB = Ed25519Signer(b"b" * 32)
 Forgery = Callable[[str, bytes], bytes]
 """What a liar makes of the true answer to a path."""
+
+
+def _claimed(node: Alone) -> bytes:
+    """A task of the node's own that it has taken upon itself."""
+    deadline = node.now_ms + 3_600_000
+    asked = node.execute(SubmitTask("embed", content_hash(b"in"), 70, None, deadline))
+    name = task_id(asked.id, 0)
+    node.execute(ClaimTask(name))
+    return name
 
 
 def worked(node: Alone) -> None:
@@ -331,6 +344,37 @@ def test_an_audit_goes_on_where_it_stopped(home_path: Path, tmp_path: Path) -> N
             assert seen == expected
             if expected == []:
                 served.ask(lambda: served.node.execute(Transfer(BOB.node_id, 8)))
+
+
+def test_lists_that_come_from_the_cache_hold_after_the_block_that_they_name(
+    home_path: Path, tmp_path: Path
+) -> None:
+    """Whatever changes: what was kept of an answer is never told for a block after which it is another."""
+    with serving_beside(home_path) as served, served.client() as client:
+        node = served.node
+        own = node.keys.identity.node_id
+
+        def nothing() -> None:
+            pass
+
+        deeds: list[Callable[[], object]] = [
+            nothing,
+            lambda: node.execute(Transfer(BOB.node_id, 5)),
+            lambda: node.execute(Remark(b"only the nonce changes")),
+            lambda: node.execute(Transfer(BOB.node_id, 2**50)),
+            lambda: node.execute(AdmitObserver(BOB.node_id, None)),
+            lambda: worked(node),
+            lambda: node.execute(FailTask(_claimed(node), "too hard")),
+        ]
+        with client.audit(tmp_path, served.genesis) as audit:
+            for deed in deeds:
+                served.ask(deed)
+                for _ in range(2):
+                    audit.everything(whole=True)
+                    audit.reputation(own)
+                    audit.transactions(BOB.node_id) if audit.height > 1 else None
+                    audit.ledger_tasks(owner=own)
+                    audit.ledger_tasks(state=TaskState.SETTLED)
 
 
 def test_an_audit_that_is_interrupted_loses_nothing(lived: Served, tmp_path: Path) -> None:
