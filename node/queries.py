@@ -31,8 +31,8 @@ from node.gateway.views import (
     JsonObject,
     TransactionView,
     ValidatorsView,
-    ValidatorView,
 )
+from node.ledger_views import validators_view
 
 AMBIGUOUS = 6
 """So many ids that fit a prefix are enough to say that it is ambiguous."""
@@ -193,20 +193,7 @@ class ChainQueries:
 
     def validators(self) -> ValidatorsView:
         """See `Facade.validators`."""
-        members = self._engine.validators
-        return ValidatorsView(
-            epoch=members.epoch,
-            quorum=members.quorum_power,
-            total_power=members.total,
-            faults_tolerated=members.faults_tolerated,
-            hash=members.hash.hex(),
-            validators=tuple(
-                ValidatorView(
-                    node_id=seat.node.hex(), voting_key=seat.voting_key.hex(), power=seat.power
-                )
-                for seat in members.validators
-            ),
-        )
+        return validators_view(self._engine.validators)
 
 
 def matching(names: Iterable[bytes], prefix: str) -> list[str]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
 import trio
 
 from consensus.own_votes import VotingKeys
-from consensus.parameters import CHANGEABLE, PROTOCOL_VERSION
-from consensus.records import Registration, StakeRecord
+from consensus.parameters import PROTOCOL_VERSION
 from consensus.validator_operations import (
     ApproveParameter,
     ApproveRemoval,
@@ -23,16 +21,15 @@ from consensus.validator_operations import (
     rotate_voting_key,
 )
 from gossip.codec import Digest
-from gossip.json_form import to_json
 from node.chain_service import ChainService
 from node.gateway.facade import Problem
 from node.gateway.views import (
     DeedView,
     ParametersView,
-    RegisteredView,
     RegistryView,
 )
 from node.home import Home
+from node.ledger_views import parameters_view, registry_view
 from node.own_account import NotTakenError, OwnAccount, problem_of
 from node.voting_key import MOST_RETIRED, forget_retired, prepare_rotation
 
@@ -50,44 +47,18 @@ class Registry:
 
     # Questions
 
+    @property
+    def height(self) -> int:
+        """Answers are of the ledger after this block."""
+        return self._engine.ledger.height
+
     def listed(self) -> RegistryView:
         """All validators and candidates."""
-        ledger = self._engine.ledger
-        wishes = dict(ledger.registrations())
-        return RegistryView(
-            validators=tuple(
-                self._view(node, record, wishes.get(node)) for node, record in ledger.stakes()
-            )
-        )
+        return registry_view(self._engine.ledger)
 
     def parameters(self) -> ParametersView:
         """The federation's constants."""
-        ledger = self._engine.ledger
-        return ParametersView(
-            parameters=msgspec.json.decode(to_json(ledger.parameters)),
-            protocol_version=ledger.protocol_version,
-            changeable=CHANGEABLE,
-        )
-
-    def _view(self, node: bytes, record: StakeRecord, wish: Registration | None) -> RegisteredView:
-        seats = {one.node: one for one in self._engine.validators.validators}
-        seat = seats.get(node)
-        if seat is not None:
-            state, key = "condemned" if record.condemned else "active", seat.voting_key.hex()
-        elif wish is not None:
-            state, key = "approved" if wish.approved else "registered", wish.voting_key.hex()
-        else:
-            state, key = "former", None
-        return RegisteredView(
-            id=node.hex(),
-            name=record.name,
-            state=state,
-            stake=str(record.own),
-            delegated=str(record.delegated),
-            unbonding=str(record.total - record.bonded),
-            power=0 if seat is None else seat.power,
-            voting_key=key,
-        )
+        return parameters_view(self._engine.ledger)
 
     # Deeds
 

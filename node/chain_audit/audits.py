@@ -30,6 +30,7 @@ from node.gateway.list_views import (
     TaskRowsView,
     TransactionsView,
 )
+from node.gateway.views import ParametersView, RegistryView, ValidatorsView
 
 _T = TypeVar("_T")
 
@@ -106,6 +107,18 @@ class Audit:
     def active_validators(self) -> Audited[list[ActiveValidatorView]]:
         """Who votes, the strongest first."""
         return self._hold(self._questions.active_validators())
+
+    def validators(self) -> Audited[ValidatorsView]:
+        """Who decides the next block."""
+        return self._hold(self._questions.validators())
+
+    def registry(self) -> Audited[RegistryView]:
+        """All validators and candidates with what is bound to them."""
+        return self._hold(self._questions.registry())
+
+    def parameters(self) -> Audited[ParametersView]:
+        """The constants in force."""
+        return self._hold(self._questions.parameters())
 
     def accounts(self, limit: int = _PAGE, after: str | None = None) -> Audited[AccountsView]:
         """A page of all accounts, the richest first."""
@@ -199,6 +212,18 @@ class AsyncAudit:
     async def active_validators(self) -> Audited[list[ActiveValidatorView]]:
         """Who votes, the strongest first."""
         return await self._hold(self._questions.active_validators(), in_thread=True)
+
+    async def validators(self) -> Audited[ValidatorsView]:
+        """Who decides the next block."""
+        return await self._hold(self._questions.validators(), in_thread=True)
+
+    async def registry(self) -> Audited[RegistryView]:
+        """All validators and candidates with what is bound to them."""
+        return await self._hold(self._questions.registry(), in_thread=True)
+
+    async def parameters(self) -> Audited[ParametersView]:
+        """The constants in force."""
+        return await self._hold(self._questions.parameters(), in_thread=True)
 
     async def accounts(self, limit: int = _PAGE, after: str | None = None) -> Audited[AccountsView]:
         """A page of all accounts, the richest first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_IDENTITIES = ("txHash", "cursor", "task_id", "id")
+_IDENTITIES = ("txHash", "cursor", "task_id", "id", "node_id")
 _MOST = 80
 
 

@@ -12,7 +12,7 @@ from consensus.auditing import Follower, NotTheChainError
 from consensus.chain import ChainReader
 from consensus.engine import initial_writes
 from consensus.genesis import Genesis
-from consensus.ledger import LedgerError
+from consensus.ledger import Ledger, LedgerError
 from consensus.messages import CertifiedBlock
 from consensus.receipts import EpochLink
 from consensus.verify import Trust
@@ -107,6 +107,11 @@ class Copy:
     def epoch(self) -> int:
         """Whose validators must have committed the next block."""
         return self._follower.validators.epoch
+
+    @property
+    def ledger(self) -> Ledger:
+        """The state after that block."""
+        return self._follower.ledger
 
     @property
     def state_root(self) -> Digest:

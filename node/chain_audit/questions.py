@@ -32,6 +32,8 @@ from node.gateway.list_views import (
     TaskRowsView,
     TransactionsView,
 )
+from node.gateway.views import ParametersView, RegistryView, ValidatorsView
+from node.ledger_views import parameters_view, registry_view, validators_view
 
 V = TypeVar("V")
 
@@ -139,6 +141,21 @@ class Questions:
         models = self._copy.models
         return self._held("validators/active", lambda _: models.active_validators(500).view)
 
+    def validators(self) -> Conversation[Audited[ValidatorsView]]:
+        """Who decides the next block."""
+        copy = self._copy
+        return self._held("validators", lambda _: validators_view(copy.ledger.validators))
+
+    def registry(self) -> Conversation[Audited[RegistryView]]:
+        """All validators and candidates with what is bound to them."""
+        copy = self._copy
+        return self._held("validators/registry", lambda _: registry_view(copy.ledger))
+
+    def parameters(self) -> Conversation[Audited[ParametersView]]:
+        """The constants in force."""
+        copy = self._copy
+        return self._held("parameters", lambda _: parameters_view(copy.ledger))
+
     def accounts(self, limit: int, after: str | None) -> Conversation[Audited[AccountsView]]:
         """All accounts, the richest first."""
         models, key = self._copy.models, _key(after)
@@ -216,7 +233,10 @@ class Questions:
         """All lists, to their ends if `whole`, else their first pages."""
         most = 100
         lists: dict[str, tuple[str, Callable[[str | None], Conversation[Audited[Any]]]]] = {
-            "validators": ("", lambda _: self.active_validators()),
+            "validators": ("validators", lambda _: self.validators()),
+            "registry": ("validators", lambda _: self.registry()),
+            "parameters": ("", lambda _: self.parameters()),
+            "active validators": ("", lambda _: self.active_validators()),
             "fairness": ("", lambda _: self.fairness()),
             "leaderboard": ("leaders", lambda after: self.leaderboard(most, after)),
             "reputation": ("nodes", lambda after: self.reputations(most, after)),

@@ -6,6 +6,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from node.conversations import HEIGHT
 from node.gateway.caching import Unchanging
 from node.gateway.facade import Facade, Named, Problem
 from node.gateway.fields import MIN_PREFIX, path_id, query_number
@@ -126,7 +127,8 @@ class Reads:
 
     async def validators(self, _request: Request) -> Response:
         """Who decides the next block."""
-        return json_response(self._facade.validators())
+        height = str(self._facade.status().height)
+        return json_response(self._facade.validators(), headers={HEIGHT: height})
 
     async def peers(self, request: Request) -> Response:
         """The peer table; with `?applicants=1`, who asks to be let in."""

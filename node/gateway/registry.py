@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from consensus.parameters import CHANGEABLE
 from consensus.validator_operations import MAX_LABEL
+from node.conversations import HEIGHT
 from node.gateway.endpoint import Endpoint
 from node.gateway.facade import Facade, Named
 from node.gateway.fields import MAX_BODY_BYTES, Fields, read_body
@@ -195,10 +196,13 @@ class RegistryDoor:
         )
 
     async def _list(self, _request: HttpRequest) -> Response:
-        return json_response(self._registry.listed())
+        return json_response(self._registry.listed(), headers=self._height())
+
+    def _height(self) -> dict[str, str]:
+        return {HEIGHT: str(self._registry.height)}
 
     async def _parameters(self, _request: HttpRequest) -> Response:
-        return json_response(self._registry.parameters())
+        return json_response(self._registry.parameters(), headers=self._height())
 
     async def _remove(self, request: HttpRequest) -> Response:
         fields = await self._owned(request)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import trio
 
@@ -64,6 +65,7 @@ from node.home import ApiFile, Home
 from node.projector import Projector, open_projections
 from node.queries import ChainQueries, matching
 from node.read_models import ReadModels
+from node.registry import Registry
 from node.shelf import DiskShelf
 from node.store import LevelStore, StagedStore
 from node.tokens import Tokens
@@ -371,6 +373,8 @@ async def serving(
         backends=backends,
         reading=ReadModels(node.projector, node.chain_disk, lambda _: "alone"),
         hub=node.hub,
+        # Questions alone: its deeds would need a service around the engine.
+        registry=Registry(home, node.engine.keys, cast("Any", node), cast("Any", None)),
         keys=keys,
         quota_per_s=quota_per_s,
         tokens=Tokens(home.tokens),

@@ -250,6 +250,18 @@ LIES = {
         forged("validators/active", lambda it: it[0].update(power=9)),
         "power is 9; the chain says 1",
     ),
+    "a quorum is smaller": (
+        forged("validators", lambda it: isinstance(it, dict) and it.update(quorum=0)),
+        "quorum is 0; the chain says 1",
+    ),
+    "a candidate is left out": (
+        forged("validators/registry", lambda it: it["validators"].clear()),
+        "validators leaves out id",
+    ),
+    "a constant is another": (
+        forged("parameters", lambda it: it["parameters"].update(max_block_txs=1)),
+        r"parameters\.max_block_txs is 1; the chain says 2000",
+    ),
 }
 
 
