@@ -172,8 +172,15 @@ class NodeService:
         if keys.is_silenced:
             return self._silence or "no: the voting key was used elsewhere"
         if keys.is_waiting:
-            return "waits: asks the others for votes under its key"
+            return self._waiting()
         return "yes" if self._engine.replica.is_validator else "no"
+
+    def _waiting(self) -> str:
+        """Whoever runs a copy of a home reaches nobody: peers hold on to the connection that they have."""
+        asks = "waits: asks the others for votes under its key"
+        if self._peers.link.peers():
+            return asks
+        return f"{asks}, and reaches none of them; if a copy of this home runs elsewhere, they talk to that one"
 
     def find(self, what: Named, prefix: str) -> Sequence[str]:
         """See `Facade.find`; a node may also be a peer or an applicant."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from node.client import StillWaitingError
-from tests.node.e2e.daemons import Daemon, Fleet, await_agreement, await_peace, until
+from tests.node.e2e.daemons import PROGRAM, Daemon, Fleet, await_agreement, await_peace, until
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -104,3 +105,34 @@ def test_a_home_from_a_backup_notices_what_it_has_promised_since_and_votes_no_mo
         one.start()
     assert until(lambda: first.pay(members[1]), "the others to go on").status == "finalized"
     assert restored.status.voting.startswith("no")
+
+
+def test_a_copy_on_another_machine_reaches_nobody_while_the_original_runs_and_then_takes_its_place(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    """The lock of a voting key lies in the folder for temporary files, so another such folder is another machine."""
+    members = fleet.federation(4, dict.fromkeys(range(4), ()))
+    original = members[3]
+    assert original.stop() == ""
+    home = fleet.folder / "copy"
+    shutil.copytree(original.home.path, home)
+    original.start()
+    await_peace(members)
+    copy = Daemon.of(home)
+    fleet.all.append(copy)
+    settings = re.sub("/tcp/[0-9]+", "/tcp/0", copy.home.config.read_text())
+    copy.home.config.write_text(settings)
+    machine = tmp_path / "machine"
+    machine.mkdir()
+    copy.start(program=("env", f"TMPDIR={machine}", *PROGRAM))
+    for _ in range(3):
+        members[0].pay(original)
+        assert copy.status.voting.startswith("waits: ")
+    assert "reaches none of them" in copy.status.voting
+    assert original.status.voting == "yes"
+    assert original.stop() == ""
+    until(lambda: copy.status.voting == "yes", "it to be heard")
+    await_agreement([*members[:3], copy])
+    assert members[1].stop() == ""
+    assert members[0].pay(copy).status == "finalized"
+    assert members[0].client.validators().epoch == copy.client.validators().epoch == 3
