@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 import msgspec
 import pytest
+from click.testing import CliRunner
 
 from consensus.messages import Blocks, CertifiedBlock
 from consensus.records import TaskState
@@ -37,6 +38,7 @@ from gossip.identity import Ed25519Signer
 from node.chain_audit.audits import Audit
 from node.chain_audit.compare import first_difference
 from node.chain_audit.copy import AuditError
+from node.cli import main
 from node.client import Client
 from node.conversations import HEIGHT, Reply
 from node.proven import NotProvenError
@@ -406,6 +408,27 @@ def test_an_audit_that_is_interrupted_loses_nothing(lived: Served, tmp_path: Pat
         ) as audit:
             audit.everything()
         assert seen == [5, 6]
+
+
+def test_ctrl_c_at_the_command_ends_it_with_130_and_says_how_to_go_on(
+    lived: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: Audit) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Audit, "catch_up", interrupted)
+    ended = CliRunner().invoke(main, ["--home", str(lived.home.path), "audit", "--json"])
+    assert ended.exit_code == 130
+    assert json.loads(ended.stdout)["error"]["code"] == "interrupted"
+    assert "goes on from there" in ended.stderr
+
+
+def test_a_chain_without_a_block_is_audited_too(home_path: Path, tmp_path: Path) -> None:
+    with serving_beside(home_path) as served, audited(served.url, served, tmp_path) as audit:
+        assert audit.catch_up() == 0
+        walked = audit.everything(whole=True)
+        assert {one.height for one in walked} == {0}
+        assert audit.state_root == served.node.engine.ledger.state_root
 
 
 def test_a_copy_of_another_federation_and_a_damaged_one_are_told(
