@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
+
 import pytest
 from click.testing import CliRunner
 
 from consensus.transactions import Remark, Transfer
 from gossip.codec import Digest
 from gossip.identity import Ed25519Signer, Ed25519Verifier
+from node.bench.etcd import LETTERS
+from node.bench.rivals import VALUE_BYTES
 from node.bench.wallets import Wallets
 from node.cli import main
 
@@ -41,6 +45,10 @@ def test_more_accounts_than_one_transaction_can_fund_take_several() -> None:
     assert [one.body.nonce for one in funding] == [7, 8]
     paid = [pay for one in funding for pay in one.body.operations]
     assert paid == [Transfer(signer.public, 50) for signer in wallets.signers]
+
+
+def test_a_value_of_the_compiled_clients_is_as_long_as_a_payload() -> None:
+    assert len(b64decode("B" * LETTERS + "A=", validate=True)) == VALUE_BYTES
 
 
 @pytest.mark.parametrize("rival", ["etcd", "pysyncobj"])
