@@ -19,7 +19,6 @@ from node.foreman import ForemanService
 from node.gateway.endpoint import Endpoint
 from node.gateway.facade import Facade
 from node.gateway.views import StatusView
-from node.refusals import Refusals
 
 MEDIA: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -55,10 +54,9 @@ _OF_CONSENSUS: Final[tuple[tuple[str, str, Callable[[StatusView], float]], ...]]
 
 
 class ConsensusTraffic(Protocol):
-    """What consensus has sent, by kind, and what it has refused, by peer and reason."""
+    """What consensus has sent, by kind, one for each receiver."""
 
     sent: Counter[str]
-    refusals: Refusals
 
 
 class MetricsDoor:
@@ -92,20 +90,19 @@ class MetricsDoor:
 
 
 def consensus_lines(status: StatusView, traffic: ConsensusTraffic | None) -> Iterable[str]:
-    """Where the node stands, what it has sent, and what it has refused."""
+    """Where the node stands, what it has sent, and what it has refused of whatever peers sent."""
     for name, about, value in _OF_CONSENSUS:
         yield from metric(f"bizra_consensus_{name}", "gauge", about, [({}, float(value(status)))])
-    if traffic is None:
-        return
     refused = Counter[str]()
-    for _peer, reason, count in traffic.refusals.rows():
-        refused[reason] += count
+    for one in status.refused:
+        refused[one.reason] += one.count
+    sent = Counter[str]() if traffic is None else traffic.sent
     for name, about, label, counts in (
-        ("sent", "Messages to peers, one for each receiver.", "kind", traffic.sent),
+        ("consensus_sent", "Messages to peers, one for each receiver.", "kind", sent),
         ("refused", "Messages of peers that changed nothing.", "reason", refused),
     ):
         samples = [({label: one}, float(count)) for one, count in sorted(counts.items())]
-        yield from metric(f"bizra_consensus_{name}_total", "counter", about, samples)
+        yield from metric(f"bizra_{name}_total", "counter", about, samples)
 
 
 def cache_lines(caches: Iterable[CacheFigures]) -> Iterable[str]:

@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
+import msgspec
 
-from gossip.effects import Cause, Rejected
-from gossip.identity import NodeId
 from inference.waiting import QueueState
 from node.gateway.metrics import consensus_lines, metric, queue_lines
-from node.gateway.views import StatusView
-from node.refusals import Refusals
+from node.gateway.views import RefusedView, StatusView
 from tests.inference.servers import Status, model_server
 from tests.node.model_gateway import ModelGateway, model_gateway
 
@@ -92,21 +90,23 @@ STATUS = StatusView(
 @dataclass
 class Traffic:
     sent: Counter[str] = field(default_factory=Counter)
-    refusals: Refusals = field(default_factory=Refusals)
 
 
 def test_consensus_tells_where_it_stands_what_it_sent_and_what_it_refused() -> None:
-    traffic = Traffic(Counter(Vote=8, Proposal=3))
-    for peer in (b"a", b"a", b"b"):
-        traffic.refusals.count(Rejected(NodeId(peer * 32), "forged vote", Cause.SIGNATURE))
-    samples = read("\n".join(consensus_lines(STATUS, traffic)))
+    refused = tuple(
+        RefusedView(node_id=peer * 64, reason=reason, count=count, usual=False)
+        for peer, reason, count in (("a", "signature", 2), ("b", "signature", 1), ("b", "stale", 5))
+    )
+    status = msgspec.structs.replace(STATUS, refused=refused)
+    samples = read("\n".join(consensus_lines(status, Traffic(Counter(Vote=8, Proposal=3)))))
     assert samples["bizra_consensus_height{}"] == 41
     assert samples["bizra_consensus_view{}"] == 1
     assert samples["bizra_consensus_votes{}"] == 1
     assert samples["bizra_consensus_pending_transactions{}"] == 7
     assert samples['bizra_consensus_sent_total{kind="Vote"}'] == 8
-    assert samples['bizra_consensus_refused_total{reason="signature"}'] == 3
-    assert len(samples) == 5 + 2 + 1
+    assert samples['bizra_refused_total{reason="signature"}'] == 3
+    assert samples['bizra_refused_total{reason="stale"}'] == 5
+    assert len(samples) == 5 + 2 + 2
 
 
 def test_each_state_of_the_queue_has_a_sample() -> None:
