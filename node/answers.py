@@ -11,6 +11,9 @@ from node.errors import NodeError
 
 Answer = TypeVar("Answer")
 
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""Of what is checked; a page of blocks has some 3 MiB at most, a list far less."""
+
 
 class NotReachableError(NodeError):
     """No daemon answers; the text says how to start one."""
@@ -40,17 +43,36 @@ class _Problem(msgspec.Struct):
 
 def decoded(response: httpx2.Response, kind: type[Answer]) -> Answer:
     """The view in an answer. Raises `RefusedError`."""
+    if not response.is_success:
+        raise refusal(response, response.content)
     try:
-        if response.is_success:
-            return msgspec.json.decode(response.content, type=kind)
-        problem = msgspec.json.decode(response.content, type=_Problem)
+        return msgspec.json.decode(response.content, type=kind)
     except msgspec.DecodeError as error:
-        raise RefusedError(
-            response.status_code,
-            "not_understood",
-            f"what answers at {response.url} is no node of this version ({error})",
-        ) from None
-    raise RefusedError(response.status_code, problem.code, problem.detail)
+        raise _not_understood(response, str(error)) from None
+
+
+def refusal(response: httpx2.Response, content: bytes) -> RefusedError:
+    """What an answer that is no success says."""
+    try:
+        problem = msgspec.json.decode(content, type=_Problem)
+    except msgspec.DecodeError as error:
+        return _not_understood(response, str(error))
+    return RefusedError(response.status_code, problem.code, problem.detail)
+
+
+def more_of(body: bytearray, piece: bytes, response: httpx2.Response) -> None:
+    """Put a piece to an answer of somebody who may lie. Raises `RefusedError` if it becomes too long."""
+    body += piece
+    if len(body) > MAX_ANSWER_BYTES:
+        raise _not_understood(response, f"its answer is longer than {MAX_ANSWER_BYTES:,} bytes")
+
+
+def _not_understood(response: httpx2.Response, why: str) -> RefusedError:
+    return RefusedError(
+        response.status_code,
+        "not_understood",
+        f"what answers at {response.url} is no node of this version ({why})",
+    )
 
 
 def path_part(name: str) -> str:

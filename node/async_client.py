@@ -28,7 +28,15 @@ from consensus.state import Table
 from consensus.verify import Trust
 from gossip.codec import Wire, encode
 from gossip.identity import Ed25519Verifier
-from node.answers import Answer, StillWaitingError, decoded, path_part, unreachable
+from node.answers import (
+    Answer,
+    StillWaitingError,
+    decoded,
+    more_of,
+    path_part,
+    refusal,
+    unreachable,
+)
 from node.chain_audit.audits import AsyncAudit
 from node.chain_audit.copy import Opening, Progress
 from node.conversations import HEIGHT, Ask, Conversation, Reply
@@ -285,11 +293,18 @@ class AsyncClient:
     async def _told(self, asked: Ask) -> Reply:
         if asked.pause_s:
             await anyio.sleep(asked.pause_s)
-        method = "GET" if asked.content is None else "POST"
-        response = await self._send(method, asked.path, asked.content)
+        body = bytearray()
+        try:
+            async with self._http.stream(
+                asked.method, asked.path, content=asked.content, headers=asked.headers
+            ) as response:
+                async for piece in response.aiter_bytes():
+                    more_of(body, piece, response)
+        except httpx2.TransportError as error:
+            raise unreachable(self.url, error, _TIMEOUT_S) from None
         if not response.is_success:
-            decoded(response, JsonObject)
-        return Reply.of(response.content, response.headers.get(HEIGHT))
+            raise refusal(response, bytes(body))
+        return Reply.of(bytes(body), response.headers.get(HEIGHT))
 
     # Deeds
 

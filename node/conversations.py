@@ -23,6 +23,16 @@ class Ask:
     content: bytes | None = None
     pause_s: float = 0.0
 
+    @property
+    def method(self) -> str:
+        """Of HTTP."""
+        return "GET" if self.content is None else "POST"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Those that the content needs."""
+        return {} if self.content is None else {"Content-Type": "application/json"}
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:

@@ -15,6 +15,8 @@ from node.answers import (
     NotReachableError,
     StillWaitingError,
     decoded,
+    more_of,
+    refusal,
     unreachable,
 )
 from node.conversations import HEIGHT, Ask, Conversation, Reply
@@ -78,11 +80,18 @@ class Calls:
     def _told(self, asked: Ask) -> Reply:
         if asked.pause_s:
             time.sleep(asked.pause_s)
-        method = "GET" if asked.content is None else "POST"
-        response = self._send(method, asked.path, asked.content)
+        body = bytearray()
+        try:
+            with self._http.stream(
+                asked.method, asked.path, content=asked.content, headers=asked.headers
+            ) as response:
+                for piece in response.iter_bytes():
+                    more_of(body, piece, response)
+        except httpx2.TransportError as error:
+            raise unreachable(self.url, error, _TIMEOUT_S) from None
         if not response.is_success:
-            decoded(response, JsonObject)
-        return Reply.of(response.content, response.headers.get(HEIGHT))
+            raise refusal(response, bytes(body))
+        return Reply.of(bytes(body), response.headers.get(HEIGHT))
 
     @contextmanager
     def _patient(

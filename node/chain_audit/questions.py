@@ -276,7 +276,7 @@ class Questions:
 def _compare(path: str, height: int, told: bytes, own: object) -> None:
     try:
         answer = msgspec.json.decode(told)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise AuditError(f"the answer to /api/v2/{path} is no JSON: {error}") from None
     fault = first_difference(answer, msgspec.json.decode(msgspec.json.encode(own)))
     if fault is not None:

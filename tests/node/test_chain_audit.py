@@ -39,7 +39,7 @@ from node.chain_audit.audits import Audit
 from node.chain_audit.compare import first_difference
 from node.chain_audit.copy import AuditError
 from node.cli import main
-from node.client import Client
+from node.client import Client, RefusedError
 from node.conversations import HEIGHT, Reply
 from node.proven import NotProvenError
 from node.store import LevelStore
@@ -341,6 +341,28 @@ def test_what_is_no_chain_at_all_is_told(lived: Served, tmp_path: Path) -> None:
         pytest.raises(AuditError, match="are no blocks"),
     ):
         audit.catch_up()
+
+
+def test_answers_without_end_or_bottom_are_told(
+    lived: Served, copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bottomless(path: str, _: bytes) -> bytes:
+        return b"[" * 100_000 if "/fairness" in path else b"[" * 1_000_000
+
+    monkeypatch.setattr("node.answers.MAX_ANSWER_BYTES", 500_000)
+    with lying(lived.url, bottomless) as url, audited(url, lived, copied) as audit:
+        with pytest.raises(AuditError, match="is no JSON: maximum recursion"):
+            audit.fairness()
+        with pytest.raises(RefusedError, match="longer than 500,000 bytes"):
+            audit.leaderboard()
+        with pytest.raises(RefusedError, match="longer than 500,000 bytes"):
+            audit.catch_up()
+
+
+def test_a_node_that_refuses_says_why(lived: Served, copied: Path) -> None:
+    with audited(lived.url, lived, copied) as audit, pytest.raises(RefusedError) as refused:
+        audit.event_log(limit=5000)
+    assert refused.value.code == "bad_parameter"
 
 
 def test_an_audit_goes_on_where_it_stopped(home_path: Path, tmp_path: Path) -> None:
