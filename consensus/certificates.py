@@ -8,7 +8,7 @@ quorum over the same statement.
 from __future__ import annotations
 
 from enum import IntEnum
-from itertools import pairwise
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
@@ -81,16 +81,22 @@ class StateCertificate(Wire, frozen=True):
     endorsements: Endorsements
 
 
+@lru_cache(maxsize=64)
+def _signed(statement: Ballot | StateStatement, chain: Digest) -> bytes:
+    """What is signed; the votes of all others are about the same statement as a rule."""
+    return statement.signing_bytes(chain)
+
+
 def endorse(signer: Signer, chain: Digest, statement: Ballot | StateStatement) -> Endorsement:
     """Sign a statement with a voting key."""
-    return Endorsement(signer.public, signer.sign(statement.signing_bytes(chain)))
+    return Endorsement(signer.public, signer.sign(_signed(statement, chain)))
 
 
 def is_endorsed(
     endorsement: Endorsement, statement: Ballot | StateStatement, chain: Digest, verifier: Verifier
 ) -> bool:
     """Whether the voter named in the endorsement signed the statement."""
-    return verifier.verify(endorsement.voter, statement.signing_bytes(chain), endorsement.signature)
+    return verifier.verify(endorsement.voter, _signed(statement, chain), endorsement.signature)
 
 
 def certificate_fault(
@@ -109,16 +115,18 @@ def certificate_fault(
     )
     if statement.epoch != members.epoch:
         return f"certificate of epoch {statement.epoch}, validator set of epoch {members.epoch}"
-    voters = [endorsement.voter for endorsement in certificate.endorsements]
-    if any(left >= right for left, right in pairwise(voters)):
-        return "signers are not distinct and in order"
-    strangers = [voter for voter in voters if members.member(voter) is None]
-    if strangers:
-        return f"signer {strangers[0].hex()} is no validator of epoch {members.epoch}"
-    power = members.power_of(frozenset(voters))
+    before, power, member = b"", 0, members.member
+    for endorsement in certificate.endorsements:
+        voter = endorsement.voter
+        if voter <= before:
+            return "signers are not distinct and in order"
+        seat, before = member(voter), voter
+        if seat is None:
+            return f"signer {voter.hex()} is no validator of epoch {members.epoch}"
+        power += seat.power
     if not members.is_quorum(power):
         return f"power {power} of {members.total} is no quorum"
-    message = statement.signing_bytes(chain)
+    message = _signed(statement, chain)
     for endorsement in certificate.endorsements:
         if not verifier.verify(endorsement.voter, message, endorsement.signature):
             return f"the signature of {endorsement.voter.hex()} does not hold"

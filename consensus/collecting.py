@@ -31,11 +31,6 @@ COLLECT_TIMER = "collect"
 class Collecting(ReplicaBase):
     """How votes travel: to everybody, or by way of collectors."""
 
-    @property
-    def is_large(self) -> bool:
-        """Whether votes of this epoch are collected."""
-        return len(self._members.validators) >= self._timing.collected_from
-
     def gatherers(self, ballot: Ballot) -> tuple[Validator, ...]:
         """Who collects the STATE votes over the block that these COMMITs have decided; nobody in a small set."""
         if not self.is_large:

@@ -317,13 +317,13 @@ class Engine:
         """
         if not effects:
             return
-        decided: list[Decided] = []
+        decided: list[Decided] | None = None
         for effect in effects:
             if type(effect) is Notify and type(effect.what) is Decided:
-                decided.append(effect.what)
+                decided = [effect.what] if decided is None else [*decided, effect.what]
             else:
                 out.append(effect)
-        for one in decided:
+        for one in decided or ():
             self._settle(out, self._execute(one.block, one.certificate, None))
 
     def _go_on(self, out: list[Effect]) -> None:

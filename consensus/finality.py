@@ -54,6 +54,7 @@ from gossip.identity import NodeId, Verifier
 
 STATE_TIMER, STATES_TIMER = "state", "states"
 _HELD_MS = 25
+_TAKE_ALONG = (Proposal, Vote)
 _MAX_HELD = 16
 _EARLY_HEIGHTS = 2
 _EARLY_COLLECTED = 4
@@ -287,10 +288,12 @@ class Finality:
             self._closed_now.clear()
         if not self._held:
             return
-        goes_along = any(
-            isinstance(one, Broadcast) and isinstance(one.message, Proposal | Vote) for one in out
-        )
-        if goes_along or len(self._held) > _MAX_HELD:
+        goes_along = len(self._held) > _MAX_HELD
+        for one in out:
+            if type(one) is Broadcast and type(one.message) in _TAKE_ALONG:
+                goes_along = True
+                break
+        if goes_along:
             out += self._held
             self._held = []
             if self._timer_runs:

@@ -130,6 +130,7 @@ class Ledger:
         self._verifier = verifier
         self._state = State()
         self._tree = StateTree()
+        self._validators: ValidatorSet
         self.height = 0
         """The height of the last executed block; 0 before the first."""
         self._apply(_genesis_values(genesis))
@@ -151,6 +152,7 @@ class Ledger:
         for key, value in pairs.items():
             ledger._state.put(key, _decoded(key, value))
         ledger._tree = ledger._tree.update(pairs)
+        ledger._validators = ledger._state.get(_VALIDATORS_KEY)
         if ledger.account(genesis.treasury) is None:
             raise LedgerError("the stored state belongs to another federation, or is damaged")
         return ledger
@@ -183,8 +185,7 @@ class Ledger:
     @property
     def validators(self) -> ValidatorSet:
         """The set that votes on the next block."""
-        current: ValidatorSet = self._state.get(_VALIDATORS_KEY)
-        return current
+        return self._validators
 
     def account(self, owner: bytes) -> Account | None:
         """An account, or None if it never received anything."""
@@ -297,8 +298,10 @@ class Ledger:
         supply = self._genesis.parameters.supply
         assert min(balances) >= 0, "an account is overdrawn"
         assert sum(balances) + escrow + staked == supply, "money was made or lost"
-        voting = {node for node, member in state.items(MEMBERS) if member.role is Role.VALIDATOR}
+        cut, seated = len(MEMBERS.prefix), state.keyed(MEMBERS).items()
+        voting = {key[cut:] for key, member in seated if member.role is Role.VALIDATOR}
         assert voting == set(members.nodes), "the members' roles don't fit the validator set"
+        assert members == state.get(_VALIDATORS_KEY), "other validators than the state's"
         for seat in members.validators:
             key = state.read(KEYS, seat.voting_key)
             assert key is not None, "a seat's key has no record"
@@ -442,6 +445,8 @@ class Ledger:
         for key, value in sorted(changes.items(), key=_first):
             put(key, value)
             encoded[key] = None if value is None else encode(value)
+        if _VALIDATORS_KEY in changes:
+            self._validators = changes[_VALIDATORS_KEY]
         self._tree = self._tree.update(encoded)
         return encoded
 

@@ -70,6 +70,21 @@ class ValidatorSet(Wire, frozen=True, dict=True, gc=True):
         """The identities of the members, in seat order."""
         return tuple(NodeId(validator.node) for validator in self.validators)
 
+    def others(self, voting_key: bytes) -> tuple[NodeId, ...]:
+        """The identities of all whose votes another key signs, in seat order. One set is asked by few."""
+        known = self._others.get(voting_key)
+        if known is None:
+            known = tuple(
+                NodeId(one.node) for one in self.validators if one.voting_key != voting_key
+            )
+            if voting_key in self._by_key:
+                self._others[voting_key] = known
+        return known
+
+    @cached_property
+    def _others(self) -> dict[bytes, tuple[NodeId, ...]]:
+        return {}
+
     @cached_property
     def key_order(self) -> dict[bytes, int]:
         """The place of each voting key among all of them, in their order: that of signers in a certificate."""

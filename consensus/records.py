@@ -94,7 +94,7 @@ class StakeRecord(Wire, frozen=True):
     @property
     def delegated(self) -> int:
         """What others have bound to it."""
-        return sum(one.amount for one in self.delegations)
+        return sum([one.amount for one in self.delegations]) if self.delegations else 0
 
     @property
     def bonded(self) -> int:
@@ -104,7 +104,8 @@ class StakeRecord(Wire, frozen=True):
     @property
     def total(self) -> int:
         """With what is on its way back."""
-        return self.bonded + sum(one.amount for one in self.unbonding)
+        due = sum([one.amount for one in self.unbonding]) if self.unbonding else 0
+        return self.bonded + due
 
 
 class Registration(Wire, frozen=True):

@@ -109,6 +109,8 @@ class ReplicaBase:
         self._tip = tip
         self._log = log
         self._members: ValidatorSet
+        self.is_large: bool
+        """Whether votes of this epoch are collected."""
         self._base: EpochBase
         self._view: int
         self._entered: bool
@@ -295,11 +297,7 @@ class ReplicaBase:
         return tuple(NodeId(seat.node) for seat in seats if seat is not None)
 
     def _cast_to_all(self, message: Wire) -> None:
-        others = tuple(
-            NodeId(seat.node)
-            for seat in self._members.validators
-            if seat.voting_key != self._signer.public
-        )
+        others = self._members.others(self._signer.public)
         if others:
             self._out.append(Broadcast(others, message))
 
@@ -311,6 +309,7 @@ class ReplicaBase:
 
     def _begin_epoch(self, members: ValidatorSet, base: EpochBase) -> None:
         self._members, self._base = members, base
+        self.is_large = len(members.validators) >= self._timing.collected_from
         self._view, self._entered = 0, True
         self._new_view = self._own_change = self._binding = None
         self._requests = ViewRequests(members)
@@ -356,7 +355,7 @@ class ReplicaBase:
                 slot.bodies.put(body)
         if log.prepared is not None and slot.bodies.get(log.prepared.header.digest) is not None:
             slot.prepared = log.prepared
-        if all(body.height <= self._tip.height for body in log.bodies):
+        if log.bodies and all(body.height <= self._tip.height for body in log.bodies):
             self._log = replace(log, bodies=())
         ballots = log.ballots
         if ballots is None or (ballots.epoch, ballots.height, ballots.view) != (

@@ -6,7 +6,7 @@ tree commits to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -70,6 +70,10 @@ class State:
         for key, value in self._tables.get(table.prefix, {}).items():
             yield key[cut:], value
 
+    def keyed(self, table: Table[V]) -> Mapping[bytes, V]:
+        """The values of a table by state key."""
+        return self._tables.get(table.prefix, {})
+
     def values(self, table: Table[V]) -> Iterable[V]:
         """The values of a table, in no particular order."""
         return self._tables.get(table.prefix, {}).values()
@@ -126,15 +130,13 @@ class Draft:
         prefix, changes = table.prefix, self._changes
         cut = len(prefix)
         found = [
-            (name, value)
-            for name, value in self._base.items(table)
-            if wanted(value) and prefix + name not in changes
-        ]
-        found += (
             (key[cut:], value)
-            for key, value in changes.items()
-            if key[:cut] == prefix and value is not None and wanted(value)
-        )
+            for key, value in self._base.keyed(table).items()
+            if wanted(value) and key not in changes
+        ]
+        for key, value in changes.items():
+            if key[:cut] == prefix and value is not None and wanted(value):
+                found.append((key[cut:], value))
         return sorted(found) if len(found) > 1 else found
 
     def emit(self, event: Event) -> None:

@@ -54,4 +54,4 @@ class Tally:
     def endorsements(self, digest: bytes) -> tuple[Endorsement, ...]:
         """The signatures for this digest, in canonical order."""
         votes = self._by_digest.get(digest, {})
-        return tuple(Endorsement(voter, signature) for voter, signature in sorted(votes.items()))
+        return tuple([Endorsement(voter, signature) for voter, signature in sorted(votes.items())])

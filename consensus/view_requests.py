@@ -84,6 +84,7 @@ class ViewRequests:
 
     def check_invariants(self) -> None:
         """What must hold after every event."""
-        seats = len(self._members.validators)
-        assert len(self._changes) <= seats
-        assert len(self._suspicions) <= seats
+        if self._changes or self._suspicions:
+            seats = len(self._members.validators)
+            assert len(self._changes) <= seats
+            assert len(self._suspicions) <= seats

@@ -31,7 +31,7 @@ _TAG = "type"
 
 def to_json(value: object) -> str:
     """The JSON text of a wire value, indented for reading."""
-    return json.dumps(_written(value, inspect.type_info(type(value))), indent=2) + "\n"
+    return json.dumps(_written(value, _type_info(cast("Hashable", type(value)))), indent=2) + "\n"
 
 
 def to_json_value(value: object) -> dict[str, Json]:
@@ -50,7 +50,7 @@ def from_json(text: str | bytes, kind: type[T]) -> T:
     """Read what `to_json` wrote. Raises `DecodeError` naming the field that is wrong."""
     try:
         parsed: Json = json.loads(text, object_pairs_hook=_object)
-        positional = _read(parsed, inspect.type_info(kind), "")
+        positional = _read(parsed, _type_info(cast("Hashable", kind)), "")
     except RecursionError:
         raise DecodeError("not JSON: nested too deeply") from None
     except DecodeError:

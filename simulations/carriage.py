@@ -40,6 +40,7 @@ class Carriage(Hooks):
         self._passed_over = 0
         self.draws = Draws(setting.seed)
         self._luck = self.draws.begun(b"luck")
+        self._named = self.draws.begun(b"message").copy
         self.wires = Wires(setting)
         self.processes: tuple[Process, ...] = ()
         self.honest: tuple[Process, ...] = ()
@@ -47,6 +48,8 @@ class Carriage(Hooks):
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._counter = 0
         self._sent: dict[bytes, int] = {}
+        self.decoded: dict[bytes, object] = {}
+        """What a subclass's `decode` keeps of messages that go to several; they are frozen all through."""
         self._floods: dict[tuple[int, int], tuple[int, int]] = {}
         self._is_done = False
         self._stopped: str | None = None
@@ -66,44 +69,46 @@ class Carriage(Hooks):
         self, process: Process, to: tuple[Hashable, ...], data: bytes, label: str = "garbage"
     ) -> None:
         """Send these bytes to everybody who has one of these addresses."""
-        sent, drawn = self._sent, self._luck.copy
-        name = self.draws.often(b"message", data)
-        now_us, source, size = self.now_us, process.node, len(data)
+        sent, drawn, heap, deliver = self._sent, self._luck.copy, self._heap, self.deliver
+        drawing = self._named()
+        drawing.update(data)
+        name = drawing.digest()
+        now_us, source, size, here = self.now_us, process.node, len(data), process.address
         deliveries, wants_messages = self.wires.deliveries, self.trace.wants_messages
+        number, is_plain = b"%d>" % process.number, process.is_honest and process.twin is None
         if size > MAX_MESSAGE_BYTES and process.is_honest:
             raise ViolationError("bounds", f"{process.name} sends a message of {size} bytes")
         for address in to:
             for target in self._by_address[address]:
-                if (process.twin is not None or target.twin is not None) and not self._is_linked(
-                    process, target
-                ):
+                if (not is_plain or target.twin is not None) and not self._passes(process, target):
                     continue
-                if not process.is_honest and not self._is_borne(process, target):
-                    self.marks["flood held back"] += 1
-                    continue
-                link = b"%d>%d " % (process.number, target.number) + name
+                link = number + target.link + name
                 sent[link] = count = sent.get(link, 0) + 1
                 drawing = drawn()
-                drawing.update(b"%d " % count + link)
-                luck = drawing.digest()
+                drawing.update(b"1 " + link if count == 1 else b"%d " % count + link)
                 self.messages += 1
+                delays = deliveries(now_us, source, target.node, drawing.digest(), size)
                 self.message_bytes += size
-                delays = deliveries(now_us, source, target.node, luck, size)
                 if wants_messages:
                     arrivals = [now_us + delay for delay in delays]
                     entry = Message(now_us, process.name, target.name, label, arrivals)
                     self.trace.message(entry)
                 for delay in delays:
-                    self._counter += 1
+                    self._counter = counter = self._counter + 1
                     heapq.heappush(
-                        self._heap,
-                        (
-                            now_us + delay,
-                            self._counter,
-                            self.deliver,
-                            (process.address, target, data, name),
-                        ),
+                        heap, (now_us + delay, counter, deliver, (here, target, data, name))
                     )
+
+    def _passes(self, process: Process, target: Process) -> bool:
+        """Whether a twin sees the other at all, and a liar is still read."""
+        if (process.twin is not None or target.twin is not None) and not self._is_linked(
+            process, target
+        ):
+            return False
+        if process.is_honest or self._is_borne(process, target):
+            return True
+        self.marks["flood held back"] += 1
+        return False
 
     def _is_borne(self, liar: Process, target: Process) -> bool:
         """Whether a liar is still read: two of them that answer each other's noise would fill the world with it."""

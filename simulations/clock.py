@@ -23,7 +23,7 @@ class Clock:
         shown = self._skew_us + self._wrong_us + now_us
         if self._drift_ppm:
             shown += (now_us - self._since_us) * self._drift_ppm // _MILLION
-        return max(0, shown // 1000)
+        return shown // 1000 if shown > 0 else 0
 
     def span_us(self, by_clock_us: int) -> int:
         """How long a timer really runs."""

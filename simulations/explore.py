@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import signal
 import sys
@@ -17,11 +16,11 @@ from time import perf_counter
 from simulations.families import Family
 from simulations.recording import commit
 from simulations.result import Result
+from simulations.rubbish import collect_seldom, collected_seldom
 from simulations.running import run_any, setting_of_seed
 from simulations.scenario import Scenario
 from simulations.setting import Setting
 
-_COLLECTED = (50_000, 20, 20)
 _LOOK_S = 0.2
 """How long an interrupt may wait for a result before it is seen."""
 
@@ -122,7 +121,7 @@ def explore(
     """
     summary = Summary(commit=commit())
     begin = perf_counter()
-    with _interrupts() as interrupted, _collected_seldom():
+    with _interrupts() as interrupted, collected_seldom():
         for one in _runs(partial(run_seed, core=core, family=family), seeds, jobs, interrupted):
             summary.add(one)
             if one.violation is not None:
@@ -133,19 +132,6 @@ def explore(
     summary.is_interrupted = interrupted.is_set()
     summary.violations.sort(key=lambda found: str(found["seed"]).zfill(20))
     return summary
-
-
-@contextmanager
-def _collected_seldom() -> Iterator[None]:
-    """A run makes few cycles and many objects; looking for the ones after each 700 of the others costs a thirtieth."""
-    former = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(*_COLLECTED)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*former)
-        gc.unfreeze()
 
 
 @contextmanager
@@ -196,7 +182,6 @@ def _unheard_by_workers() -> Iterator[None]:
 def _begin_worker(folder: str) -> None:
     """An interrupt is for the parent, which then ends its workers; guests are found where the parent finds them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.freeze()
-    gc.set_threshold(*_COLLECTED)
+    collect_seldom()
     if folder not in sys.path:
         sys.path.insert(0, folder)

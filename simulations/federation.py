@@ -81,7 +81,6 @@ class Federation(World):
         super().__init__(scenario, trace)
         self.scenario = scenario
         self._language: Any = ConsensusMessage if scenario.snapshots is None else FederationMessage
-        self._decoded: dict[bytes, object] = {}
         self._proposed_in: dict[bytes, int] = {}
         keys = Keyring(self.draws, real=scenario.signatures == "ed25519")
         users = [keys.signer(b"identity", node) for node in range(scenario.nodes)]
@@ -233,11 +232,9 @@ class Federation(World):
 
     def decode(self, data: bytes) -> object:
         """A message that goes to several is decoded once; it is frozen all through."""
-        message = self._decoded.get(data)
-        if message is None:
-            if len(self._decoded) >= _DECODED:
-                self._decoded.clear()
-            message = self._decoded[data] = decode(data, self._language)
+        if len(self.decoded) >= _DECODED:
+            self.decoded.clear()
+        message = self.decoded[data] = decode(data, self._language)
         return message
 
     def wipe_votes(self, process: Process) -> None:
@@ -369,19 +366,17 @@ class Federation(World):
             self.marks["crash between prepared and commit"] += 1
 
     def on_send(self, process: Process, message: Any) -> None:  # noqa: ANN401 - see World
-        match message:
-            case Proposal():
-                first = self._proposed_in.setdefault(message.digest, message.view)
-                if first < message.view:
-                    self.marks["re-proposal after a view change"] += 1
-                return
-            case ViewChange() | ViewChangeNames():
-                if message.prepared is not None:
-                    self.marks["view change while prepared"] += 1
-            case Vote():
-                pass
-            case _:
-                return
+        kind = type(message)
+        if kind is Proposal:
+            first = self._proposed_in.setdefault(message.digest, message.view)
+            if first < message.view:
+                self.marks["re-proposal after a view change"] += 1
+            return
+        if kind is ViewChange or kind is ViewChangeNames:
+            if message.prepared is not None:
+                self.marks["view change while prepared"] += 1
+        elif kind is not Vote:
+            return
         if process.is_honest:
             self.oracles.sent(process.name, process.stores[Store.VOTES], message)
 

@@ -25,6 +25,7 @@ class Wires:
         self._network = setting.network
         self._shape = _SHAPES[setting.network.jitter_shape]
         self._heal_us = setting.heal_ms * 1000
+        self._calm_us = setting.network.jitter_us // 2 + 1
         self._draws = Draws(setting.seed)
         self._partitions = tuple(
             (fault.at_ms * 1000, fault.until_ms * 1000, frozenset(fault.side), fault.direction)
@@ -61,7 +62,7 @@ class Wires:
         network = self._network
         jitter = int.from_bytes(luck[:4], "big")
         if now_us >= self._heal_us:
-            delays = [network.latency_us + jitter * (network.jitter_us // 2 + 1) // _WORD]
+            delays = [network.latency_us + jitter * self._calm_us // _WORD]
         else:
             if (self._partitions or self._closed) and self.is_cut(now_us, source, target):
                 return []

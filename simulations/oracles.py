@@ -16,6 +16,7 @@ from consensus.vote_log import BALLOTS_KEY, BODY_PREFIX, VIEW_KEY, BallotRecord,
 from gossip.codec import Digest, decode
 from gossip.effects import KeyValueReader
 from gossip.identity import Verifier
+from simulations.signatures import Remembering
 from simulations.violations import ViolationError
 
 _USED_NO_NONCE = (Code.WRONG_CHAIN, Code.UNKNOWN_ACCOUNT, Code.BAD_NONCE, Code.EXPIRED)
@@ -25,7 +26,8 @@ class Oracles:
     """The judge of one world."""
 
     def __init__(self, chain: Digest, verifier: Verifier, honest_keys: frozenset[bytes]) -> None:
-        self._chain, self._verifier, self._honest_keys = chain, verifier, honest_keys
+        self._chain, self._honest_keys = chain, honest_keys
+        self._verifier = Remembering(verifier)
         self._digests: dict[int, Digest] = {}
         self._roots: dict[int, bytes] = {}
         self._nonces: dict[tuple[bytes, int], bytes] = {}

@@ -48,6 +48,7 @@ class Process:
         "is_rotten",
         "liar",
         "life",
+        "link",
         "name",
         "node",
         "number",
@@ -76,6 +77,8 @@ class Process:
         self.number, self.node, self.address, self.twin = number, node, address, twin
         self.name = f"n{node}" + ("" if twin is None else "ab"[twin])
         self.is_honest, self.liar, self.clock = is_honest, liar, clock
+        self.link = b"%d " % number
+        """Its number, as the luck of a link to it spells it."""
         self.stores = stores
         """In the order in which they are synced."""
         self.batches = 0

@@ -175,34 +175,34 @@ class World(Lives):
 
     def _carry(self, process: Process, effects: list[Any]) -> None:
         for effect in effects:
-            match effect:
-                case Broadcast():
-                    self._send(process, effect.to, effect.message)
-                case Send():
-                    self._send(process, (effect.to,), effect.message)
-                case Persist():
-                    self._write(process, effect)
-                case SetTimer():
-                    token = self._counter
-                    process.timers[effect.name] = token
-                    due = self.now_us + process.clock.span_us(effect.delay_ms * 1000)
-                    self.at(due, self._fire, process, process.life, effect.name, token)
-                case CancelTimer():
-                    process.timers.pop(effect.name, None)
-                case Notify():
-                    if not process.is_honest:
-                        pass
-                    elif process.synced_us > self.now_us or process.held:
-                        self._once_synced(process, self.on_notify, process, effect.what)
-                    else:
-                        self.on_notify(process, effect.what)
-                case Rejected():
-                    if effect.cause.is_usual:
-                        self._passed_over += 1
-                    else:
-                        self._reject(process, effect.reason)
-                case _:
-                    self._carry_twisted(process, effect)
+            kind = type(effect)  # compared and not matched: this is asked several times a message
+            if kind is Persist:
+                self._write(process, effect)
+            elif kind is Broadcast:
+                self._send(process, effect.to, effect.message)
+            elif kind is Notify:
+                if not process.is_honest:
+                    pass
+                elif process.synced_us > self.now_us or process.held:
+                    self._once_synced(process, self.on_notify, process, effect.what)
+                else:
+                    self.on_notify(process, effect.what)
+            elif kind is SetTimer:
+                token = self._counter
+                process.timers[effect.name] = token
+                due = self.now_us + process.clock.span_us(effect.delay_ms * 1000)
+                self.at(due, self._fire, process, process.life, effect.name, token)
+            elif kind is Rejected:
+                if effect.cause.is_usual:
+                    self._passed_over += 1
+                else:
+                    self._reject(process, effect.reason)
+            elif kind is Send:
+                self._send(process, (effect.to,), effect.message)
+            elif kind is CancelTimer:
+                process.timers.pop(effect.name, None)
+            else:
+                self._carry_twisted(process, effect)
 
     def _reject(self, process: Process, reason: str) -> None:
         self.marks["rejected"] += 1
@@ -284,11 +284,13 @@ class World(Lives):
             return
         now_us = self.now_us
         self.trace.turn(now_us, target.number, name)
-        try:
-            message = self.decode(data)
-        except DecodeError:
-            self.marks["undecodable"] += 1
-            return
+        message = self.decoded.get(data)
+        if message is None:
+            try:
+                message = self.decode(data)
+            except DecodeError:
+                self.marks["undecodable"] += 1
+                return
         self.on_message(message)
         if target.liar is not None:
             self._carry(target, target.liar.hear(message))

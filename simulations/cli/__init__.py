@@ -17,14 +17,16 @@ from simulations.cli.mutants import mutants_command
 from simulations.cli.one import list_command, replay_command, run_command
 from simulations.cli.pictures import report_command
 from simulations.cli.small import shrink_command
+from simulations.rubbish import collected_seldom
 
 
 class _Group(click.Group):
-    """Tells what could not be written in a sentence."""
+    """Runs commands without needless passes over memory; tells what could not be written in a sentence."""
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as in click
         try:
-            return super().invoke(ctx)
+            with collected_seldom():
+                return super().invoke(ctx)
         except OSError as error:
             if error.filename is None:
                 raise

@@ -221,21 +221,25 @@ function label(text, ax, ay, bx, by) {
   pen.restore();
 }
 
+/* Where there is no room for all words, the later ones stay: what broke is at the end. */
 function paintEvents() {
-  let lastLabel = D.nodes.map(() => -1e9);
-  for (const event of D.events) {
+  const taken = D.nodes.map(() => 1e9), wall = broken ? x(broken[0]) : 1e9;
+  for (let i = D.events.length - 1; i >= 0; i--) {
+    const event = D.events[i];
     const [t, node, kind, detail] = event, shape = MARKS[kind];
     if (node < 0 || !shape || !shows.nodes[node] || x(t) < GUTTER - 9 || x(t) > width) continue;
     const px = x(t), py = y(node);
     mark(shape, px, py, kind);
     const height_ = /height=(\d+)/.exec(detail);
     const text = kind === "executed" && height_ ? height_[1] : kind === "noted" ? detail.slice(0, 22) : kind === "entered" ? "" : "";
-    if (text && px - lastLabel[node] > text.length * 6 + 10) {
-      pen.fillStyle = ink.ink;
-      pen.textAlign = "center";
-      pen.fillText(text, px, py - 9);
-      lastLabel[node] = px;
-    }
+    if (!text) continue;
+    const half = text.length * 3 + 5, isAtWall = px <= wall && px + half > wall;
+    const right = isAtWall ? wall - 14 : px + half;
+    if (right > taken[node]) continue;
+    pen.fillStyle = ink.ink;
+    pen.textAlign = isAtWall ? "right" : "center";
+    pen.fillText(text, isAtWall ? wall - 14 : px, py - 9);
+    taken[node] = right - 2 * half;
   }
 }
 
