@@ -33,7 +33,7 @@ def found_together(cluster: Cluster, nodes: int, say: Callable[[str], None]) -> 
 
     Raises `NodeError`.
     """
-    genesis = _prepared(cluster, nodes)
+    genesis = prepare_together(cluster, nodes)
     founder = cluster.start(NAMES[0], ALL_KINDS if nodes == 1 else _NO_WORK, None)
     for name in names(nodes)[1:]:
         cluster.start(name, _NO_WORK, founder.address)
@@ -45,7 +45,7 @@ def found_together(cluster: Cluster, nodes: int, say: Callable[[str], None]) -> 
     return founder
 
 
-def _prepared(cluster: Cluster, nodes: int) -> Genesis:
+def prepare_together(cluster: Cluster, nodes: int) -> Genesis:
     """Homes with keys and the genesis that names them all; the first has what there is to spend."""
     homes = [Home(cluster.folder / name) for name in names(nodes)]
     keys = [prepare(home) for home in homes]
