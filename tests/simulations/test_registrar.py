@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from consensus.engine import Engine
+from consensus.messages import Certified, StateVote
+from consensus.own_votes import VotingKeys
+from gossip.codec import Wire
+from gossip.effects import Broadcast
+from gossip.identity import NodeId, Signer
 from simulations.expand import registering
 from simulations.explore import run_seed
-from simulations.registrar import is_bearable
+from simulations.faults import Crash
+from simulations.registrar import Registrar, is_bearable
 from simulations.running import run_any
-from simulations.scenario import Deed
+from simulations.scenario import Actor, Clients, Deed, Scenario
 from simulations.scenario_file import dump, load
+from simulations.schemes import StateLiar
 
 _REGRESSIONS = Path(__file__).parent / "regressions"
 
@@ -35,6 +43,48 @@ def test_a_key_that_is_forgotten_before_its_blocks_are_certified_is_missed(
     assert run_any(twice).violation is None
     monkeypatch.setattr(Engine, "has_certified_earlier_epochs", lambda _engine, _certified: True)
     assert "has certificates up to" in str(run_any(twice).violation)
+
+
+_TWICE = Scenario(
+    name="rotated-twice-before-certified",
+    why="""While one is down and one never says what came of a block, nothing is certified, and a third rotates twice.
+    Then it dies, and so does who has its word.""",
+    seed=0,
+    weights=(1, 1, 1, 1),
+    clients=Clients(transactions=8),
+    actors=(Actor(node=1, kind="state_liar"),),
+    by_stake=True,
+    deeds=(Deed(node=0, at_ms=600), Deed(node=0, at_ms=1_000)),
+    faults=(
+        Crash(at_ms=500, node=3, down_ms=1_500),
+        Crash(at_ms=1_700, node=0, down_ms=50),
+        Crash(at_ms=1_760, node=2, down_ms=50),
+    ),
+    heal_ms=2_600,
+)
+
+
+def test_two_keys_that_were_rotated_away_sign_what_their_blocks_came_to_and_one_is_not_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def silent(_liar: StateLiar, to: tuple[NodeId, ...], message: Wire) -> list[Broadcast]:
+        return [] if isinstance(message, StateVote | Certified) else [Broadcast(to, message)]
+
+    monkeypatch.setattr(StateLiar, "cast", silent)
+    done = run_any(_TWICE)
+    assert done.violation is None
+    assert done.marks["voting key rotated"] == 6, "twice, seen by three"
+
+    kept, starts = Registrar.keys, Counter[int]()
+
+    def without_the_oldest(made: Registrar, node: int, key: Signer) -> Signer | VotingKeys:
+        starts[node] += 1
+        if starts[node] > 1 and node in made._keys:
+            return VotingKeys(*made._keys[node][1:])
+        return kept(made, node, key)
+
+    monkeypatch.setattr(Registrar, "keys", without_the_oldest)
+    assert "has certificates up to" in str(run_any(_TWICE).violation)
 
 
 @pytest.mark.parametrize("seed", range(8))
