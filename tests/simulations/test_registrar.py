@@ -19,7 +19,7 @@ from simulations.explore import run_seed
 from simulations.faults import Crash
 from simulations.registrar import Registrar, is_bearable
 from simulations.running import run_any
-from simulations.scenario import Actor, Clients, Deed, Scenario
+from simulations.scenario import Actor, Clients, Deed, Delays, Scenario
 from simulations.scenario_file import dump, load
 from simulations.schemes import StateLiar
 
@@ -39,7 +39,8 @@ def test_a_key_that_is_forgotten_before_its_blocks_are_certified_is_missed(
     """Down in the turn that executes its rotation, and again before the others have its word of that block."""
     once = load(_REGRESSIONS / "rotated-away-before-certified.toml")
     again = msgspec.structs.replace(once.faults[0], at_ms=1_222, in_turn=False)
-    twice = msgspec.structs.replace(once, faults=(*once.faults, again))
+    delays = Delays(progress_cap_ms=1_000)
+    twice = msgspec.structs.replace(once, delays=delays, faults=(*once.faults, again))
     assert run_any(twice).violation is None
     monkeypatch.setattr(Engine, "has_certified_earlier_epochs", lambda _engine, _certified: True)
     assert "has certificates up to" in str(run_any(twice).violation)
@@ -52,6 +53,7 @@ _TWICE = Scenario(
     seed=0,
     weights=(1, 1, 1, 1),
     clients=Clients(transactions=8),
+    delays=Delays(progress_cap_ms=1_000),
     actors=(Actor(node=1, kind="state_liar"),),
     by_stake=True,
     deeds=(Deed(node=0, at_ms=600), Deed(node=0, at_ms=1_000)),
