@@ -60,6 +60,8 @@ RETRY_MS = 10_000
 REASON_CHARS = 500
 
 _CONFIRM_MS = 10_000
+_TIME_TO_OPEN_MS = 10 * COUNTERSIGN_MS
+"""Less than this before its time is over a result is opened without waiting for anybody's word."""
 _WAITING_PER_PEER = 2
 _KEPT, _RESULT = b"kept/", b"result/"
 
@@ -119,6 +121,10 @@ class Executor:
         self._kept_bytes = sum(one.size_bytes for one in self._kept.values())
         self._unsigned: set[Digest] = set()
         """Handed over, and settled as soon as the asker has signed too, or `COUNTERSIGN_MS` later."""
+        self._shown: set[Digest] = set()
+        """Members of groups whose output went to an asker that compares before it was opened."""
+        self._opening: set[Digest] = set()
+        """Members of groups whose opening was handed in, until it is time to look again."""
 
     @property
     def in_hand(self) -> int:
@@ -146,7 +152,11 @@ class Executor:
         if task not in self._unsigned:
             return []
         self._unsigned.remove(task)
-        settlement = [self._settlement(task)] if self._has_claimed(task) else []
+        known, settlement = self._ledger_task(task), list[TaskEffect]()
+        if self._has_claimed(task):
+            settlement = [self._settlement(task)]
+        elif known is not None and known.state is TaskState.COMMITTED:
+            settlement = self._opened(task)
         return [CancelTimer(f"settle/{task.hex()}"), *settlement]
 
     def on_started(self, now_ms: int, own_tasks: list[tuple[Digest, Task]]) -> list[TaskEffect]:
@@ -282,9 +292,16 @@ class Executor:
         kept, known = self._kept[task], self._ledger_task(task)
         if known is not None and known.group is not None:
             return Transact(CommitResult(task, result_commitment(encode(kept.signed))))
-        if kept.countersignature is None:
+        return self._told_whole(kept)
+
+    def _told_whole(self, kept: Kept) -> Transact:
+        """The receipt, with its asker's word if there is one."""
+        word = kept.countersignature
+        if word is None and kept.asker == self._own:
+            word = countersign(self._signer, kept.signed)
+        if word is None:
             return Transact(CompleteTask(kept.signed))
-        return Transact(SettleTask(kept.signed, kept.countersignature))
+        return Transact(SettleTask(kept.signed, word))
 
     def _on_group(self, now_ms: int, task: Digest, now: Task) -> list[TaskEffect]:
         """A member of a group changed, which may be what this node's own member waits for."""
@@ -306,7 +323,12 @@ class Executor:
         again = SetTimer(f"claim/{task.hex()}", RETRY_MS)
         kept = self._kept[task]
         if now.state is TaskState.COMMITTED and self._groups.may_open(now_ms, now):
-            return [Transact(CompleteTask(kept.signed)), again]
+            if task in self._unsigned or task in self._opening:
+                return []
+            if task not in self._shown and self._may_show(now_ms, now, kept):
+                self._shown.add(task)
+                return [self._hand_over_again(task, NodeId(kept.asker)), *self._await_word(task)]
+            return self._opened(task)
         if now.state is TaskState.COMMITTED:
             return [again]
         late = [
@@ -317,6 +339,21 @@ class Executor:
         if hand_over and not self._groups.holds_output_back(now):
             given = [self._hand_over_again(task, NodeId(kept.asker))]
         return [*given, *late, again]
+
+    def _may_show(self, now_ms: int, now: Task, kept: Kept) -> bool:
+        """Whether a member's output goes to its asker before it is opened, to be signed for.
+
+        Only where the asker compares: there it can't keep back the pay of who has opened a result. And only while
+        there is time enough to open it without a word from the asker.
+        """
+        in_time = now_ms + _TIME_TO_OPEN_MS < self._groups.due_ms(now)
+        return self._groups.is_compared(now) and kept.asker != self._own and in_time
+
+    def _opened(self, task: Digest) -> list[TaskEffect]:
+        """Open a committed result, and look again whether the ledger has it."""
+        self._opening.add(task)
+        opening = self._told_whole(self._kept[task])
+        return [opening, SetTimer(f"claim/{task.hex()}", RETRY_MS)]
 
     def _trim(self) -> list[TaskEffect]:
         """Forget the oldest outputs; the newest stays whatever its size."""
@@ -330,6 +367,8 @@ class Executor:
     def _forget(self, task: Digest) -> list[TaskEffect]:
         kept = self._kept.pop(task, None)
         self._unsigned.discard(task)
+        self._shown.discard(task)
+        self._opening.discard(task)
         if kept is None:
             return []
         self._kept_bytes -= kept.size_bytes
@@ -402,6 +441,7 @@ class Executor:
             return [] if offered is None else [_declined(offered, reason)]
         if what == "settle":
             return self._settle_unsigned(task)
+        self._opening.discard(task)
         if what == "claim" and self._has_claimed(task):
             return self._go_on(now_ms, task)
         if what == "claim":
@@ -432,6 +472,7 @@ class Executor:
         assert self._kept_bytes == sum(one.size_bytes for one in self._kept.values())
         assert not self._jobs.keys() & self._kept.keys()
         assert self._unsigned <= self._kept.keys()
+        assert (self._shown | self._opening) <= self._kept.keys()
 
 
 def _unserved(kind: str) -> str:

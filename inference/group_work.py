@@ -1,8 +1,10 @@
 """What is due for a member of a group of tasks: both sides of the desk ask here, and the ledger has the last word.
 
-An executor fixes its result, waits until no other can copy it, then opens it (`consensus/task_groups.py`). Where equal
-hashes decide, its output goes to the asker only once it is paid: an asker that made a group fail would otherwise have
-the work for nothing. Where the asker compares, the output goes with the opening.
+An executor fixes its result, waits until no other can copy it, then opens it (`consensus/task_groups.py`). Where
+equal hashes decide, its output goes to the asker only once it is paid: an asker that made a group fail would
+otherwise have the work for nothing. So its asker can sign for such a result only after the pay: the receipt alone,
+without the output, is worth nobody's word. Where the asker compares, the output goes to it as soon as nobody can copy
+it, and the result is opened with the asker's signature under its receipt, or without after two seconds.
 """
 
 from __future__ import annotations

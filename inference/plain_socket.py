@@ -48,7 +48,7 @@ class PlainSocket:
     def send_now(self, data: bytes) -> int:
         """How much of it the other side has room for. Raises as `receive_some` does."""
         try:
-            return self.sock.send(data)
+            return self.sock.send(data, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -67,7 +67,7 @@ class PlainSocket:
 
     def _send(self, sock: socket.socket, data: bytes | memoryview) -> int:
         try:
-            return sock.send(data)
+            return sock.send(data, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return 0
         except OSError as error:

@@ -24,6 +24,9 @@ import trio
 
 READ_BYTES: Final = 65_536
 _MOST_AT_ONCE: Final = 64
+_ALONE_AFTER: Final = 2
+"""Pieces that a flow must get as the only one, before the thread waits for it alone: two threads change places with
+every new flow else."""
 
 
 class Flow:
@@ -31,32 +34,65 @@ class Flow:
 
     def __init__(self, pump: _Pump, sock: socket.socket, take: Callable[[bytes], bool]) -> None:
         self._pump, self._sock, self._take = pump, sock, take
-        self._task = trio.lowlevel.current_task()
+        self.number = sock.fileno()
+        self.task = trio.lowlevel.current_task()
+        self.alone_for = 0
+        """How many times in a row something came when there was no other flow."""
         self._turn = threading.Lock()
         self._is_over = False
+        self._is_alone = False
+        """Whether the thread waits in the socket itself, with the turn in its hand."""
+        self._is_withdrawn = False
         self.error: Exception | None = None
 
     def advance(self) -> None:
         """In the thread: something has come."""
         with self._turn:
-            if self._is_over:
+            if self._is_over or self._goes_on():
                 return
-            try:
-                received = self._sock.recv(READ_BYTES)
-                if self._take(received) and received:
-                    return
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self.error = trio.BrokenResourceError()
-                self.error.__cause__ = error
-            except Exception as error:  # noqa: BLE001 - the task that waits shall have it
-                self.error = error
             self._leave()
-        self._pump.tell(self._task)
+        self._pump.tell(self)
+
+    def advance_alone(self) -> bool:
+        """In the thread: wait for what comes, as long as there is no other flow; whether it is over by itself."""
+        with self._turn:
+            if self._is_over:
+                return False
+            self._is_alone = True
+            goes_on = True
+            self._sock.setblocking(True)  # noqa: FBT003 - the socket's own interface
+            while goes_on and not (self._is_withdrawn or self._pump.is_led):
+                goes_on = self._goes_on()
+            self._sock.setblocking(False)  # noqa: FBT003 - as above
+            self._is_alone = False
+            if goes_on:
+                return False
+            self._leave()
+        return True
+
+    def _goes_on(self) -> bool:
+        try:
+            received = self._sock.recv(READ_BYTES)
+            # Who withdraws a flow that is alone makes the socket give something.
+            return self._is_withdrawn or (self._take(received) and bool(received))
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            self.error = trio.BrokenResourceError()
+            self.error.__cause__ = error
+        except Exception as error:  # noqa: BLE001 - the task that waits shall have it
+            self.error = error
+        return False
 
     def withdraw(self) -> bool:
-        """Nothing is taken from now on; False if it was over before, and the task will hear of it."""
+        """Nothing is taken from now on; False if it was over before, and the task will hear of it.
+
+        The socket may be of no more use for receiving.
+        """
+        self._is_withdrawn = True
+        if self._is_alone:
+            with suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RD)
         with self._turn:
             if self._is_over:
                 return False
@@ -67,43 +103,65 @@ class Flow:
         """End it for the task that waits; nothing if it is over."""
         if self.withdraw():
             self.error = error
-            trio.lowlevel.reschedule(self._task)
+            trio.lowlevel.reschedule(self.task)
 
     def _leave(self) -> None:
         self._is_over = True
-        self._pump.leave(self._sock.fileno())
+        self._pump.leave(self)
 
 
 class _Pump:
-    """The thread of one run of Trio's loop."""
+    """The thread of one run of Trio's loop.
+
+    It waits for all flows at once, one system call more for each piece. A flow that is the only one for a
+    while it waits for in that flow's socket. Another flow that comes then gets a thread that leads from now on; the
+    first one ends as soon as it sees that.
+    """
 
     def __init__(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
         self._epoll = select.epoll()
+        self._roles = threading.Lock()
+        """For what follows. It may be taken with a flow's turn in hand, never the other way round."""
         self._flows: dict[int, Flow] = {}
+        self._alone: Flow | None = None
+        """What is waited for in its own socket, and nowhere else."""
+        self.is_led = True
+        """Whether a thread waits for all flows."""
         self._is_over = os.eventfd(0, os.EFD_CLOEXEC)
         self._epoll.register(self._is_over, select.EPOLLIN)
+        self._start()
+
+    def _start(self) -> None:
         threading.Thread(target=self._run, name="pump", daemon=True).start()
 
     def enter(self, sock: socket.socket, take: Callable[[bytes], bool]) -> Flow:
         """From now on what comes is taken in the thread, also while it waits for others."""
-        number = sock.fileno()
-        flow = self._flows[number] = Flow(self, sock, take)
-        self._epoll.register(number, select.EPOLLIN)
+        flow = Flow(self, sock, take)
+        with self._roles:
+            self._flows[flow.number] = flow
+            self._epoll.register(flow.number, select.EPOLLIN)
+            if not self.is_led:
+                self.is_led = True
+                self._start()
         return flow
 
-    def leave(self, number: int) -> None:
+    def leave(self, flow: Flow) -> None:
         """Wait for this socket no more, which is still open. What was told of it finds nothing, or the next."""
-        del self._flows[number]
-        self._epoll.unregister(number)
+        with self._roles:
+            del self._flows[flow.number]
+            if self._alone is not flow:
+                self._epoll.unregister(flow.number)
 
-    def tell(self, task: trio.lowlevel.Task) -> None:
+    def tell(self, flow: Flow) -> None:
         """From the thread: a task's flow is over."""
         with suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(trio.lowlevel.reschedule, task)
+            self._token.run_sync_soon(trio.lowlevel.reschedule, flow.task)
 
     def _run(self) -> None:
-        while True:
+        leads = True
+        while leads:
+            flow: Flow | None = None
             for number, _ in self._epoll.poll(-1, _MOST_AT_ONCE):
                 if (flow := self._flows.get(number)) is not None:
                     flow.advance()
@@ -111,6 +169,28 @@ class _Pump:
                     self._epoll.close()
                     os.close(self._is_over)
                     return
+            if flow is not None:
+                flow.alone_for = flow.alone_for + 1 if len(self._flows) == 1 else 0
+                if flow.alone_for >= _ALONE_AFTER:
+                    leads = self._follow(flow)
+
+    def _follow(self, flow: Flow) -> bool:
+        """Wait for this flow only, until it is over or there is another; whether the thread leads then."""
+        with self._roles:
+            if self._flows != {flow.number: flow}:
+                return True
+            self._epoll.unregister(flow.number)
+            self._alone, self.is_led = flow, False
+        is_over = flow.advance_alone()
+        with self._roles:
+            self._alone = None
+            leads, self.is_led = not self.is_led, True
+            if self._flows.get(flow.number) is flow:
+                flow.alone_for = 0
+                self._epoll.register(flow.number, select.EPOLLIN)
+        if is_over:
+            self.tell(flow)
+        return leads
 
     async def until_over(self) -> None:
         """End the thread when the loop ends."""

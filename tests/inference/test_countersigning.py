@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from consensus.transactions import SettleTask
+from consensus.group_operations import AgreementRule
+from consensus.records import TaskState
+from consensus.transactions import CompleteTask, SettleTask
 from gossip.codec import Digest
 from inference.asker import Stage
 from inference.desk_events import CountersignReceived
 from inference.executor import COUNTERSIGN_MS
 from tests.consensus.world import HashVerifier
-from tests.inference.desks import Village
+from tests.inference.desks import OUTPUT, REWARD, Node, Village
 
 
 def handed_over(village: Village) -> tuple[Digest, bytes]:
@@ -83,3 +85,69 @@ def test_nobody_elses_word_is_kept() -> None:
     executor.tell(CountersignReceived(asker.node_id, task, bytes(64)))
     executor.tell(CountersignReceived(asker.node_id, Digest(bytes(32)), signature))
     assert executor.desk.countersignature(task) is None
+
+
+def compared(village: Village) -> tuple[Node, tuple[Digest, ...]]:
+    """A group of two whose asker compares; both results are fixed, and nobody can copy them any more."""
+    asker = village.nodes[-1]
+    tasks = asker.ask_group(village.nodes[:-1], rule=AgreementRule.ATTESTED)
+    village.settle()
+    for node, task in zip(village.nodes, tasks, strict=False):
+        node.finish(task, OUTPUT)
+    village.talk()
+    village.block()
+    assert [village.task(task).state for task in tasks] == [TaskState.COMMITTED] * 2
+    return asker, tasks
+
+
+def test_where_the_asker_compares_a_result_is_opened_by_the_word_of_both() -> None:
+    village = Village()
+    asker, tasks = compared(village)
+    village.talk()
+    for node, task in zip(village.nodes, tasks, strict=False):
+        ((operation, _),) = node.mempool
+        assert isinstance(operation, SettleTask)
+        assert operation.countersignature == asker.desk.countersignature(task)
+    village.block()
+    assert [node.mempool for node in village.nodes[:-1]] == [[], []], "nothing is opened twice"
+    village.settle()
+    assert [asker.stage(task) for task in tasks] == [Stage.SETTLED] * 2
+
+
+def test_an_asker_that_compares_and_does_not_sign_holds_up_the_opening_for_two_seconds() -> None:
+    village = Village()
+    village.countersigns = False
+    asker, tasks = compared(village)
+    village.settle()
+    village.wait(COUNTERSIGN_MS - 1)
+    assert [village.task(task).state for task in tasks] == [TaskState.COMMITTED] * 2
+    assert [asker.desk.output(task) for task in tasks] == [OUTPUT] * 2
+    village.wait(1)
+    assert [asker.stage(task) for task in tasks] == [Stage.SETTLED] * 2
+    assert village.town.balance(village.nodes[0].signer) == 1000 + REWARD
+
+
+def test_who_has_little_time_left_opens_without_waiting_for_a_word() -> None:
+    village = Village()
+    asker, tasks = compared(village)
+    village.nodes[0].crash()
+    village.wait(village.task(tasks[0]).deadline_ms - village.now_ms + 45_000)
+    village.nodes[0].start()
+    ((operation, _),) = village.nodes[0].mempool
+    assert isinstance(operation, CompleteTask)
+    assert not isinstance(operation, SettleTask)
+    assert asker.desk.output(tasks[0]) is None
+
+
+def test_where_equal_results_decide_both_keep_the_askers_word_after_the_pay() -> None:
+    village = Village()
+    asker = village.nodes[-1]
+    tasks = asker.ask_group(village.nodes[:-1])
+    village.settle()
+    for node, task in zip(village.nodes, tasks, strict=False):
+        node.finish(task, OUTPUT)
+    village.settle()
+    for node, task in zip(village.nodes, tasks, strict=False):
+        assert asker.stage(task) is Stage.SETTLED
+        assert asker.desk.countersignature(task) is not None
+        assert node.desk.countersignature(task) == asker.desk.countersignature(task)

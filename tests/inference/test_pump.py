@@ -124,6 +124,79 @@ async def test_who_is_cancelled_leaves_what_comes_later_to_others(
     assert taker.taken == b"x"
 
 
+async def until_alone(ours: PlainSocket, theirs: socket.socket, taker: Taker) -> None:
+    """Bring the thread to wait in this flow's own socket."""
+    while not ours.sock.getblocking():
+        taker.has_some = trio.Event()
+        theirs.sendall(b".")
+        await taker.has_some.wait()
+
+
+async def test_a_flow_that_is_alone_keeps_no_other_waiting(
+    pair: tuple[PlainSocket, socket.socket],
+) -> None:
+    ours, theirs = pair
+    first, second, third = Taker(100), Taker(1), Taker(1)
+    other, far = _tcp_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ours.receive_each, first.take)
+        await until_alone(ours, theirs, first)
+        with other, far:
+            plain = PlainSocket(other)
+            far.sendall(b"xy")
+            await plain.receive_each(second.take)
+            far.sendall(b"z")
+            await plain.receive_each(third.take)
+        assert first.taken.strip(b".") == b"", "it is silent meanwhile"
+        theirs.sendall(b"a")
+        theirs.close()
+    assert first.taken.endswith(b"a")
+    assert (second.taken, third.taken) == (b"xy", b"z")
+    assert not ours.sock.getblocking(), "the socket is as it was"
+
+
+async def test_a_flow_that_is_alone_ends_in_every_way(subtests: pytest.Subtests) -> None:
+    async def close(ours: PlainSocket, _: socket.socket, __: trio.CancelScope) -> None:
+        ours.close()
+
+    async def cancel(_: PlainSocket, __: socket.socket, scope: trio.CancelScope) -> None:
+        scope.cancel()
+
+    async def hang_up(_: PlainSocket, theirs: socket.socket, __: trio.CancelScope) -> None:
+        theirs.close()
+
+    for end, expected in (
+        (close, trio.ClosedResourceError),
+        (cancel, trio.Cancelled),
+        (hang_up, None),
+    ):
+        with subtests.test(end=end.__name__):
+            sock, theirs = _tcp_pair()
+            ours, taker, ended = PlainSocket(sock), Taker(100), list[type | None]()
+
+            async def receive(
+                ours: PlainSocket = ours, taker: Taker = taker, ended: list[type | None] = ended
+            ) -> None:
+                try:
+                    await ours.receive_each(taker.take)
+                except BaseException as error:
+                    ended.append(type(error))
+                    if isinstance(error, trio.Cancelled):
+                        raise
+                else:
+                    ended.append(None)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(receive)
+                await until_alone(ours, theirs, taker)
+                await end(ours, theirs, nursery.cancel_scope)
+            assert ended == [expected]
+            assert taker.taken.strip(b".") == b""
+            assert end is close or not ours.sock.getblocking()
+            ours.close()
+            theirs.close()
+
+
 async def test_one_thread_serves_many_and_a_number_that_is_used_again() -> None:
     threads: set[int] = set()
     for _ in range(3):

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from consensus.genesis import Genesis
+from consensus.receipts import TransactionReceipt, read_receipt
+from consensus.transactions import CompleteTask, decode_transaction
+from consensus.verify import verify_file
+from gossip.identity import Ed25519Verifier
 from tests.node.e2e.daemons import Daemon, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -61,6 +68,22 @@ def test_the_ledger_draws_among_those_who_offer_and_vectors_are_compared_by_mean
     group = ended.json
     assert (group["verdict"], group["rule"], group["drawn"]) == ("agreed", "attested", True)
     assert {one["executor"] for one in group["tasks"]} == {first.id, second.id}
+    tasks = {one["executor"]: one["task_id"] for one in group["tasks"]}
+    assert any(_opened_by_both(worker, tasks[worker.id]) for worker in (first, second))
+
+
+def _opened_by_both(executor: Daemon, task: str) -> bool:
+    """Whether the transaction that opened a task's result has its asker's signature too."""
+    genesis = Genesis.load(executor.home.genesis.read_bytes())
+    listed = executor.command("tx", "list", "--account", executor.id, "--limit", "10", "--json")
+    for one in listed.json["transactions"]:
+        told = json.dumps(executor.client.receipt(one["txHash"]))
+        receipt = read_receipt(told)
+        assert isinstance(receipt, TransactionReceipt)
+        for operation in decode_transaction(receipt.raw).body.operations:
+            if isinstance(operation, CompleteTask) and operation.signed.receipt.task.hex() == task:
+                return verify_file(told, genesis, Ed25519Verifier()).countersigned
+    return False
 
 
 def test_more_nodes_than_there_are_and_options_that_do_not_fit_are_refused(
