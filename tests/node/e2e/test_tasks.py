@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from inference.executor import CAPACITY
 from node.client import RefusedError
 from node.gateway.views import JsonObject, TaskView
 from node.task_service import DEFAULT_REWARD
@@ -248,6 +249,83 @@ def test_a_task_that_nobody_began_is_cancelled(four: list[Daemon]) -> None:
     finally:
         executor.process.send_signal(signal.SIGCONT)
     await_peace(four)
+
+
+def test_who_is_gone_before_accepting_is_replaced_and_a_task_for_it_alone_fails(
+    four: list[Daemon],
+) -> None:
+    asker = four[0]
+    executor, free = _stopped_before_accepting(four)
+    until(lambda: _on_ledger(_other(four, executor), free) == "queued", "the task on the ledger")
+    before = asker.balance()
+    own = asker.client.submit_task("embed", {"texts": ["for you"]}, executor.id, 5_000)
+    executor.kill()
+    settled = _settled(asker, free)
+    assert (settled.task_id, settled.executor) != (free.task_id, executor.id)
+    assert asker.client.task(free.task_id).taken_over_by == settled.task_id
+    failed = asker.client.await_task(own.task_id, WAIT_S)
+    assert failed.status == "failed"
+    assert failed.reason is not None
+    assert f"the executor {executor.id[:12]} was lost" in failed.reason
+    until(lambda: asker.balance() == before, "all rewards but one to come back")
+    executor.start()
+    await_peace(four)
+    _await_offers(four)
+
+
+def test_who_has_no_room_declines_what_is_for_it_alone_and_the_rest_goes_to_others(
+    four: list[Daemon],
+) -> None:
+    """An executor has so many tasks in hand that it takes no more; its model stands still meanwhile."""
+    asker, executor = four[0], _next_executor(four)
+    _settled(asker, asker.client.submit_task("embed", {"texts": ["wake up"]}, executor.id))
+    (child,) = executor.left_over
+    os.kill(child, signal.SIGSTOP)
+    try:
+        mine = [
+            asker.client.submit_task("embed", {"texts": [f"number {at}"]}, executor.id)
+            for at in range(CAPACITY)
+        ]
+        until(
+            lambda: all(asker.client.task(one.task_id).status == "running" for one in mine),
+            "all to be accepted",
+        )
+        declined = asker.client.submit_task("embed", {"texts": ["one more"]}, executor.id)
+        ended = asker.client.await_task(declined.task_id, WAIT_S)
+        assert ended.status == "failed"
+        assert ended.reason is not None
+        assert f"declined: this node has {CAPACITY} tasks in hand" in ended.reason
+        free = asker.client.submit_task("embed", {"texts": ["for anybody"]})
+        settled = _settled(asker, free)
+        assert settled.executor not in (None, executor.id)
+    finally:
+        os.kill(child, signal.SIGCONT)
+    for one in mine:
+        _settled(asker, one)
+
+
+def _next_executor(four: list[Daemon]) -> Daemon:
+    """Who gets the first node's next task, if it is for anybody."""
+    told = _settled(four[0], four[0].client.submit_task("embed", {"texts": ["whose turn?"]}))
+    return next(one for one in four if one.id == told.executor)
+
+
+def _stopped_before_accepting(four: list[Daemon]) -> tuple[Daemon, TaskView]:
+    """A task for anybody, and its executor, which stood still before it was asked. Whose turn it is may change."""
+    for _ in range(5):
+        executor = _next_executor(four)
+        executor.process.send_signal(signal.SIGSTOP)
+        free = four[0].client.submit_task("embed", {"texts": ["for anybody"]})
+        if free.executor == executor.id:
+            return executor, free
+        executor.process.send_signal(signal.SIGCONT)
+        _settled(four[0], free)
+    raise AssertionError("nobody was asked twice in a row")
+
+
+def _other(four: list[Daemon], executor: Daemon) -> Daemon:
+    """Neither the asker nor its executor."""
+    return next(one for one in four[1:] if one is not executor)
 
 
 def test_a_task_that_has_ended_or_is_not_ours_is_not_cancelled(four: list[Daemon]) -> None:
