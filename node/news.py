@@ -105,7 +105,16 @@ class News:
                 self._nursery.start_soon(self._admit, notice)
             case WrongFederation() | BootstrapRefused():
                 log.error("joining failed", notice=str(notice))
-            case ApplicantArrived() | StandingChanged() | StatusChanged() | DialInVain():
+            case StatusChanged():
+                before = None if notice.before is None else notice.before.value
+                log.info(
+                    "peer status",
+                    peer=notice.node.hex(),
+                    name=notice.name,
+                    before=before,
+                    after=notice.after.value,
+                )
+            case ApplicantArrived() | StandingChanged() | DialInVain():
                 log.info("peer news", notice=str(notice))
             case _:
                 pass

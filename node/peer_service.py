@@ -169,6 +169,8 @@ class PeerService:
                 case transport.PeerUp():
                     self._driver.post(events.PeerUp(event.peer, event.address, event.outbound))
                 case transport.PeerDown():
+                    say = log.info if self.membership.is_member(event.peer) else log.debug
+                    say("connection ended", peer=event.peer.hex(), reason=event.reason)
                     self._driver.post(events.PeerDown(event.peer, event.reason))
                     self._set_reachable(event.peer, reachable=False)
                 case transport.Frame():

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 from gossip.effects import Effect, Rejected, Send
 from gossip.identity import NodeId
+from gossip.membership.lateness import Lateness
 from gossip.membership.lots import Lots
 from gossip.membership.messages import MAX_NAMED, FetchRecordsOf, Rumours
-from gossip.membership.pace import FEW_VOICES, NEVER, Pace
+from gossip.membership.pace import FANOUT, FEW_VOICES, NEVER, Pace
 from gossip.membership.roster import Roster
-from gossip.membership.rumour_mill import RumourMill
+from gossip.membership.rumour_mill import LEAST, RumourMill
 from gossip.membership.suspicions import Case, Life, Statements, Suspicion, Wolves
 from gossip.membership.voices import (
     PREFIX_BYTES,
@@ -32,17 +33,26 @@ class Cases:
     """The open cases of one node, and the newest lives that it has heard of."""
 
     def __init__(
-        self, statements: Statements, roster: Roster, lots: Lots, mill: RumourMill, pace: Pace
+        self,
+        statements: Statements,
+        roster: Roster,
+        lots: Lots,
+        *,
+        mill: RumourMill,
+        pace: Pace,
+        lateness: Lateness,
     ) -> None:
         self._statements, self._roster, self._lots = statements, roster, lots
-        self._mill, self._pace = mill, pace
+        self._mill, self._pace, self._lateness = mill, pace, lateness
         self._node = statements.node
         self._cases: dict[NodeId, Case] = {}
         self._lives: dict[NodeId, Life] = {}
         self._wolves = Wolves()
         self._sought_ms: dict[NodeId, int] = {}
         self._answered_ms: dict[NodeId, int] = {}
-        self._pleas: dict[NodeId, Suspicion] = {}
+        self._answers: dict[NodeId, Rumours] = {}
+        self._challengers: dict[NodeId, None] = {}
+        self._is_challenge_spread = False
         self.challenge = -1
         """The incarnation of ours that is suspected, or that we once had and forgot; -1 if none."""
         self.own_life: Life | None = None
@@ -81,7 +91,7 @@ class Cases:
     @property
     def due_ms(self) -> int:
         """When one of the cases is to be judged."""
-        if self._pleas:
+        if self._answers:
             return 0
         return min(map(self._due_ms, self._cases.values()), default=NEVER)
 
@@ -112,17 +122,31 @@ class Cases:
             return
         self._note(self._answered_ms, now_ms, peer)
         all_voices = len(case.voices)
-        case.voices.pop(self._node, None)
-        if len(case.voices) <= self._roster.tolerated:
-            for accuser in case.voices:
-                self._wolves.cried(now_ms, accuser)
-        if case.voices and (all_voices > min(1, self._roster.tolerated) or self._is_known_to_few):
-            self._pleas[peer] = next(iter(case.voices.values()))
+        is_late = now_ms - case.opened_ms > self._pace.timeout_ms
+        if case.voices.pop(self._node, None) is None and not is_late:
+            self._cry(now_ms, case)
+        is_danger = all_voices > min(1, self._roster.tolerated) or self._is_known_to_few
+        if case.voices and case.is_spread and is_danger:
+            self._answers[peer] = Rumours((next(iter(case.voices.values())),), ())
 
-    def pleas(self) -> list[Effect]:
-        """What to tell members that others suspect."""
-        pleas, self._pleas = self._pleas, {}
-        return [Send(node, Rumours((one,), ())) for node, one in pleas.items()]
+    def answers(self) -> list[Effect]:
+        """What members are to hear that others suspect, and what those hear that suspect us."""
+        answers, self._answers = self._answers, {}
+        return [Send(node, rumours) for node, rumours in answers.items()]
+
+    def refuted(self, now_ms: int, life: Life) -> None:
+        """We have answered who suspects us. Who alone says so hears it alone, and tells whom it had told.
+
+        All hear it where the accusation is spread, and where we are late: else each would have to find out.
+        """
+        challengers, is_spread = self._challengers, self._is_challenge_spread
+        self.challenge, self._challengers, self._is_challenge_spread = -1, {}, False
+        self.own_life = life
+        if self._lateness.tell(now_ms) or is_spread or not challengers:
+            self._mill.tell(now_ms, life, self._size)
+            return
+        for peer in challengers:
+            self._answers[peer] = Rumours((), (life,))
 
     def forgive(self, gap_ms: int) -> None:
         """We were asleep for so long: everybody has that much more time to answer."""
@@ -175,7 +199,7 @@ class Cases:
             if self._is_known_to_few:
                 # Where only neighbours ask a member themselves, nothing else reaches who has missed it all.
                 own = case.voices[self._node]
-                self._mill.tell(now_ms, own, self._size, is_reminder=True)
+                self._mill.tell(now_ms, own, self._size, LEAST)
         elif self._lacks_voices(case) and now_ms >= case.ask_ms:
             self._ask(now_ms, node, case, out)
         return False
@@ -224,6 +248,7 @@ class Cases:
                 and suspicion.accuser in case.voices
                 and case.incarnation == suspicion.incarnation
             ):
+                case.is_spread = case.is_spread or peer != suspicion.accuser
                 self._mill.echo(suspicion)
                 continue  # most are told more than once: the commonest answer is the quickest
             if self._is_new_suspicion(now_ms, suspicion):
@@ -232,7 +257,7 @@ class Cases:
                 if not self._statements.is_suspicion(suspicion):
                     reason = "it passes on a suspicion that its accuser did not sign"
                     return [*out, Rejected(peer, reason)]
-                self._take_suspicion(now_ms, suspicion)
+                self._take_suspicion(now_ms, peer, suspicion)
         return [*out, *self._seek(now_ms, peer, rumours.suspicions)]
 
     def _is_answered(self, one: Suspicion) -> bool:
@@ -316,7 +341,7 @@ class Cases:
                     if not afford():
                         return []
                     if self._statements.is_suspicion(one):
-                        self._take_suspicion(now_ms, one)
+                        self._take_suspicion(now_ms, peer, one)
                         break
                 else:
                     # Another bearer of the same prefix may have said it whose voice is known here.
@@ -363,7 +388,11 @@ class Cases:
             del kept[next(iter(kept))]
 
     def _has_answered(self, now_ms: int, node: NodeId) -> bool:
-        return now_ms - self._answered_ms.get(node, -NEVER) < self._pace.period_ms
+        """Whether it did so lately that nobody can have missed it for a whole question since."""
+        return (
+            now_ms - self._answered_ms.get(node, -NEVER)
+            < self._pace.verdict_ms - self._pace.gossip_ms
+        )
 
     def _tell(self, now_ms: int, what: Suspicion | Life) -> None:
         self._mill.tell(now_ms, what, self._size)
@@ -425,11 +454,21 @@ class Cases:
             self.challenge = max(self.challenge, life.incarnation)
             return
         self._lives[node] = life
+        is_news = self._lateness.said(now_ms, node, life.late_ms)
         case = self._cases.pop(node, None)
-        if case is not None and len(case.voices) <= self._roster.tolerated:
+        if case is not None and not life.late_ms:
+            self._cry(now_ms, case)
+        if is_news or case is not None or self._has_answered(now_ms, node):
+            self._tell(now_ms, life)
+        elif self._is_known_to_few and self._lots.jitter() * FANOUT < 1:
+            # Nobody is known to lack it here. Some may, and can't ask themselves: it goes on to one on average.
+            self._mill.tell(now_ms, life, self._size, FANOUT)
+
+    def _cry(self, now_ms: int, case: Case) -> None:
+        """It was there all the same. That is held against few accusers; not against those of one that is late."""
+        if len(case.voices) <= self._roster.tolerated:
             for accuser in case.voices:
                 self._wolves.cried(now_ms, accuser)
-        self._tell(now_ms, life)
 
     def _is_new_suspicion(self, now_ms: int, one: Suspicion) -> bool:
         node, accuser = NodeId(one.node), NodeId(one.accuser)
@@ -444,12 +483,15 @@ class Cases:
             return not (self._wolves.is_muted(now_ms, accuser) or self._has_answered(now_ms, node))
         return accuser not in case.voices and len(case.voices) <= self._roster.tolerated + 1
 
-    def _take_suspicion(self, now_ms: int, one: Suspicion) -> None:
-        node = NodeId(one.node)
+    def _take_suspicion(self, now_ms: int, peer: NodeId, one: Suspicion) -> None:
+        node, is_spread = NodeId(one.node), peer != one.accuser
         if node == self._node:
             self.challenge = one.incarnation
+            self._challengers[peer] = None
+            self._is_challenge_spread = self._is_challenge_spread or is_spread
             return
         case = self._open(now_ms, node, one.incarnation)
+        case.is_spread = case.is_spread or is_spread
         if not case.voices:
             self._look_into(now_ms, node, case)
         case.voices[NodeId(one.accuser)] = one
@@ -461,7 +503,8 @@ class Cases:
         Who is far hears of it through others, and all hear its answer before they dial it.
         """
         if node in self._roster.connected():
-            case.check_ms, case.tell_ms = now_ms, now_ms + self._pace.verify_ms
+            verify_ms = self._pace.verify_ms + self._lateness.of(now_ms, node)
+            case.check_ms, case.tell_ms = now_ms, now_ms + verify_ms
             return
         case.tell_ms, case.check_ms = now_ms, now_ms
         if self._roster.is_far(node):

@@ -26,6 +26,7 @@ from typing import assert_never
 from gossip.effects import Effect, Send
 from gossip.identity import NodeId
 from gossip.membership.cases import Cases
+from gossip.membership.lateness import Lateness
 from gossip.membership.lots import Lots
 from gossip.membership.messages import (
     Challenge,
@@ -64,13 +65,22 @@ class Detector:
         self._pace = pace or Pace()
         self._lots = Lots(jitter)
         self._mill = RumourMill(self._pace)
-        self._cases = Cases(statements, roster, self._lots, self._mill, self._pace)
+        self._lateness = Lateness()
+        self._cases = Cases(
+            statements,
+            roster,
+            self._lots,
+            mill=self._mill,
+            pace=self._pace,
+            lateness=self._lateness,
+        )
         self._probes = Probes(
             statements,
             roster,
             self._lots,
             nonces=nonces,
             pace=self._pace,
+            lateness=self._lateness,
             helpful=self._cases.helpful,
         )
         self._probe_ms = -1
@@ -97,10 +107,14 @@ class Detector:
     def challenge(self, now_ms: int) -> int | None:
         """Which incarnation of ours is suspected and to be refuted now: once a second at most.
 
-        The answer is to raise our incarnation at least above that, and `refuted`.
+        The answer is to raise our incarnation at least above that, and `refuted`. Who has become late
+        says so in the same way before anybody suspects it.
         """
-        challenge = self._cases.challenge
-        return challenge if challenge >= 0 and now_ms >= self._refute_ms else None
+        if now_ms < self._refute_ms:
+            return None
+        if self._cases.challenge >= 0:
+            return self._cases.challenge
+        return self._roster.own_incarnation if self._lateness.is_untold(now_ms) else None
 
     @property
     def due_ms(self) -> int:
@@ -115,6 +129,7 @@ class Detector:
 
     def check_invariants(self) -> None:
         """Bounds hold; nobody is dead without enough voices, ours among them."""
+        self._lateness.check_invariants()
         self._probes.check_invariants()
         self._mill.check_invariants()
         self._cases.check_invariants()
@@ -147,11 +162,8 @@ class Detector:
 
     def refuted(self, now_ms: int, incarnation: int) -> None:
         """Our incarnation was raised because we are suspected: tell it."""
-        self._cases.challenge = -1
         self._refute_ms = now_ms + self._pace.period_ms
-        size = len(self._roster.members()) + 1
-        life = self._cases.own_life = self._statements.live(incarnation)
-        self._mill.tell(now_ms, life, size)
+        self._cases.refuted(now_ms, self._statements.live(incarnation, self._lateness.declared_ms))
 
     def renewed(self, node: NodeId, incarnation: int) -> None:
         """A new record of a node was taken."""
@@ -189,17 +201,16 @@ class Detector:
         """Do what is due."""
         out: list[Effect] = []
         due_ms = self.due_ms
-        if (
-            due_ms > 0
-        ):  # before the first round, and for what is to be said at once, it names no moment
-            self._probes.be_late(max(0, now_ms - due_ms))
+        if due_ms > 0:
+            # Before the first round, and for what is to be said at once, it names no moment.
+            self._probes.put_off(self._lateness.missed(max(0, now_ms - due_ms)))
         for node in self._probes.due(now_ms):
             if self._probes.go_on(node, out):
                 self._cases.accuse(now_ms, node, out)
         if now_ms >= self._probe_ms:
             self._probe_ms = now_ms + self._pace.period_ms * (1 + self._probes.ill)
             self._probes.next(now_ms, out, self.is_dead)
-        out.extend(self._cases.pleas())
+        out.extend(self._cases.answers())
         for node in self._cases.due(now_ms):
             if self._cases.judge(now_ms, node, out) and node not in self._probes:
                 # There is time: a member that is only slow must not gather voices. All others ask as well.

@@ -24,22 +24,20 @@ _LONGEST_PAUSE_MS = 30_000
 _RECENT_MS = 600_000
 _RECENT_PAUSE_MS = 1_000
 _DOUBLINGS = 5
+_MAX_LOST = 4_096
 
 
 @dataclass(slots=True)
 class _Target:
     """`failures` counts addresses tried in vain since the last good one; `choices` what there was.
 
-    `peer` is who was found at a bootstrap address; `is_good` says whether it was of use when
-    it was connected last, and `lost_ms` when that ended.
+    `peer` is the member, or who was found at a bootstrap address.
     """
 
     due_ms: int
     failures: int = 0
     choices: int = 1
     peer: NodeId | None = None
-    is_good: bool = False
-    lost_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +58,10 @@ class Dialer:
         self._members: dict[NodeId, _Target] = {}
         self._bootstraps: dict[str, _Target] = {}
         self._flights: dict[str, _Flight] = {}
+        self._good: set[NodeId] = set()
+        """Who is connected and of use, whether or not we would dial it."""
+        self._lost_ms: dict[NodeId, int] = {}
+        """When one of those was lost, oldest first."""
         self.is_prompt = False
         """Whether to dial at once whichever id is smaller: the other side may not want to dial at all."""
 
@@ -98,7 +100,8 @@ class Dialer:
         """
         self._expire(now_ms)
         self._members = {
-            node: self._members.get(node) or _Target(now_ms + self._lead_ms(node)) for node in known
+            node: self._members.get(node) or _Target(now_ms + self._lead_ms(node), peer=node)
+            for node in known
         }
         chosen: list[str] = []
         for node, target in self._members.items():
@@ -129,21 +132,25 @@ class Dialer:
 
     def on_good(self, peer: NodeId) -> None:
         """`peer` has turned out to be of our federation."""
+        self._good.add(peer)
         for target in self._targets_of(peer):
             target.failures = 0
-            target.is_good = True
 
     def on_bad(self, now_ms: int, peer: NodeId) -> None:
         """`peer` is connected and no use to us."""
+        self._good.discard(peer)
+        self._lost_ms.pop(peer, None)
         for target in self._targets_of(peer):
-            target.is_good, target.lost_ms = False, None
             self._failed(now_ms, target)
 
     def on_down(self, now_ms: int, peer: NodeId) -> None:
         """The connection with `peer` is gone."""
-        for target in self._targets_of(peer):
-            if target.is_good:
-                target.lost_ms = now_ms
+        if peer in self._good:
+            self._good.remove(peer)
+            self._lost_ms.pop(peer, None)
+            self._lost_ms[peer] = now_ms
+            if len(self._lost_ms) > _MAX_LOST:
+                del self._lost_ms[next(iter(self._lost_ms))]
         member = self._members.get(peer)
         if member is not None:
             member.due_ms = max(member.due_ms, now_ms + self._lead_ms(peer))
@@ -152,6 +159,7 @@ class Dialer:
         """Bounds hold."""
         assert len(self._bootstraps) <= MAX_BOOTSTRAPS
         assert len(self._flights) <= _MAX_IN_FLIGHT
+        assert len(self._lost_ms) <= _MAX_LOST
 
     def _is_ready(self, now_ms: int, target: _Target) -> bool:
         if target.due_ms > now_ms or len(self._flights) >= _MAX_IN_FLIGHT:
@@ -170,7 +178,8 @@ class Dialer:
         if more:
             target.due_ms = now_ms
             return
-        is_recent = target.lost_ms is not None and now_ms - target.lost_ms < _RECENT_MS
+        lost_ms = None if target.peer is None else self._lost_ms.get(target.peer)
+        is_recent = lost_ms is not None and now_ms - lost_ms < _RECENT_MS
         longest_ms = _RECENT_PAUSE_MS if is_recent else _LONGEST_PAUSE_MS
         pause_ms = min(longest_ms, _FIRST_PAUSE_MS << min(rounds - 1, _DOUBLINGS))
         target.due_ms = now_ms + self._pause_ms(pause_ms)

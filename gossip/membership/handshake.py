@@ -157,9 +157,13 @@ class Handshake:
         out.extend(exchange.befriend(peer, link))
 
     def part(self, out: list[MembershipEffect], peer: NodeId, link: Link, reason: str) -> None:
-        """Listen to the peer no more, and drop it."""
-        link.closing = True
+        """Listen to the peer no more, and drop it: it is of no use."""
         self._gate.dialer.on_bad(self._gate.now_ms, peer)
+        self.give_up(out, peer, link, reason)
+
+    def give_up(self, out: list[MembershipEffect], peer: NodeId, link: Link, reason: str) -> None:
+        """Drop a connection through which nothing comes; the peer is dialed anew."""
+        link.closing = True
         out.append(Disconnect(peer, reason))
 
     def _look_at_invite(

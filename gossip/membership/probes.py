@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gossip.effects import Broadcast, Effect, Rejected, Send
 from gossip.identity import NodeId
+from gossip.membership.lateness import Lateness
 from gossip.membership.lots import Lots
 from gossip.membership.messages import Challenge, Heeded, Ping, ProbeFor, Proof
 from gossip.membership.pace import NEVER, Pace
@@ -20,7 +21,6 @@ _STEPS = 5
 _MOST_PATIENT = 3
 _PATIENT_MS = 60_000
 _MAX_SLOW = 1_024
-_MOST_LATE_MS = 2_000
 _MOST_ILL = 8
 _MAX_PROBES = 1024
 
@@ -57,8 +57,8 @@ class Probes:
     """Asks one member after the other in shuffled rounds, and whom the rest of detection wants asked.
 
     `helpful` are those who would ask for us. `ill` is Lifeguard's local health: 0 is well. Who
-    answered late is asked more patiently for a minute, and everybody is by as much as we are late
-    ourselves: a busy machine says nothing against others.
+    answered late is asked more patiently for a minute, who says that it is late by as much, and everybody
+    by as much as we are late ourselves: a busy machine says nothing against others.
     """
 
     def __init__(
@@ -69,13 +69,15 @@ class Probes:
         *,
         nonces: Iterator[int],
         pace: Pace,
+        lateness: Lateness,
         helpful: Callable[[], Sequence[NodeId]],
     ) -> None:
         self._statements, self._roster, self._lots = statements, roster, lots
         self._nonces, self._pace, self._helpful = nonces, pace, helpful
+        self._lateness = lateness
         self._ring: list[NodeId] = []
         self._probes: dict[NodeId, _Probe] = {}
-        self._ill = self._late_ms = 0
+        self._ill = 0
         self._slow: dict[NodeId, tuple[int, int]] = {}
 
     @property
@@ -132,11 +134,12 @@ class Probes:
             return
         nonce, pace = next(self._nonces), self._pace
         slower = max(patience, self._patience(now_ms, node)) * (1 + self._ill)
-        end_ms = now_ms + pace.verdict_ms * slower + self._late_ms
+        allowed_ms = self._lateness.own_ms + self._lateness.of(now_ms, node)
+        end_ms = now_ms + pace.verdict_ms * slower + allowed_ms
         steps = [(now_ms, _Step.HELP)] if helpers else []
-        late_ms = now_ms + pace.timeout_ms + self._late_ms
+        late_ms = now_ms + pace.timeout_ms + allowed_ms
         if node in self._roster.connected():
-            timeout_ms = now_ms + pace.timeout_ms * slower + self._late_ms
+            timeout_ms = now_ms + pace.timeout_ms * slower + allowed_ms
             each_ms = (end_ms - timeout_ms) // _STEPS
             steps = [(timeout_ms + at * each_ms, _Step.PING) for at in reversed(range(_STEPS))]
             if helpers:
@@ -185,10 +188,6 @@ class Probes:
         if len(self._slow) > _MAX_SLOW:
             del self._slow[next(iter(self._slow))]
 
-    def be_late(self, late_ms: int) -> None:
-        """By so much did we ourselves miss a moment; less is believed only little by little."""
-        self._late_ms = max(min(late_ms, _MOST_LATE_MS), self._late_ms * 15 // 16)
-
     def _patience(self, now_ms: int, node: NodeId) -> int:
         patience, until_ms = self._slow.get(node, (1, NEVER))
         return patience if now_ms < until_ms else 1
@@ -196,6 +195,13 @@ class Probes:
     def drop(self, node: NodeId) -> None:
         """Ask no further."""
         self._probes.pop(node, None)
+
+    def put_off(self, duration_ms: int) -> None:
+        """We turn out to be later than we knew: who is being asked has that much more time."""
+        for probe in self._probes.values():
+            probe.late_ms += duration_ms
+            probe.end_ms += duration_ms
+            probe.steps = [(at_ms + duration_ms, step) for at_ms, step in probe.steps]
 
     def drop_all(self) -> None:
         """What did not come in time proves nothing."""

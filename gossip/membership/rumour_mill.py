@@ -12,7 +12,7 @@ from gossip.membership.pace import FANOUT, NEVER, Pace
 from gossip.membership.suspicions import Life, Suspicion, retransmissions
 
 _MAX_QUEUE = 4096
-_LEAST = 2 * FANOUT
+LEAST = 2 * FANOUT
 """To so many each is passed on, however many tell it to us meanwhile: about one in four hundred misses that."""
 
 
@@ -20,7 +20,7 @@ _LEAST = 2 * FANOUT
 class _Rumour:
     what: Suspicion | Life
     left: int
-    least: int = _LEAST
+    least: int = LEAST
 
 
 class RumourMill:
@@ -36,20 +36,22 @@ class RumourMill:
         """When there is something to pass on."""
         return self._gossip_ms if self._queue else NEVER
 
-    def tell(
-        self, now_ms: int, what: Suspicion | Life, size: int, *, is_reminder: bool = False
-    ) -> None:
-        """Pass on, as often as memberlist would among `size` members, or as a reminder to few.
+    def tell(self, now_ms: int, what: Suspicion | Life, size: int, most: int | None = None) -> None:
+        """Pass on, as often as memberlist would among `size` members, or `most` times.
 
         A life makes older words on its node void.
         """
         times = retransmissions(size)
+        if most is not None:
+            times = min(times, most)
         if isinstance(what, Life):
             for stale in [one for one in self._queue if one[0] == what.node]:
                 del self._queue[stale]
+        if times == 0:
+            return
         if not self._queue:
             self._gossip_ms = max(now_ms, self._gossip_ms)
-        self._queue[_key(what)] = _Rumour(what, min(times, _LEAST) if is_reminder else times)
+        self._queue[_key(what)] = _Rumour(what, times)
         while len(self._queue) > _MAX_QUEUE:
             del self._queue[next(iter(self._queue))]
 

@@ -10,17 +10,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Annotated
+
+import msgspec
 
 from gossip.codec import Bytes32, Bytes64, Digest, Natural, Wire
 from gossip.identity import NodeId, Signer, Verifier, signing_bytes
+from gossip.membership.lateness import MOST_MS
 
 _CONFIRMATIONS = 2
 _MULTIPLE = 4
 _LONGEST = 6
-_FIRST_MUTE_MS = 4_000
+_FIRST_MUTE_MS = 8_000
 _LONGEST_MUTE_MS = 120_000
 _FORGOTTEN_MS = 60_000
 _MAX_WOLVES = 2_048
+
+
+LateMs = Annotated[int, msgspec.Meta(ge=0, le=MOST_MS)]
 
 
 class Suspicion(Wire, frozen=True):
@@ -33,10 +40,11 @@ class Suspicion(Wire, frozen=True):
 
 
 class Life(Wire, frozen=True):
-    """`node` is there, whatever was said of it up to this incarnation."""
+    """`node` is there, whatever was said of it up to this incarnation; so late is it for what it has to do."""
 
     node: Bytes32
     incarnation: Natural
+    late_ms: LateMs
     signature: Bytes64
 
 
@@ -52,10 +60,10 @@ class Statements:
         said = self._bytes("suspicion", self.node, node, incarnation)
         return Suspicion(self.node, node, incarnation, self._signer.sign(said))
 
-    def live(self, incarnation: int) -> Life:
+    def live(self, incarnation: int, late_ms: int = 0) -> Life:
         """Our own sign of life."""
-        said = self._bytes("life", self.node, incarnation)
-        return Life(self.node, incarnation, self._signer.sign(said))
+        said = self._bytes("life", self.node, incarnation, late_ms)
+        return Life(self.node, incarnation, late_ms, self._signer.sign(said))
 
     def leave(self, seq: int) -> bytes:
         """Our own good-bye."""
@@ -76,7 +84,7 @@ class Statements:
 
     def is_life(self, one: Life) -> bool:
         """Whether its node signed it."""
-        said = self._bytes("life", one.node, one.incarnation)
+        said = self._bytes("life", one.node, one.incarnation, one.late_ms)
         return self._verifier.verify(one.node, said, one.signature)
 
     def is_proof(self, node: bytes, nonce: int, signature: bytes) -> bool:
@@ -93,7 +101,8 @@ class Case:
 
     `own_ms` is since when this node itself can't reach it, None while it has not tried; `check_ms`
     is when to try, `tell_ms` when to pass on what was heard unless it answers first. `ask_ms` is
-    when to look for more voices, after `asks` times. Only who is unreachable for us, and for more
+    when to look for more voices, after `asks` times. `is_spread` is whether others than the accusers
+    themselves tell of it. Only who is unreachable for us, and for more
     than f members in all, is `dead` in the end.
     """
 
@@ -105,6 +114,7 @@ class Case:
     tell_ms: int | None = None
     ask_ms: int = 0
     asks: int = 0
+    is_spread: bool = False
     dead: bool = False
 
     def deadline_ms(self, members: int, period_ms: int) -> int:
@@ -126,8 +136,8 @@ class Case:
 class Wolves:
     """Who cries wolf: accused by few, the accused was there. It opens no case for a while.
 
-    The first time costs nothing; each further one within a minute doubles the pause, from four
-    seconds to two minutes. In a case that others opened its voice still counts.
+    The first time costs nothing; the next one within a minute eight seconds, and each further one four times
+    as much, two minutes at most. In a case that others opened its voice still counts.
     """
 
     def __init__(self) -> None:
@@ -148,7 +158,7 @@ class Wolves:
 
 
 def _mute_ms(times: int) -> int:
-    return 0 if times <= 1 else min(_LONGEST_MUTE_MS, _FIRST_MUTE_MS << min(times - 2, 8))
+    return 0 if times <= 1 else min(_LONGEST_MUTE_MS, _FIRST_MUTE_MS << 2 * min(times - 2, 8))
 
 
 def retransmissions(members: int) -> int:

@@ -62,7 +62,7 @@ class Upkeep:
             silence_ms = self._gate.now_ms - max(case.own_ms, link.up_ms)
             if silence_ms >= self._timing.drop_ms:
                 reason = f"nothing was heard of it for {silence_ms // 1000} s"
-                self._handshake.part(out, peer, link, reason)
+                self._handshake.give_up(out, peer, link, reason)
                 return
         self._handshake.review(out, peer, link)
 

@@ -54,12 +54,16 @@ def _refused_text(view: StatusView) -> str:
 
 
 def _transport_text(view: StatusView) -> str:
-    """All of them, strangers' too; `--json` tells why some were shown out."""
+    """All of them, strangers' too, and why some were shown out."""
     if view.transport is None:
         return "-"
-    away = sum(view.transport.turned_away.values())
+    away = {why: count for why, count in sorted(view.transport.turned_away.items()) if count}
     held = size(view.transport.memory_bytes)
-    return f"{view.transport.connections}, their buffers hold {held}; {away} turned away"
+    text = (
+        f"{view.transport.connections}, their buffers hold {held}; {sum(away.values())} turned away"
+    )
+    reasons = ", ".join(f"{why}: {count}" for why, count in away.items())
+    return f"{text} ({reasons})" if reasons else text
 
 
 def tolerance(faults: int) -> str:

@@ -178,7 +178,7 @@ def test_nobody_speaks_for_another(rumours: Rumours) -> None:
             Suspicion(node(3), one.node, incarnation(town, 2), one.signature)
             for one in rumours.suspicions
         ),
-        tuple(Life(node(2), 2**40, one.signature) for one in rumours.lives),
+        tuple(Life(node(2), 2**40, 0, one.signature) for one in rumours.lives),
     )
     town.say(50, 1, forged)
     town.run(LATENCY_MS)
@@ -366,7 +366,25 @@ def test_who_cries_wolf_again_and_again_is_muted_for_longer_and_longer() -> None
         while wolves.is_muted(now_ms, node(3)):
             now_ms += 500
         pauses.append(now_ms - began_ms)
-    assert pauses == [0, 4_000, 8_000, 16_000, 32_000]
+    assert pauses == [0, 8_000, 32_000, 120_000, 120_000]
     wolves.cried(now_ms + 200_000, node(3))
     assert not wolves.is_muted(now_ms + 200_001, node(3))
     assert not wolves.is_muted(0, node(4))
+
+
+def test_whom_only_its_accuser_tells_of_it_answers_that_one_alone() -> None:
+    """Nobody else heard of the accusation; where somebody passes it on, all hear the answer."""
+    town = federation(4)
+    join_as_liar(town, 50, range(1, 5))
+
+    def answered(teller: int) -> set[NodeId]:
+        town.sent.clear()
+        lie = statements(50).suspect(node(2), max(incarnation(town, 2), seq(town, 2)))
+        town.say(teller, 2, Rumours((lie,), ()))
+        town.run(950)
+        said = [one for one in town.sent if isinstance(one[2], Rumours) and one[2].lives]
+        return {to for sender, to, _ in said if sender == node(2)}
+
+    assert answered(50) == {node(50)}
+    town.run(2_000)
+    assert answered(3) > {node(1)}

@@ -86,6 +86,16 @@ def test_a_member_that_was_here_lately_is_asked_for_every_second() -> None:
     assert pauses(one, 0, rounds=6) == [1_000] * 6
 
 
+def test_who_came_by_itself_before_it_was_a_member_is_asked_for_as_soon() -> None:
+    """An invited node is greeted before the ledger admits it, and nobody has dialed it yet."""
+    one = dialer()
+    one.on_good(LARGE)
+    due(one, 0, LARGE, connected=frozenset({LARGE}))
+    one.on_down(0, LARGE)
+    due(one, 0, LARGE)
+    assert pauses(one, 0, rounds=6) == [1_000] * 6
+
+
 def test_one_that_is_gone_for_long_is_asked_for_rarely() -> None:
     one = dialer()
     due(one, 0, LARGE)
@@ -166,3 +176,23 @@ def test_two_members_that_know_each_other_do_not_dial_each_other_twice() -> None
         for _, place in one.dialed:
             other = next(n for n in range(1, 7) if address(n) == place)
             assert other == 1 or one.node < node(other)
+
+
+def test_a_member_whose_connection_froze_is_asked_for_every_second() -> None:
+    """It is dropped after a while of silence, which is no reason to think little of it."""
+    town = Town()
+    for number in (1, 2):
+        town.settle(number)
+    town.meet(1, 2)
+    town.run(3_000)
+    line = frozenset((node(1), node(2)))
+    town.broken.add(line)
+    for number in (1, 2):
+        town.residents[node(number)].silent = True
+    town.run(20_000)
+    assert line not in town.lines, "both have dropped it"
+    began_ms = town.now_ms + 20_000
+    town.run(40_000)
+    for number in (1, 2):
+        late = [at_ms for at_ms, _ in town.residents[node(number)].dialed if at_ms > began_ms]
+        assert len(late) >= 15

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,6 +44,11 @@ main(prog_name="bizra-node")
 def with_clock_ahead(seconds: int) -> tuple[str, ...]:
     """The program on a machine whose clock is wrong."""
     return (sys.executable, "-c", _AHEAD, str(seconds))
+
+
+def now_s() -> float:
+    """Unix time, to be compared with what daemons note."""
+    return datetime.now(UTC).timestamp()
 
 
 def until(ask: Callable[[], Value], what: str, timeout_s: float = WAIT_S) -> Value:
@@ -227,6 +233,21 @@ class Daemon:
         """Wait for words on its terminal; all that it said."""
         until(lambda: text in self.said, f"{self.name} to say {text!r}", timeout_s)
         return self.said
+
+    def saw(self, other: Daemon, status: str, since_s: float = 0.0) -> float | None:
+        """When it first took the other for that, by its own log, as seconds of Unix time; None if it did not yet."""
+        for line in self.logged.splitlines():
+            said = json.loads(line)
+            if (
+                said["event"] != "peer status"
+                or said["peer"] != other.id
+                or said["after"] != status
+            ):
+                continue
+            at_s = datetime.fromisoformat(said["timestamp"]).timestamp()
+            if at_s >= since_s:
+                return at_s
+        return None
 
     @property
     def client(self) -> Client:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, suppress
 from functools import partial
+from hashlib import blake2b
 from typing import TypeVar
 
 import pytest
@@ -15,7 +16,7 @@ from gossip.codec import encode
 from gossip.identity import Ed25519Signer
 from gossip.membership.messages import Records
 from gossip.membership.records import PeerRecord, SignedRecord
-from gossip.transport import MEMBER_LIMITS, TurnedAway
+from gossip.transport import MEMBER_LIMITS, PeerDown, TurnedAway
 from gossip.transport.libp2p import Libp2pTransport
 from gossip.transport.multistream import NegotiationError, encode_line
 from gossip.transport.muxer import Connection
@@ -31,6 +32,7 @@ Value = TypeVar("Value")
 pytestmark = pytest.mark.timeout(180)
 
 CROWD = 300
+TIMES = 10
 MAX_CONNECTIONS = 256
 CROWD_MIB = 64.0
 """What the daemon may grow by while a crowd stands in it: a fifth of a megabyte for each."""
@@ -224,6 +226,43 @@ async def test_a_stranger_that_breaks_a_rule_is_shown_out_and_counted(
         except* (ConnectionError, NegotiationError, trio.BrokenResourceError):
             pass  # shown out in the middle of the deed
     await becomes(lambda: turned_away(daemon, why) >= before + 10, "all to be counted")
+    await assert_serves(daemon)
+    assert resident_mib(daemon.process.pid) - before_mib < LEFT_MIB
+
+
+@pytest.mark.parametrize(
+    ("claimed_bytes", "sent_bytes"),
+    [
+        pytest.param(2**20, 2**20, id="all of it"),
+        pytest.param(2**32 - 1, 2**20, id="its beginning"),
+    ],
+)
+async def test_an_oversized_frame_of_a_stranger_costs_its_connection_and_is_told(
+    daemon: Daemon, claimed_bytes: int, sent_bytes: int
+) -> None:
+    """Nothing of it is kept: the length is judged before what follows is."""
+    await assert_serves(daemon)
+    before_mib, before = resident_mib(daemon.process.pid), turned_away(daemon, TurnedAway.BROKEN)
+    frame = claimed_bytes.to_bytes(4) + bytes([MEMBERSHIP_CHANNEL]) + bytes(sent_bytes)
+    for number in range(TIMES):
+        seed = blake2b(f"{claimed_bytes} {number}".encode(), digest_size=32).digest()
+        rogue = Libp2pTransport(seed, [], lambda _: MEMBER_LIMITS)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(rogue.run)
+            link = rogue._links.get_up(await rogue.dial(daemon.address))
+            assert link is not None
+            assert link.outgoing is not None
+            with trio.fail_after(WAIT_S), suppress(ConnectionError):
+                await link.outgoing.write(frame)
+            async for event in rogue.events:
+                if isinstance(event, PeerDown):
+                    break
+            nursery.cancel_scope.cancel()
+    await becomes(
+        lambda: turned_away(daemon, TurnedAway.BROKEN) == before + TIMES, "all to be counted"
+    )
+    shown = await aside(partial(daemon.command, "status"))
+    assert f"{TurnedAway.BROKEN.value}: {turned_away(daemon, TurnedAway.BROKEN)}" in shown.out
     await assert_serves(daemon)
     assert resident_mib(daemon.process.pid) - before_mib < LEFT_MIB
 

@@ -1,14 +1,18 @@
-"""A node joins by the second of two addresses, leaves with a good-bye, and comes back by what it has kept."""
+"""A node joins by the second of two addresses, sleeps, leaves with a good-bye, and comes back by what it has kept."""
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
-from tests.node.e2e.daemons import Daemon, Fleet, seat, until
+from tests.node.e2e.daemons import STOP_S, Daemon, Fleet, now_s, seat, until
 
 pytestmark = pytest.mark.timeout(120)
 
 NOBODY = "/ip4/127.0.0.1/tcp/9"
+BACK_S = 5.0
+"""What is promised."""
 
 
 def status_of(one: Daemon, other: Daemon) -> str:
@@ -16,20 +20,47 @@ def status_of(one: Daemon, other: Daemon) -> str:
     return found[0] if found else ""
 
 
-def test_leaving_is_told_and_coming_back_needs_no_address(fleet: Fleet) -> None:
-    founder, guest = fleet.new("founder", ()), fleet.new("guest", ())
+@pytest.fixture(scope="module")
+def pair(shared_fleet: Fleet) -> tuple[Daemon, Daemon]:
+    founder, guest = shared_fleet.new("founder", ()), shared_fleet.new("guest", ())
     founder.start()
     guest.start("--bootstrap", NOBODY, "--bootstrap", founder.address)
     seat(founder, guest)
     until(lambda: status_of(founder, guest) == "alive", "the guest to be alive")
+    return founder, guest
+
+
+def test_a_node_that_slept_until_it_was_given_up_is_back_within_seconds(
+    pair: tuple[Daemon, Daemon],
+) -> None:
+    """By what both noted themselves. It is frozen as a lid that is closed freezes it: no connection ends by that."""
+    founder, guest = pair
+    asleep_s = now_s()
+    guest.process.send_signal(signal.SIGSTOP)
+    try:
+        until(lambda: founder.saw(guest, "dead", asleep_s), "the founder to give up the guest")
+    finally:
+        guest.process.send_signal(signal.SIGCONT)
+    awake_s = now_s()
+    back_s = until(lambda: founder.saw(guest, "alive", awake_s), "the guest to be alive again")
+    assert back_s is not None
+    assert back_s - awake_s < BACK_S
+    until(lambda: status_of(guest, founder) == "alive", "the founder to be alive to the guest")
+    founder.pay(guest)
+
+
+def test_leaving_is_told_and_coming_back_needs_no_address(
+    pair: tuple[Daemon, Daemon], shared_fleet: Fleet
+) -> None:
+    founder, guest = pair
     left = guest.command("leave", "--json")
     assert left.code == 0, left
     assert left.json == {"left": True}
-    assert guest.process.wait(10) == 0
-    until(lambda: status_of(founder, guest) == "left", "the founder to hear the good-bye", 3)
+    assert guest.process.wait(STOP_S) == 0
+    until(lambda: status_of(founder, guest) == "left", "the founder to hear the good-bye")
     guest._hang_up()
     guest.start()
     until(lambda: status_of(founder, guest) == "alive", "the guest to be back")
-    again = fleet.new("again").command("leave")
+    again = shared_fleet.new("again").command("leave")
     assert again.code == 3
     assert "no daemon is running" in again.err

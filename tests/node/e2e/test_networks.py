@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.node.e2e.daemons import Daemon, Fleet, until
+from tests.node.e2e.daemons import Daemon, Fleet, now_s, until
 from tests.node.e2e.networks import Lan, asked, inside, lan
 
 pytestmark = [pytest.mark.namespace, pytest.mark.timeout(240)]
 
 ADA, BEN, MOVED = 1, 2, 77
-HEALED_S = 15.0
-"""Seconds are enough; the slow test below asks for the figure that is promised."""
+MENDED_S = 5.0
+"""What is promised; the slow test below asks for it."""
 
 
 class Pair:
@@ -36,9 +36,9 @@ class Pair:
         self.ben.says("is running")
         self.await_contact()
 
-    def await_contact(self, timeout_s: float = 30.0) -> None:
-        until(lambda: self.sees(self.there, self.ada) == "alive", "ada to see ben", timeout_s)
-        until(lambda: self.sees(self.here, self.ben) == "alive", "ben to see ada", timeout_s)
+    def await_contact(self) -> None:
+        until(lambda: self.sees(self.there, self.ada) == "alive", "ada to see ben")
+        until(lambda: self.sees(self.here, self.ben) == "alive", "ben to see ada")
 
     def await_silence(self) -> None:
         until(lambda: self.sees(self.there, self.ada) != "alive", "ada to miss ben")
@@ -69,7 +69,7 @@ def test_after_a_cut_the_two_halves_are_one_federation_again(pair: Pair) -> None
     pair.network.unplug(BEN)
     pair.await_silence()
     pair.network.plug(BEN)
-    pair.await_contact(HEALED_S)
+    pair.await_contact()
     pair.pay()
 
 
@@ -93,9 +93,19 @@ def test_with_lost_and_late_packets_transfers_become_final(pair: Pair) -> None:
 
 @pytest.mark.slow
 def test_a_cut_of_a_minute_is_mended_within_five_seconds(pair: Pair) -> None:
+    """By what the daemons themselves noted: looking at them takes a while on a busy machine."""
     pair.meet()
     pair.network.unplug(BEN)
     pair.await_silence()
     time.sleep(60)  # a cut that lasts is what this is about
+    mended_s = now_s()
     pair.network.plug(BEN)
-    pair.await_contact(5.0)
+    for one, other in ((pair.ada, pair.ben), (pair.ben, pair.ada)):
+        seen_s = until(
+            lambda one=one, other=other: one.saw(other, "alive", mended_s),  # type: ignore[misc]
+            f"{one.name} to see {other.name} alive",
+            60,
+        )
+        assert seen_s is not None
+        assert seen_s - mended_s < MENDED_S
+    pair.pay()
