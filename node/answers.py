@@ -75,11 +75,6 @@ def _not_understood(response: httpx2.Response, why: str) -> RefusedError:
     )
 
 
-def path_part(name: str) -> str:
-    """An id as a part of a path; whatever else somebody types stays one part."""
-    return "".join(sign if sign.isascii() and sign.isalnum() else "_" for sign in name) or "_"
-
-
 def unreachable(url: str, error: httpx2.TransportError, timeout_s: float) -> NotReachableError:
     """The daemon doesn't answer, or not in time."""
     if isinstance(error, httpx2.TimeoutException):

@@ -33,7 +33,6 @@ from node.answers import (
     StillWaitingError,
     decoded,
     more_of,
-    path_part,
     refusal,
     unreachable,
 )
@@ -67,6 +66,7 @@ from node.gateway.views import (
     TransactionView,
     ValidatorsView,
 )
+from node.paths import path_part
 from node.proven import ProvenAccount, ProvenBlock, ProvenRecord, ProvenTransaction
 from node.proven_lists import ProvenPage, ProvenSeat, Questions
 

@@ -24,7 +24,6 @@ from node.answers import (
     RefusedError,
     StillWaitingError,
     decoded,
-    path_part,
 )
 from node.calls.base import poll
 from node.calls.contents import ContentCalls
@@ -50,6 +49,7 @@ from node.gateway.views import (
     ValidatorsView,
 )
 from node.home import Home
+from node.paths import path_part
 
 if TYPE_CHECKING:
     from node.async_client import AsyncClient

@@ -26,7 +26,6 @@ from consensus.state import Table
 from consensus.tables import ACCOUNTS, LISTED, REPUTATION, STAKES, TASKS, THE_ONE, VALIDATORS
 from gossip.codec import Wire
 from gossip.identity import Verifier
-from node.answers import path_part
 from node.conversations import Ask, Conversation
 from node.gateway.list_views import (
     AccountsView,
@@ -35,6 +34,7 @@ from node.gateway.list_views import (
     TransactionsView,
 )
 from node.gateway.views import BlocksView
+from node.paths import path_part
 from node.proven import (
     NotProvenError,
     ProvenAccount,

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from node.answers import decoded, path_part
+from node.answers import decoded
 from node.calls.base import Calls
 from node.gateway.views import (
     ContentsView,
@@ -18,6 +18,7 @@ from node.gateway.views import (
     SnapshotsView,
     SnapshotView,
 )
+from node.paths import path_part
 
 
 class ContentCalls(Calls):

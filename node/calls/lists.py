@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import quote
 
 import httpx2
 import msgspec
 
-from node.answers import decoded, path_part, unreachable
+from node.answers import decoded, unreachable
 from node.calls.base import Calls
 from node.gateway.list_views import (
     AccountsView,
@@ -23,6 +22,7 @@ from node.gateway.list_views import (
     TransactionsView,
 )
 from node.gateway.views import JsonObject
+from node.paths import page, path_part, query
 
 PAGE = 20
 _SILENCE_S = 60.0
@@ -112,15 +112,3 @@ class ListCalls(Calls):
                         yield msgspec.json.decode(line.removeprefix("data: "), type=JsonObject)
         except httpx2.TransportError as error:
             raise unreachable(self.url, error, _SILENCE_S) from None
-
-
-def page(limit: int, after: str | None) -> str:
-    """The query that asks for a page."""
-    return f"?limit={limit}{query({'after': after})}"
-
-
-def query(given: dict[str, str | None]) -> str:
-    """More of a query, of what is not None."""
-    return "".join(
-        f"&{name}={quote(value, safe='')}" for name, value in given.items() if value is not None
-    )

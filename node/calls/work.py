@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from node.answers import decoded, path_part
+from node.answers import decoded
 from node.calls.base import Calls, poll
 from node.gateway.views import (
     GroupView,
@@ -19,6 +19,7 @@ from node.gateway.views import (
     TrustBookView,
     TrustView,
 )
+from node.paths import path_part
 
 FINAL_TASK = frozenset({"settled", "disputed", "failed", "cancelled"})
 

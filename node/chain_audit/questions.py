@@ -17,7 +17,6 @@ from consensus.messages import Blocks
 from consensus.receipts import BlockReceipt, EpochLink, read_receipt
 from consensus.records import TaskState
 from gossip.codec import DecodeError, decode_canonical
-from node.calls.lists import page, query
 from node.chain_audit.compare import first_difference
 from node.chain_audit.copy import AuditError, Copy
 from node.conversations import Ask, Conversation, Reply
@@ -34,6 +33,7 @@ from node.gateway.list_views import (
 )
 from node.gateway.views import ParametersView, RegistryView, ValidatorsView
 from node.ledger_views import parameters_view, registry_view, validators_view
+from node.paths import page, query
 
 V = TypeVar("V")
 
