@@ -22,7 +22,7 @@ from consensus.chain import (
 )
 from consensus.executed import carry_out
 from consensus.genesis import Genesis
-from consensus.ledger import Ledger
+from consensus.ledger.machine import Ledger
 from consensus.messages import CertifiedBlock
 from consensus.quorum import ValidatorSet
 from consensus.receipts import EpochLink

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from consensus.blocks import Block
-from consensus.ledger import Ledger
-from consensus.transactions import Transaction
+from consensus.ledger.machine import Ledger
+from consensus.operations.transactions import Transaction
 from gossip.codec import Digest
 from gossip.identity import Verifier
 

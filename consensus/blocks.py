@@ -12,7 +12,7 @@ from typing import Annotated, Self
 import msgspec
 
 from consensus.merkle import merkle_root
-from consensus.transactions import MAX_TRANSACTION_BYTES, Transaction, decode_transaction
+from consensus.operations.transactions import MAX_TRANSACTION_BYTES, Transaction, decode_transaction
 from gossip.codec import Bytes32, DecodeError, Digest, Natural, Wire, digest, encode
 
 MAX_BLOCK_TXS = 2000

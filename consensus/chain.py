@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from consensus.blocks import Block
 from consensus.certificates import Certificate, StateCertificate, StateStatement
+from consensus.ledger.outcomes import Results
 from consensus.messages import CertifiedBlock
-from consensus.outcomes import Results
 from consensus.quorum import ValidatorSet
 from gossip.codec import Natural, Wire, decode, encode
 from gossip.effects import KeyValueReader, Write

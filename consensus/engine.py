@@ -16,15 +16,11 @@ from consensus.block_rules import BlockRules
 from consensus.blocks import Block
 from consensus.certificates import Certificate, StateCertificate
 from consensus.chain import ChainReader, genesis_writes
-from consensus.collected import vote_in
-from consensus.collecting import COLLECT_TIMER
 from consensus.execution import BlockExecution
 from consensus.faults import KNOWN, NOT_HERE, UNASKED, Fault, unsound
-from consensus.finality import STATE_TIMER, STATES_TIMER, Finality
-from consensus.gathering import FETCH_TIMER
 from consensus.genesis import Genesis
 from consensus.intake import Intake, spread
-from consensus.ledger import Ledger
+from consensus.ledger.machine import Ledger
 from consensus.mempool import Mempool
 from consensus.messages import (
     MESSAGE_BYTES,
@@ -52,13 +48,20 @@ from consensus.messages import (
     ViewChangeNames,
     Vote,
 )
-from consensus.own_votes import OwnVotes, StateKeys, VotesAgain, VotingKeys, silenced_keys
+from consensus.operations.transactions import Transaction
+from consensus.pbft.collected import vote_in
+from consensus.pbft.collecting import COLLECT_TIMER
+from consensus.pbft.finality import STATE_TIMER, STATES_TIMER, Finality
+from consensus.pbft.gathering import FETCH_TIMER
+from consensus.pbft.own_votes import OwnVotes, StateKeys, VotesAgain, VotingKeys, silenced_keys
+from consensus.pbft.replica import Replica
+from consensus.pbft.replica_base import PROGRESS_TIMER
+from consensus.pbft.reports import Decided, Timing
+from consensus.pbft.view_change import EpochBase
+from consensus.pbft.vote_log import load_vote_log, read_body
 from consensus.pool_log import PoolLog
 from consensus.quorum import ValidatorSet
 from consensus.relaying import RELAY_TIMER, Relay
-from consensus.replica import Replica
-from consensus.replica_base import PROGRESS_TIMER
-from consensus.reports import Decided, Timing
 from consensus.sync import (
     SYNC_TIMER,
     BlockSync,
@@ -68,9 +71,6 @@ from consensus.sync import (
     stored_tip,
     tip_of,
 )
-from consensus.transactions import Transaction
-from consensus.view_change import EpochBase
-from consensus.vote_log import load_vote_log, read_body
 from gossip.codec import Digest, encode
 from gossip.effects import (
     Broadcast,

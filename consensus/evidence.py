@@ -8,8 +8,8 @@ vote down before it sends it, can never be its subject. A differing STATE vote i
 from __future__ import annotations
 
 from consensus.messages import Proposal, Vote
-from consensus.reports import Equivocation
-from consensus.validator_operations import ReportEquivocation, SignedDigest, SignedKind
+from consensus.operations.validators import ReportEquivocation, SignedDigest, SignedKind
+from consensus.pbft.reports import Equivocation
 
 _Question = tuple[SignedKind, int, int, int]
 

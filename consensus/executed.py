@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from consensus.blocks import Block
 from consensus.certificates import Certificate, StateStatement
 from consensus.chain import Execution, block_writes
-from consensus.event_log import Batch, block_events, event_write
-from consensus.ledger import BlockResult, Ledger
+from consensus.ledger.event_log import Batch, block_events, event_write
+from consensus.ledger.machine import BlockResult, Ledger
 from gossip.effects import Write
 
 

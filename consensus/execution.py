@@ -9,7 +9,7 @@ import msgspec
 from consensus.blocks import Block
 from consensus.certificates import Certificate, StateStatement
 from consensus.executed import carry_out
-from consensus.ledger import BlockResult, Ledger
+from consensus.ledger.machine import BlockResult, Ledger
 from consensus.mempool import Mempool
 from consensus.pool_log import PoolLog
 from consensus.quorum import ValidatorSet

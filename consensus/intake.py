@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from consensus.faults import KNOWN, Fault, forged
-from consensus.ledger import Ledger
+from consensus.ledger.machine import Ledger
 from consensus.mempool import Added, Dropped, Mempool, RefusalCode, Refused
 from consensus.messages import Transactions, batched
+from consensus.operations.transactions import Transaction, decode_transaction, id_of
 from consensus.pool_log import PoolLog
-from consensus.transactions import Transaction, decode_transaction, id_of
 from gossip.codec import DecodeError
 from gossip.effects import Broadcast, Cause, Effect, Notify, Rejected
 from gossip.identity import NodeId, Verifier

@@ -21,10 +21,10 @@ from typing import Any
 import msgspec
 
 from consensus.blocks import Block
-from consensus.group_operations import AttestGroup, CommitResult, SubmitGroup
-from consensus.ledger import Ledger
-from consensus.records import Account
-from consensus.transactions import (
+from consensus.ledger.machine import Ledger
+from consensus.ledger.records import Account
+from consensus.operations.groups import AttestGroup, CommitResult, SubmitGroup
+from consensus.operations.transactions import (
     MAX_TRANSACTION_BYTES,
     AdmitObserver,
     ApproveValidator,
@@ -37,7 +37,7 @@ from consensus.transactions import (
     Transaction,
     Transfer,
 )
-from consensus.validator_operations import (
+from consensus.operations.validators import (
     ActivateValidator,
     ApproveParameter,
     ApproveRemoval,

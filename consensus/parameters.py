@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from consensus.blocks import MAX_BLOCK_BYTES, MAX_BLOCK_TXS
-from consensus.transactions import MAX_TRANSACTION_BYTES
+from consensus.operations.transactions import MAX_TRANSACTION_BYTES
 from gossip.codec import Name, Natural, Wire
 from gossip.json_form import Coins
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from consensus.transactions import Transaction, decode_transaction
+from consensus.operations.transactions import Transaction, decode_transaction
 from gossip.codec import DecodeError
 from gossip.effects import KeyValueReader, Persist, Store, Write
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from consensus.chain import ChainReader
-from consensus.ledger import Ledger
+from consensus.ledger.machine import Ledger
+from consensus.ledger.tables import ACCOUNTS
 from consensus.receipts import (
     AccountReceipt,
     BlockReceipt,
@@ -20,7 +21,6 @@ from consensus.receipts import (
     TaskContent,
     TransactionReceipt,
 )
-from consensus.tables import ACCOUNTS
 
 
 def transaction_receipt(

@@ -13,12 +13,12 @@ import msgspec
 
 from consensus.blocks import Header
 from consensus.certificates import Certificate, StateCertificate
+from consensus.ledger.outcomes import Outcome
+from consensus.ledger.records import Account
+from consensus.ledger.state_tree import StateProof
 from consensus.merkle import MerklePath
-from consensus.outcomes import Outcome
+from consensus.operations.transactions import MAX_TRANSACTION_BYTES
 from consensus.quorum import ValidatorSet
-from consensus.records import Account
-from consensus.state_tree import StateProof
-from consensus.transactions import MAX_TRANSACTION_BYTES
 from gossip.codec import Bytes32, DecodeError, Digest, Wire, digest, encode
 from gossip.json_form import from_json, to_json
 
@@ -87,7 +87,7 @@ class AccountReceipt(Wire, frozen=True, tag="account"):
 class StateReceipt(Wire, frozen=True, tag="state"):
     """What the ledger held under a key of its state after the certified height, canonical bytes; None: nothing.
 
-    A key is the letter of a table and an id (`consensus.tables`).
+    A key is the letter of a table and an id (`consensus.ledger.tables`).
     """
 
     key: Annotated[bytes, msgspec.Meta(min_length=1, max_length=_MAX_KEY)]

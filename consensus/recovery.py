@@ -21,7 +21,7 @@ from msgspec import structs
 
 from consensus.certificates import Endorsement, StateCertificate, StateStatement, endorse
 from consensus.chain import ChainReader, certified_height_write, epoch_write, recovery_write
-from consensus.ledger import Ledger
+from consensus.ledger.machine import Ledger
 from consensus.quorum import MAX_VALIDATORS
 from consensus.receipts import EpochLink
 from gossip.codec import Bytes32, Digest, Wire, digest, encode

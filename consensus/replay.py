@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from consensus.blocks import Block
 from consensus.certificates import StateStatement
 from consensus.chain import ChainReader
-from consensus.event_log import EventLog, event_write
 from consensus.executed import carry_out
 from consensus.genesis import Genesis
-from consensus.ledger import Ledger
+from consensus.ledger.event_log import EventLog, event_write
+from consensus.ledger.machine import Ledger
 from gossip.codec import Digest
 from gossip.effects import KeyValueReader
 from gossip.identity import Verifier

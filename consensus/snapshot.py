@@ -28,14 +28,14 @@ from consensus.chain import (
     state_certificate_write,
 )
 from consensus.genesis import Genesis
-from consensus.ledger import HEIGHT_KEY
+from consensus.ledger.machine import HEIGHT_KEY
+from consensus.ledger.state import STATE_PREFIX
+from consensus.ledger.state_tree import StateTree
 from consensus.messages import CertifiedBlock
+from consensus.pbft.reports import Tip
 from consensus.proving import epoch_links
 from consensus.quorum import ValidatorSet
 from consensus.receipts import EpochChain
-from consensus.reports import Tip
-from consensus.state import STATE_PREFIX
-from consensus.state_tree import StateTree
 from consensus.sync import certified_block_fault
 from consensus.verify import voters_after
 from gossip.codec import Bytes32, DecodeError, Digest, Wire, decode_canonical, encode

@@ -22,8 +22,8 @@ from consensus.messages import (
     FetchBlocks,
     StoredBlocks,
 )
+from consensus.pbft.reports import Tip
 from consensus.quorum import ValidatorSet
-from consensus.reports import Tip
 from gossip.codec import Digest
 from gossip.effects import CancelTimer, Effect, Send, SetTimer
 from gossip.identity import NodeId, Verifier

@@ -25,7 +25,17 @@ from consensus.certificates import (
     is_endorsed,
 )
 from consensus.genesis import Genesis
+from consensus.ledger.state_tree import check_proof
+from consensus.ledger.tables import ACCOUNTS, PROVABLE
 from consensus.merkle import path_leads_to
+from consensus.operations.transactions import (
+    CompleteTask,
+    SettleTask,
+    TaskReceipt,
+    Transaction,
+    content_hash,
+    decode_transaction,
+)
 from consensus.quorum import ValidatorSet
 from consensus.receipts import (
     AccountReceipt,
@@ -36,16 +46,6 @@ from consensus.receipts import (
     StatesReceipt,
     TransactionReceipt,
     read_receipt,
-)
-from consensus.state_tree import check_proof
-from consensus.tables import ACCOUNTS, PROVABLE
-from consensus.transactions import (
-    CompleteTask,
-    SettleTask,
-    TaskReceipt,
-    Transaction,
-    content_hash,
-    decode_transaction,
 )
 from gossip.codec import DecodeError, Digest, encode
 from gossip.identity import NodeId, Verifier

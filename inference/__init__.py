@@ -12,7 +12,7 @@ In reading order:
    and output travel between the two nodes.
 5. `inference/lifecycle.py` tells the life of a task and holds `TaskDesk`, the pure core of both its
    sides: `inference/asker.py` and `inference/executor.py`. What it is told and what it asks for
-   stands in `inference/desk_events.py`. `node/task_service.py` gives it a real backend, real
+   stands in `inference/desk_events.py`. `node/work/service.py` gives it a real backend, real
    streams and the node's account.
 
 6. `inference/backends/` asks model servers beside this node, and the embedded model last, for chat

@@ -13,9 +13,9 @@ from typing import assert_never
 
 from msgspec import structs
 
-from consensus.group_operations import MIN_REDUNDANCY, AttestGroup
-from consensus.records import Task, TaskState, Verdict
-from consensus.transactions import FailTask, SignedReceipt, content_hash, countersign
+from consensus.ledger.records import Task, TaskState, Verdict
+from consensus.operations.groups import MIN_REDUNDANCY, AttestGroup
+from consensus.operations.transactions import FailTask, SignedReceipt, content_hash, countersign
 from gossip.codec import (
     Bytes32,
     Bytes64,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from consensus.transactions import Operation, Usage
+from consensus.operations.transactions import Operation, Usage
 from gossip.codec import Digest
 from gossip.effects import CancelTimer, Notify, Persist, SetTimer
 from gossip.identity import NodeId

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from msgspec import structs
 
-from consensus.group_operations import CommitResult, result_commitment
-from consensus.records import Task, TaskState
-from consensus.transactions import (
+from consensus.ledger.records import Task, TaskState
+from consensus.operations.groups import CommitResult, result_commitment
+from consensus.operations.transactions import (
     ClaimTask,
     CompleteTask,
     FailTask,

@@ -2,7 +2,7 @@
 
 `handle(now_ms, event) -> effects`; the parts are `inference/waiting.py`, `inference/trust.py` and
 `inference/spread.py`.
-`node/foreman.py` carries the effects out.
+`node/work/foreman.py` carries the effects out.
 """
 
 from __future__ import annotations

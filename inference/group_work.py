@@ -1,6 +1,6 @@
 """What is due for a member of a group of tasks: both sides of the desk ask here, and the ledger has the last word.
 
-An executor fixes its result, waits until no other can copy it, then opens it (`consensus/task_groups.py`). Where
+An executor fixes its result, waits until no other can copy it, then opens it (`consensus/ledger/task_groups.py`). Where
 equal hashes decide, its output goes to the asker only once it is paid: an asker that made a group fail would
 otherwise have the work for nothing. So its asker can sign for such a result only after the pay: the receipt alone,
 without the output, is worth nobody's word. Where the asker compares, the output goes to it as soon as nobody can copy
@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from consensus.group_operations import AgreementRule
-from consensus.ledger import Ledger
-from consensus.records import Task, TaskGroup, TaskState
+from consensus.ledger.machine import Ledger
+from consensus.ledger.records import Task, TaskGroup, TaskState
+from consensus.operations.groups import AgreementRule
 from gossip.codec import Digest
 
 _AT_WORK = (TaskState.QUEUED, TaskState.ASSIGNED)

@@ -22,7 +22,7 @@ from typing import Annotated, Final, Protocol, TypeVar
 
 import msgspec
 
-from consensus.transactions import SignedReceipt
+from consensus.operations.transactions import SignedReceipt
 from gossip.codec import Bytes32, Bytes64, DecodeError, Name, Sentence, Wire, decode, encode
 
 PROTOCOL: Final = "/bizra/task/1"

@@ -16,9 +16,9 @@ own peer: its offers and answers are handed across here, and the rest is the sam
 
 Failures. What nobody claimed, its asker takes back at once; what was claimed is given back by its executor, or taken
 back by its asker after the deadline. What an executor declined, or was not reached for, goes to another node if it was
-not named by the user (`node/takeovers.py`). A stream that breaks after the task was accepted is opened again, and the
-executor gives the output that it kept. What each side has to do is read from record and ledger, so a restart on either
-side resumes by looking.
+not named by the user (`node/work/takeovers.py`). A stream that breaks after the task was accepted is opened again, and
+the executor gives the output that it kept. What each side has to do is read from record and ledger, so a restart on
+either side resumes by looking.
 
 A member of a group of tasks is a task like any other until its work is done; `group_work.py` tells the rest.
 """
@@ -29,9 +29,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import assert_never
 
-from consensus.group_operations import AttestGroup, CommitResult
-from consensus.records import Task
-from consensus.transactions import ClaimTask, CompleteTask, FailTask
+from consensus.ledger.records import Task
+from consensus.operations.groups import AttestGroup, CommitResult
+from consensus.operations.transactions import ClaimTask, CompleteTask, FailTask
 from gossip.codec import Digest
 from gossip.effects import KeyValueReader
 from gossip.identity import NodeId, Signer, Verifier

@@ -28,7 +28,7 @@ import msgspec
 import nacl.bindings
 import nacl.exceptions
 
-from consensus.transactions import SignedReceipt, content_hash
+from consensus.operations.transactions import SignedReceipt, content_hash
 from gossip.codec import (
     Bytes32,
     Bytes64,

@@ -17,7 +17,7 @@ from gossip.membership.notices import (
     WrongFederation,
 )
 from gossip.sightings import ApplyTo
-from node.gateway.views import StatusView
+from node.views.records import StatusView
 
 _SHORT = 12
 _SHOWN = 3

@@ -13,7 +13,7 @@ import trio
 
 from consensus.engine import Engine, PeerConnected, PeerDisconnected, Received, Relaying
 from consensus.genesis import Genesis
-from consensus.own_votes import VotingKeys
+from consensus.pbft.own_votes import VotingKeys
 from gossip.identity import Ed25519Verifier, NodeId
 from gossip.membership.events import Leaving
 from inference.answer_cache import AnswerCache
@@ -22,47 +22,47 @@ from inference.cache import CacheKind
 from inference.embedded.backend import EmbeddedBackend
 from inference.engine import AnswerEngine
 from inference.shared_answers import Circle
-from node.audits import Audits
-from node.backends import Backends
-from node.breaker_news import BreakerNews
-from node.canaries import Canaries
-from node.chain_service import ChainService
-from node.clocks import ClockWatch
+from node.chain.event_hub import EventHub
+from node.chain.own_account import OwnAccount
+from node.chain.projector import Projector, open_projections
+from node.chain.read_models import ReadModels
+from node.chain.registry import Registry
+from node.chain.service import ChainService
+from node.chain.signatures import in_process
+from node.chain.snapshots import Habits, Snapshots, Taken
 from node.driver import now_ms
-from node.event_hub import EventHub
-from node.foreman import ForemanService
 from node.founding import check_chain
 from node.gateway.app import Doors, make_app, open_listener
 from node.gateway.backroom import BackroomParts
 from node.gateway.http.listening import serve
 from node.group_service import GroupService
-from node.home import ApiFile, Home
-from node.model_files import ModelFiles
 from node.model_offers import ModelOffers
-from node.model_servers import make_router
-from node.neighbours import Neighbours
+from node.models.backends import Backends
+from node.models.breaker_news import BreakerNews
+from node.models.files import ModelFiles
+from node.models.servers import make_router
 from node.news import News
-from node.own_account import OwnAccount
 from node.parts import Parts, bootstrap_event, peer_service
-from node.peer_chat import PeerChats
-from node.peer_service import PeerService
-from node.projector import Projector, open_projections
-from node.read_models import ReadModels
-from node.registry import Registry
-from node.sealed_store import SealedStore
+from node.peers.clocks import ClockWatch
+from node.peers.neighbours import Neighbours
+from node.peers.service import PeerService
+from node.peers.topics import TopicService
 from node.service import NodeService
-from node.shared_answers import SharedAnswers
-from node.shelf import DiskShelf
-from node.signatures import in_process
-from node.snapshots import Habits, Snapshots, Taken
-from node.spreads import SpreadService
-from node.store import LevelStore, StagedStore
-from node.takeovers import TakeOvers
-from node.task_service import TaskService
+from node.storage.home import ApiFile, Home
+from node.storage.sealed_store import SealedStore
+from node.storage.shelf import DiskShelf
+from node.storage.store import LevelStore, StagedStore
+from node.storage.votes import open_votes
+from node.storage.voting_key import finish_rotation, forget_retired, next_key, retired_keys
 from node.tokens import Tokens
-from node.topic_service import TopicService
-from node.votes import open_votes
-from node.voting_key import finish_rotation, forget_retired, next_key, retired_keys
+from node.work.audits import Audits
+from node.work.canaries import Canaries
+from node.work.foreman import ForemanService
+from node.work.peer_chat import PeerChats
+from node.work.service import TaskService
+from node.work.shared_answers import SharedAnswers
+from node.work.spreads import SpreadService
+from node.work.takeovers import TakeOvers
 
 log = structlog.get_logger(__name__)
 

@@ -22,9 +22,9 @@ import httpx2
 import msgspec
 
 from consensus.genesis import Genesis
+from consensus.ledger.records import Account, Reputation, Task, TaskState
+from consensus.ledger.state import Table
 from consensus.messages import Transactions
-from consensus.records import Account, Reputation, Task, TaskState
-from consensus.state import Table
 from consensus.verify import Trust
 from gossip.codec import Wire, encode
 from gossip.identity import Ed25519Verifier
@@ -40,7 +40,10 @@ from node.chain_audit.audits import AsyncAudit
 from node.chain_audit.copy import Opening, Progress
 from node.conversations import HEIGHT, Ask, Conversation, Reply
 from node.event_stream import EventStream
-from node.gateway.list_views import (
+from node.paths import path_part
+from node.proven import ProvenAccount, ProvenBlock, ProvenRecord, ProvenTransaction
+from node.proven_lists import ProvenPage, ProvenSeat, Questions
+from node.views.lists import (
     AccountsView,
     ActiveValidatorView,
     EventsView,
@@ -51,7 +54,7 @@ from node.gateway.list_views import (
     TaskRowsView,
     TransactionsView,
 )
-from node.gateway.views import (
+from node.views.records import (
     AccountView,
     AdmissionView,
     BatchView,
@@ -66,9 +69,6 @@ from node.gateway.views import (
     TransactionView,
     ValidatorsView,
 )
-from node.paths import path_part
-from node.proven import ProvenAccount, ProvenBlock, ProvenRecord, ProvenTransaction
-from node.proven_lists import ProvenPage, ProvenSeat, Questions
 
 Record = TypeVar("Record", bound=Wire)
 Kept = TypeVar("Kept")
@@ -217,7 +217,7 @@ class AsyncClient:
     ) -> ProvenRecord[Record]:
         """What a record of the ledger says, or that there is none.
 
-        The table is one of those in `consensus.tables.PROVABLE`; validators and parameters are named `THE_ONE`.
+        The table is one of those in `consensus.ledger.tables.PROVABLE`; validators and parameters are named `THE_ONE`.
         """
         return await self.hold(Questions(genesis, self._verifier).record(table, name))
 

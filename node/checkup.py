@@ -20,15 +20,15 @@ from gossip.codec import DecodeError
 from gossip.transport.address import Address
 from memory.model_files import MODEL_NAME, ModelDamaged, find_model_files
 from node.client import Client, NotReachableError, RefusedError
-from node.clocks import DRIFT_MS, REMEDY, disagreement
 from node.config import Config, load_config
 from node.errors import NodeError
 from node.founding import load_genesis, load_keys
 from node.gateway.app import open_listener
-from node.gateway.views import PeerView
-from node.home import Home
-from node.keyfile import Purpose, load_key
-from node.store import LevelStore
+from node.peers.clocks import DRIFT_MS, REMEDY, disagreement
+from node.storage.home import Home
+from node.storage.keyfile import Purpose, load_key
+from node.storage.store import LevelStore
+from node.views.records import PeerView
 
 _EARLIEST_MS = 1_750_000_000_000
 """June 2025: a clock before this program was written is wrong."""

@@ -32,7 +32,9 @@ from node.calls.models import ModelCalls
 from node.calls.proofs import ProvenCalls
 from node.calls.work import FINAL_TASK, WorkCalls
 from node.gateway.token_views import NewTokenView, TokensView
-from node.gateway.views import (
+from node.paths import path_part
+from node.storage.home import Home
+from node.views.records import (
     AccountView,
     AdmissionView,
     BlocksView,
@@ -48,8 +50,6 @@ from node.gateway.views import (
     TransactionView,
     ValidatorsView,
 )
-from node.home import Home
-from node.paths import path_part
 
 if TYPE_CHECKING:
     from node.async_client import AsyncClient

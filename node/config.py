@@ -15,9 +15,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from node.errors import NodeError
-from node.home import Home
-from node.model_servers import ModelServer, read_servers
-from node.model_servers import to_toml as servers_to_toml
+from node.models.servers import ModelServer, read_servers
+from node.models.servers import to_toml as servers_to_toml
+from node.storage.home import Home
 
 DEFAULT_API_PORT = 7440
 DEFAULT_QUOTA_PER_S = 2_000

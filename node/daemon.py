@@ -22,6 +22,7 @@ from gossip.transport.libp2p import Libp2pTransport
 from node import sweeping
 from node.announcer import Announcer
 from node.assembly import run_node
+from node.chain.snapshots import begin_with
 from node.config import RunOptions
 from node.errors import NodeError
 from node.founding import NodeKeys, load_genesis, prepare, resume
@@ -29,9 +30,8 @@ from node.heap import share_heap
 from node.logs import start_log
 from node.looking import first_genesis
 from node.parts import Parts
-from node.peer_service import Limits
-from node.snapshots import begin_with
-from node.voting_key import held
+from node.peers.service import Limits
+from node.storage.voting_key import held
 
 _Error = TypeVar("_Error", bound=Exception)
 _MB: Final = 1_000_000

@@ -23,7 +23,7 @@ from typing import Generic, TypeVar
 import trio
 
 from gossip.effects import CancelTimer, Persist, SetTimer, Store
-from node.store import StagedStore
+from node.storage.store import StagedStore
 
 Event = TypeVar("Event")
 

@@ -18,12 +18,12 @@ from consensus.parameters import Parameters
 from gossip.codec import DecodeError, decode, decode_canonical, encode
 from gossip.effects import KeyValueReader
 from gossip.identity import Ed25519Signer, Ed25519Verifier
-from node.durable import PUBLIC, create_file
 from node.errors import NodeError
-from node.home import Home
-from node.keyfile import KeyFileError, Purpose, create_key, load_key
-from node.store import LevelStore, StoreError, StoreFault
-from node.voting_key import finish_rotation, next_key
+from node.storage.durable import PUBLIC, create_file
+from node.storage.home import Home
+from node.storage.keyfile import KeyFileError, Purpose, create_key, load_key
+from node.storage.store import LevelStore, StoreError, StoreFault
+from node.storage.voting_key import finish_rotation, next_key
 
 FOUNDER_AMOUNT = 100_000_000
 """What a founder owns at the start, in the smallest unit: ten validators' grants."""

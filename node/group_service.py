@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from consensus.group_operations import MAX_REDUNDANCY, OfferKinds, member_id
-from consensus.ledger import Ledger
+from consensus.ledger.machine import Ledger
+from consensus.operations.groups import MAX_REDUNDANCY, OfferKinds, member_id
 from gossip.codec import Digest
 from inference.asker import Stage
 from inference.kinds import TaskInput, encode_input, kind_of
 from inference.placement import GroupSize, NoPlaceError
-from node.gateway.facade import Problem
-from node.gateway.views import GroupView, OfferingView
-from node.own_account import NotTakenError
+from node.chain.own_account import NotTakenError
 from node.service import NodeService, not_taken
-from node.task_service import TaskService
+from node.views.facade import Problem
+from node.views.records import GroupView, OfferingView
+from node.work.service import TaskService
 
 
 class GroupService:

@@ -16,10 +16,10 @@ from gossip.sightings import ApplyTo, Choose, FoundOne, decide
 from node.driver import now_ms
 from node.errors import NodeError
 from node.founding import begin_chain, found
-from node.neighbours import by_sighting, look_around, several_federations
 from node.parts import Parts, bootstrap_event, peer_service
-from node.peer_service import DialInVain
-from node.store import LevelStore, StagedStore
+from node.peers.neighbours import by_sighting, look_around, several_federations
+from node.peers.service import DialInVain
+from node.storage.store import LevelStore, StagedStore
 
 
 async def first_genesis(parts: Parts) -> Genesis | None:

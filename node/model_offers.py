@@ -8,10 +8,10 @@ from gossip.membership.events import CapabilitiesChanged
 from gossip.membership.records import MAX_CAPABILITIES, Capability
 from inference.chat_task import CHAT
 from inference.executor import CAPACITY
-from node.model_files import ModelFiles
+from node.models.files import ModelFiles
 from node.parts import own_capabilities
-from node.peer_service import PeerService
-from node.task_service import TaskService
+from node.peers.service import PeerService
+from node.work.service import TaskService
 
 _STEPS: Final = 4
 """Loads are told in quarters: a record is not signed anew for every task."""

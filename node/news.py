@@ -6,13 +6,13 @@ import structlog
 import trio
 
 from consensus.engine import Engine
-from consensus.events import EpochChanged, MemberChanged, VotingKeyRotated
 from consensus.evidence import evidence_of
 from consensus.execution import BlockExecuted
-from consensus.own_votes import VotesElsewhere
-from consensus.reports import Equivocation
-from consensus.transactions import AdmitObserver
-from consensus.validator_operations import ReportEquivocation
+from consensus.ledger.events import EpochChanged, MemberChanged, VotingKeyRotated
+from consensus.operations.transactions import AdmitObserver
+from consensus.operations.validators import ReportEquivocation
+from consensus.pbft.own_votes import VotesElsewhere
+from consensus.pbft.reports import Equivocation
 from gossip.identity import NodeId
 from gossip.membership.events import AdmissionChanged
 from gossip.membership.notices import (
@@ -23,11 +23,11 @@ from gossip.membership.notices import (
     StatusChanged,
     WrongFederation,
 )
-from node.own_account import NotTakenError, OwnAccount
+from node.chain.own_account import NotTakenError, OwnAccount
 from node.parts import Parts
-from node.peer_service import DialInVain, PeerService
-from node.votes import begin_fresh
-from node.voting_key import finish_rotation
+from node.peers.service import DialInVain, PeerService
+from node.storage.votes import begin_fresh
+from node.storage.voting_key import finish_rotation
 
 log = structlog.get_logger(__name__)
 

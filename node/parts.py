@@ -24,11 +24,11 @@ from memory.model_files import MODEL_HASH
 from node.announcer import Announcer
 from node.config import ConfigError, RunOptions
 from node.founding import NodeKeys
-from node.home import Home
-from node.peer_service import Limits, PeerService
+from node.peers.service import Limits, PeerService
 from node.service import VERSION
-from node.store import StagedStore
-from node.task_service import DEFAULT_REWARD
+from node.storage.home import Home
+from node.storage.store import StagedStore
+from node.work.service import DEFAULT_REWARD
 
 _FREE_SLOTS: Final = 8
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from consensus.genesis import Genesis
-from consensus.outcomes import Outcome
+from consensus.ledger.outcomes import Outcome
+from consensus.ledger.records import Account
+from consensus.ledger.state import Table
+from consensus.operations.transactions import Transaction, decode_transaction
 from consensus.receipts import (
     AccountReceipt,
     BlockReceipt,
@@ -17,9 +20,6 @@ from consensus.receipts import (
     TransactionReceipt,
     read_receipt,
 )
-from consensus.records import Account
-from consensus.state import Table
-from consensus.transactions import Transaction, decode_transaction
 from consensus.verify import Verdict, verify_receipt
 from gossip.codec import DecodeError, Wire, decode_canonical
 from gossip.identity import Verifier

@@ -16,24 +16,17 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from consensus.event_log import parties_of
 from consensus.genesis import Genesis
+from consensus.ledger.event_log import parties_of
+from consensus.ledger.records import Account, Reputation, StakeRecord, Task, TaskState
+from consensus.ledger.standing import FIRST_SCORE
+from consensus.ledger.state import Table
+from consensus.ledger.tables import ACCOUNTS, LISTED, REPUTATION, STAKES, TASKS, THE_ONE, VALIDATORS
 from consensus.quorum import Validator
 from consensus.receipts import MAX_ITEMS
-from consensus.records import Account, Reputation, StakeRecord, Task, TaskState
-from consensus.standing import FIRST_SCORE
-from consensus.state import Table
-from consensus.tables import ACCOUNTS, LISTED, REPUTATION, STAKES, TASKS, THE_ONE, VALIDATORS
 from gossip.codec import Wire
 from gossip.identity import Verifier
 from node.conversations import Ask, Conversation
-from node.gateway.list_views import (
-    AccountsView,
-    ReputationsView,
-    TaskRowsView,
-    TransactionsView,
-)
-from node.gateway.views import BlocksView
 from node.paths import path_part
 from node.proven import (
     NotProvenError,
@@ -47,6 +40,13 @@ from node.proven import (
     proven_records,
     proven_transaction,
 )
+from node.views.lists import (
+    AccountsView,
+    ReputationsView,
+    TaskRowsView,
+    TransactionsView,
+)
+from node.views.records import BlocksView
 
 _V = TypeVar("_V", bound=Wire)
 _T = TypeVar("_T")

@@ -7,19 +7,19 @@ from pathlib import Path
 
 from consensus.chain import ChainReader
 from consensus.genesis import Genesis
-from consensus.ledger import Ledger, LedgerError
+from consensus.ledger.machine import Ledger, LedgerError
 from consensus.recovery import Recovery, RecoveryError, propose, record, same_hand_over, signed
 from consensus.verify import recovery_fault
 from gossip.codec import DecodeError
 from gossip.effects import Write
 from gossip.identity import Ed25519Verifier
 from gossip.json_form import from_json, to_json
-from node.durable import replace_file
 from node.errors import NodeError
 from node.founding import load_genesis
-from node.home import Home
-from node.keyfile import Purpose, load_key
-from node.store import LevelStore
+from node.storage.durable import replace_file
+from node.storage.home import Home
+from node.storage.keyfile import Purpose, load_key
+from node.storage.store import LevelStore
 
 _MAX_BYTES = 1024 * 1024
 

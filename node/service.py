@@ -1,4 +1,4 @@
-"""A running node as the gateway sees it: the implementation of `node.gateway.facade.Facade`."""
+"""A running node as the gateway sees it: the implementation of `node.views.facade.Facade`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import msgspec
 import trio
 from msgspec import structs
 
+from consensus.ledger.records import Role, TaskState
+from consensus.ledger.records import Task as LedgerTask
 from consensus.mempool import Added, Refused
-from consensus.receipts import TaskContent
-from consensus.records import Role, TaskState
-from consensus.records import Task as LedgerTask
-from consensus.transactions import (
+from consensus.operations.transactions import (
     AdmitObserver,
     ApproveValidator,
     CompleteTask,
@@ -24,7 +23,8 @@ from consensus.transactions import (
     Transaction,
     Transfer,
 )
-from consensus.validator_operations import register_validator
+from consensus.operations.validators import register_validator
+from consensus.receipts import TaskContent
 from gossip.codec import Digest
 from gossip.effects import Cause
 from gossip.identity import NodeId, Signer
@@ -35,10 +35,13 @@ from gossip.transport import PeerStats, Totals
 from inference.asker import AskedTask
 from inference.kinds import encode_input, kind_of
 from inference.placement import NoPlaceError
-from node.chain_service import ChainService
+from node.chain.own_account import NotTakenError, OwnAccount, problem_of
+from node.chain.queries import ChainQueries, matching
+from node.chain.service import ChainService
 from node.driver import now_ms
-from node.gateway.facade import Named, Problem, TaskRequest
-from node.gateway.views import (
+from node.peers.service import PeerService
+from node.views.facade import Named, Problem, TaskRequest
+from node.views.records import (
     AccountView,
     AdmissionView,
     BlocksView,
@@ -58,11 +61,8 @@ from node.gateway.views import (
     UsageView,
     ValidatorsView,
 )
-from node.outputs import output_json
-from node.own_account import NotTakenError, OwnAccount, problem_of
-from node.peer_service import PeerService
-from node.queries import ChainQueries, matching
-from node.task_service import TaskService
+from node.work.outputs import output_json
+from node.work.service import TaskService
 
 VERSION = version("bizra-node")
 

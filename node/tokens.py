@@ -15,8 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from node.durable import PRIVATE, replace_file
 from node.errors import NodeError
+from node.storage.durable import PRIVATE, replace_file
 
 MAX_TOKENS = 100
 MAX_QUOTA_PER_S = 1_000_000

@@ -9,7 +9,7 @@ import msgpack
 import msgspec
 from msgspec import inspect
 
-from consensus.transactions import Operation
+from consensus.operations.transactions import Operation
 from gossip.codec import decode_canonical, encode
 
 

@@ -5,8 +5,8 @@ As operators they also let joining nodes in, and seat them.
 
 from __future__ import annotations
 
-from consensus.records import Role
-from consensus.transactions import (
+from consensus.ledger.records import Role
+from consensus.operations.transactions import (
     AdmitObserver,
     ApproveValidator,
     Operation,

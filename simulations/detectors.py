@@ -21,7 +21,6 @@ from gossip.identity import NodeId, Signer
 from gossip.membership.detector import Detector
 from gossip.membership.messages import DetectionMessage, MembershipMessage, Ping, Pong
 from gossip.membership.suspicions import Statements
-from simulations.draws import Draws
 from simulations.guest import (
     Guest,
     Note,
@@ -34,7 +33,8 @@ from simulations.guest import (
     Write,
     broken,
 )
-from simulations.signatures import Keyring
+from simulations.worlds.draws import Draws
+from simulations.worlds.signatures import Keyring
 
 _TICK = "tick"
 _INCARNATION = b"incarnation"

@@ -19,10 +19,9 @@ from consensus.engine import (
     TimerFired,
     initial_writes,
 )
-from consensus.events import Slashed, ValidatorDeactivated, VotingKeyRotated
 from consensus.execution import BlockExecuted
-from consensus.finality import Diverged, StateCertified
 from consensus.genesis import Founder, Genesis, found
+from consensus.ledger.events import Slashed, ValidatorDeactivated, VotingKeyRotated
 from consensus.messages import (
     Blocks,
     ConsensusMessage,
@@ -31,28 +30,29 @@ from consensus.messages import (
     ViewChangeNames,
     Vote,
 )
-from consensus.own_votes import VotesAgain, VotesElsewhere, VotingKeys
+from consensus.operations.transactions import Transaction
 from consensus.parameters import Parameters
-from consensus.reports import Equivocation, Prepared, Timing, ViewEntered
-from consensus.transactions import Transaction
+from consensus.pbft.finality import Diverged, StateCertified
+from consensus.pbft.own_votes import VotesAgain, VotesElsewhere, VotingKeys
+from consensus.pbft.reports import Equivocation, Prepared, Timing, ViewEntered
 from gossip.codec import decode
 from gossip.effects import Broadcast, Store
 from gossip.identity import NodeId, Signer
-from simulations.attacks import KINDS
 from simulations.clients import Client, Joiner
-from simulations.disk import MemoryStore
 from simulations.history import History
-from simulations.hooks import Vocabulary
 from simulations.labels import labelled
+from simulations.liars.attacks import KINDS
 from simulations.oracles import Oracles
-from simulations.process import Core, Process
 from simulations.registrar import STAKE_PER_POWER, Registrar, limits
-from simulations.result import Result
 from simulations.scenario import Scenario
-from simulations.signatures import Keyring
 from simulations.snapshot_node import FederationMessage, SnapshotNode, SnapshotTaken
-from simulations.trace import Trace
-from simulations.world import TICK_US, World
+from simulations.worlds.disk import MemoryStore
+from simulations.worlds.hooks import Vocabulary
+from simulations.worlds.process import Core, Process
+from simulations.worlds.result import Result
+from simulations.worlds.signatures import Keyring
+from simulations.worlds.trace import Trace
+from simulations.worlds.world import TICK_US, World
 
 CREATED_MS = 1_700_000_000_000
 FOUNDER_AMOUNT = 1_000_000_000

@@ -9,10 +9,6 @@ import msgspec
 
 from gossip import effects
 from gossip.codec import DecodeError
-from simulations.disk import MemoryStore
-from simulations.draws import Draws
-from simulations.expand import draw_setting
-from simulations.faults import Ms
 from simulations.guest import (
     Broadcast,
     Guest,
@@ -25,11 +21,15 @@ from simulations.guest import (
     TimerFired,
     Write,
 )
-from simulations.hooks import Vocabulary
-from simulations.process import Core, Process
-from simulations.setting import Setting, setting_fault
-from simulations.trace import Trace
-from simulations.world import TICK_US, World
+from simulations.seeds.expand import draw_setting
+from simulations.worlds.disk import MemoryStore
+from simulations.worlds.draws import Draws
+from simulations.worlds.faults import Ms
+from simulations.worlds.hooks import Vocabulary
+from simulations.worlds.process import Core, Process
+from simulations.worlds.setting import Setting, setting_fault
+from simulations.worlds.trace import Trace
+from simulations.worlds.world import TICK_US, World
 
 _DISK = "disk"
 Parameter = int | str | bool

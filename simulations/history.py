@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
-from consensus.transactions import Transaction, Transfer
+from consensus.operations.transactions import Transaction, Transfer
 from simulations.violations import ViolationError
 
 Place = tuple[int, int]

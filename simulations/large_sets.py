@@ -23,11 +23,11 @@ from consensus.messages import (
 )
 from consensus.quorum import MAX_VALIDATORS
 from gossip.codec import encode
-from simulations.faults import Crash
 from simulations.federation import Federation
-from simulations.process import Process
-from simulations.result import Result
 from simulations.scenario import Clients, Scenario
+from simulations.worlds.faults import Crash
+from simulations.worlds.process import Process
+from simulations.worlds.result import Result
 
 _INTERVAL_MS = 150
 _QUIET_MS = 1_000

@@ -25,9 +25,9 @@ from gossip.membership.messages import MembershipMessage, Records, Rumours, fede
 from gossip.membership.notices import Liveness, StatusChanged
 from gossip.membership.records import SignedRecord, sign_record
 from gossip.membership.suspicions import Statements
-from simulations.draws import Draws
 from simulations.guest import Guest, Note, Place, Received, Send, Started, TimerFired, Write, broken
-from simulations.signatures import Keyring
+from simulations.worlds.draws import Draws
+from simulations.worlds.signatures import Keyring
 
 START_MS = 1_700_000_000_000
 _GENESIS = b"the genesis of the simulated federation"

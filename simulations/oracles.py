@@ -6,18 +6,18 @@ from consensus.blocks import Block
 from consensus.certificates import Certificate, Phase, StateCertificate, certificate_fault
 from consensus.chain import ChainReader
 from consensus.engine import Engine
-from consensus.ledger import BlockResult
+from consensus.ledger.machine import BlockResult
+from consensus.ledger.outcomes import Code, Outcome
+from consensus.ledger.state import STATE_PREFIX
+from consensus.ledger.state_tree import StateTree
 from consensus.messages import ViewChange, ViewChangeNames, Vote
-from consensus.outcomes import Code, Outcome
+from consensus.pbft.vote_log import BALLOTS_KEY, BODY_PREFIX, VIEW_KEY, BallotRecord, read_view
 from consensus.quorum import ValidatorSet
-from consensus.state import STATE_PREFIX
-from consensus.state_tree import StateTree
-from consensus.vote_log import BALLOTS_KEY, BODY_PREFIX, VIEW_KEY, BallotRecord, read_view
 from gossip.codec import Digest, decode
 from gossip.effects import KeyValueReader
 from gossip.identity import Verifier
-from simulations.signatures import Remembering
 from simulations.violations import ViolationError
+from simulations.worlds.signatures import Remembering
 
 _USED_NO_NONCE = (Code.WRONG_CHAIN, Code.UNKNOWN_ACCOUNT, Code.BAD_NONCE, Code.EXPIRED)
 

@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 
 from simulations.guest import Guest
+from simulations.hunting.shrink import shrink
 from simulations.recording import record, renamed, save
-from simulations.result import Result
 from simulations.running import run_any, setting_of_seed
 from simulations.scenario_file import dump
-from simulations.setting import Setting
-from simulations.shrink import shrink
-from simulations.trace import Trace
+from simulations.worlds.result import Result
+from simulations.worlds.setting import Setting
+from simulations.worlds.trace import Trace
 
 _LAST_LINES = 15
 _SHRINK_RUNS = 200

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import msgspec
 
-from simulations.result import Result
 from simulations.running import run_any
 from simulations.scenario_file import Replay, dump
-from simulations.setting import Setting
-from simulations.trace import MARK_CHARS, Entry, Trace
+from simulations.worlds.result import Result
+from simulations.worlds.setting import Setting
+from simulations.worlds.trace import MARK_CHARS, Entry, Trace
 
 FOLDER = Path("sim-failures")
 _MOST_MARKS = 256

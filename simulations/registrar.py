@@ -11,12 +11,12 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from consensus.evidence import evidence_of
-from consensus.own_votes import VotingKeys
+from consensus.operations.transactions import Transaction
+from consensus.operations.validators import Delegate, ReportEquivocation, rotate_voting_key
 from consensus.parameters import Parameters
+from consensus.pbft.own_votes import VotingKeys
+from consensus.pbft.reports import Equivocation
 from consensus.quorum import LEAST_TOLERANT, capped_powers
-from consensus.reports import Equivocation
-from consensus.transactions import Transaction
-from consensus.validator_operations import Delegate, ReportEquivocation, rotate_voting_key
 from gossip.codec import Digest
 from gossip.identity import NodeId, Signer
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import msgspec
 
-from simulations.faults import Fault
 from simulations.recording import commit
-from simulations.result import Result
 from simulations.running import invariant_of, world_of
 from simulations.scenario import Scenario
 from simulations.scenario_file import dump
-from simulations.setting import Setting
-from simulations.trace import Entry, Message, Trace, Transition
+from simulations.worlds.faults import Fault
+from simulations.worlds.result import Result
+from simulations.worlds.setting import Setting
+from simulations.worlds.trace import Entry, Message, Trace, Transition
 
 MOST_MESSAGES = 40_000
 """A page with more than this is too slow to look at; the last ones are kept."""

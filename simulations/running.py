@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from simulations.families import FAMILIES, Family
 from simulations.federation import Federation
 from simulations.guest_world import GuestScenario, GuestWorld, guest_seed
-from simulations.result import Result
 from simulations.scenario import Scenario
-from simulations.setting import Setting
-from simulations.trace import Trace
-from simulations.workshop import Workshop
-from simulations.world import World
+from simulations.seeds.families import FAMILIES, Family
+from simulations.tasks.workshop import Workshop
+from simulations.worlds.result import Result
+from simulations.worlds.setting import Setting
+from simulations.worlds.trace import Trace
+from simulations.worlds.world import World
 
 
 def world_of(setting: Setting, trace: Trace | None = None) -> World:

@@ -1,6 +1,6 @@
 """A scenario: everything that happens to a federation from outside, as one frozen, printable value.
 
-Nodes are numbered: founders first, then those who join. `setting.py` has what is not about federations.
+Nodes are numbered: founders first, then those who join. `worlds/setting.py` has what is not about federations.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 import msgspec
 
 from consensus.messages import MOST_WHOLE_CHANGES
+from consensus.pbft.reports import COLLECTED_FROM
 from consensus.quorum import MAX_VALIDATORS
-from consensus.reports import COLLECTED_FROM
 from inference.asker import GRACE_MS
-from simulations.faults import Ms, Node, Ppm, Value
-from simulations.setting import Setting, setting_fault
+from simulations.worlds.faults import Ms, Node, Ppm, Value
+from simulations.worlds.setting import Setting, setting_fault
 
 ActorKind = Literal[
     "silent",
@@ -49,7 +49,7 @@ COLLECTORS: tuple[ActorKind, ...] = ("mute_collector", "lying_collector", "false
 
 
 class Actor(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A node that lies, in one of the ways of `simulations.adversaries`."""
+    """A node that lies, in one of the ways of `simulations.liars.adversaries`."""
 
     node: Node
     kind: ActorKind
@@ -98,7 +98,7 @@ WorkerKind = Literal[
 
 
 class Worker(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A node that is sound in consensus and lies about tasks, in one of the ways of `simulations.workers`."""
+    """A node that is sound in consensus and lies about tasks, in one of the ways of `simulations.tasks.workers`."""
 
     node: Node
     kind: WorkerKind

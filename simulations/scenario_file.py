@@ -10,7 +10,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from simulations.faults import KINDS, Value
 from simulations.guest_world import GuestScenario, guest_fault
 from simulations.scenario import (
     Actor,
@@ -25,8 +24,9 @@ from simulations.scenario import (
     WorkerKind,
     fault_of,
 )
-from simulations.setting import Disk, Network, Setting
 from simulations.toml_lines import line_near, lines_of
+from simulations.worlds.faults import KINDS, Value
+from simulations.worlds.setting import Disk, Network, Setting
 
 _TABLES: dict[str, type[Value]] = {
     "network": Network,

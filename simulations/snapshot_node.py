@@ -1,4 +1,4 @@
-"""A node that gives and takes snapshots: the engine, and in pure form what `node.snapshots` does around it.
+"""A node that gives and takes snapshots: the engine, and in pure form what `node.chain.snapshots` does around it.
 
 Snapshots and their proofs (`consensus.snapshot`), the ranking of offers, manifests and the download
 (`gossip.transfer`) are the daemon's own. What differs: a request and its answer are a message each instead of turns on
@@ -23,7 +23,8 @@ from consensus.engine import (
 )
 from consensus.execution import BlockExecuted
 from consensus.genesis import Genesis
-from consensus.ledger import HEIGHT_KEY
+from consensus.ledger.machine import HEIGHT_KEY
+from consensus.ledger.state import STATE_PREFIX
 from consensus.messages import ConsensusMessage
 from consensus.snapshot import (
     Offer,
@@ -36,7 +37,6 @@ from consensus.snapshot import (
     restored,
     state_pages,
 )
-from consensus.state import STATE_PREFIX
 from gossip.codec import DecodeError, Digest, Wire, decode, encode
 from gossip.effects import (
     Broadcast,

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import msgpack
 from nacl.signing import SigningKey
 
-from consensus.transactions import (
+from consensus.operations.transactions import (
     Operation,
     TransactionBody,
     Transfer,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from consensus.event_log import Logged
-from consensus.events import AccountChanged
-from consensus.ledger import Ledger
+from consensus.ledger.event_log import Logged
+from consensus.ledger.events import AccountChanged
+from consensus.ledger.machine import Ledger
+from consensus.ledger.records import Account
 from consensus.projections.rows import Page, Projection, RowReader, Rows, down, page_of, read, write
-from consensus.records import Account
 
 _ACCOUNT, _RICHEST = b"a", b"b"
 

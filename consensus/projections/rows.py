@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from consensus.event_log import Logged
-from consensus.ledger import Ledger
+from consensus.ledger.event_log import Logged
+from consensus.ledger.machine import Ledger
 from gossip.codec import Wire, decode, encode
 
 T = TypeVar("T", bound=Wire)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from consensus.event_log import Logged
-from consensus.events import TaskChanged
-from consensus.ledger import Ledger
+from consensus.ledger.event_log import Logged
+from consensus.ledger.events import TaskChanged
+from consensus.ledger.machine import Ledger
+from consensus.ledger.records import Task, TaskState
 from consensus.projections.rows import Projection, RowReader, Rows, down, page_of, read, write
-from consensus.records import Task, TaskState
 from gossip.codec import Bytes32, Name, Natural, Wire
 from gossip.json_form import Coins
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from consensus.event_log import Logged, TransactionExecuted
-from consensus.ledger import Ledger
-from consensus.outcomes import Code
+from consensus.ledger.event_log import Logged, TransactionExecuted
+from consensus.ledger.machine import Ledger
+from consensus.ledger.outcomes import Code
 from consensus.projections.rows import Projection, RowReader, Rows, down, page_of
 from gossip.codec import Bytes32, Natural, Wire, decode, encode
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from consensus.event_log import Logged
-from consensus.events import EpochChanged, StakeChanged
-from consensus.ledger import Ledger
+from consensus.ledger.event_log import Logged
+from consensus.ledger.events import EpochChanged, StakeChanged
+from consensus.ledger.machine import Ledger
+from consensus.ledger.records import StakeRecord
+from consensus.operations.validators import Label
 from consensus.projections.rows import Projection, RowReader, Rows, down, page_of, read, write
 from consensus.quorum import ValidatorSet
-from consensus.records import StakeRecord
-from consensus.validator_operations import Label
 from gossip.codec import Natural, Wire, decode
 from gossip.json_form import Coins
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from consensus.event_log import Logged
-from consensus.events import MemberChanged, ReputationScoreChanged, TaskChanged
-from consensus.ledger import Ledger
+from consensus.ledger.event_log import Logged
+from consensus.ledger.events import MemberChanged, ReputationScoreChanged, TaskChanged
+from consensus.ledger.machine import Ledger
+from consensus.ledger.records import Task, TaskState
+from consensus.ledger.standing import FIRST_SCORE
 from consensus.projections.rows import (
     Projection,
     RowReader,
@@ -17,8 +19,6 @@ from consensus.projections.rows import (
     up,
     write,
 )
-from consensus.records import Task, TaskState
-from consensus.standing import FIRST_SCORE
 from gossip.codec import Natural, Wire, decode
 
 _NODE, _RANKED = b"e", b"l"

@@ -1,6 +1,6 @@
 """A peer's models as one more server: a call becomes a task of kind `chat`, its lines the answer.
 
-How a task reaches the peer is the door's matter (`node/peer_chat.py`). Here an answer is held to the
+How a task reaches the peer is the door's matter (`node/work/peer_chat.py`). Here an answer is held to the
 same rules as that of any server: it is checked chunk by chunk, and no broken one ends cleanly.
 """
 

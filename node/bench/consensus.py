@@ -22,8 +22,8 @@ from node.bench.traffic import messages_sent
 from node.bench.wallets import Wallets
 from node.demo.cluster import Cluster, Member
 from node.demo.together import begin
-from node.gateway.views import ValidatorsView
-from node.keyfile import Purpose, load_key
+from node.storage.keyfile import Purpose, load_key
+from node.views.records import ValidatorsView
 
 _RATE_TO_SIGN = 4_000
 _RATE_OF_ONE = 300

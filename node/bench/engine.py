@@ -19,12 +19,12 @@ from consensus.engine import Engine, PeerConnected, Received, Started, Submit, i
 from consensus.execution import BlockExecuted
 from consensus.genesis import Founder, Genesis, found
 from consensus.messages import ConsensusMessage, Vote
-from consensus.transactions import Transaction, decode_transaction
+from consensus.operations.transactions import Transaction, decode_transaction
 from gossip.codec import decode, encode
 from gossip.effects import Broadcast, Effect, Notify, Persist, Send, Store
 from gossip.identity import Ed25519Signer, Ed25519Verifier, NodeId
 from node.bench.wallets import Wallets
-from node.store import LevelStore, StagedStore
+from node.storage.store import LevelStore, StagedStore
 
 _FUNDS = 10**8
 _START_MS = 1_000_000

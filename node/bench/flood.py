@@ -38,9 +38,9 @@ from node.bench.load import LoadError
 from node.client import Client
 from node.demo.cluster import Cluster, Member, until
 from node.demo.growth import WAIT_S, grow
-from node.home import Home
-from node.keyfile import Purpose, load_key
-from node.peer_service import CONSENSUS_CHANNEL
+from node.peers.service import CONSENSUS_CHANNEL
+from node.storage.home import Home
+from node.storage.keyfile import Purpose, load_key
 
 _LOOPBACK: Final = ("/ip4/127.0.0.1/tcp/0",)
 _IGNORANT: Final = Status(

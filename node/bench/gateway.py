@@ -21,7 +21,7 @@ import trio
 
 from consensus.genesis import Genesis
 from consensus.messages import Transactions
-from consensus.transactions import Transaction
+from consensus.operations.transactions import Transaction
 from gossip.codec import encode
 from node.async_client import AsyncClient
 from node.bench.consensus import fund

@@ -17,25 +17,25 @@ from consensus.blocks import MAX_BLOCK_TXS, Block, make_block
 from consensus.certificates import Ballot, Certificate, Phase, StateStatement
 from consensus.chain import Execution, block_writes
 from consensus.engine import initial_writes
-from consensus.event_log import EventLog, block_events, event_write
 from consensus.genesis import Founder, Genesis, found
-from consensus.ledger import BlockResult, Ledger
+from consensus.ledger.event_log import EventLog, block_events, event_write
+from consensus.ledger.machine import BlockResult, Ledger
 from consensus.mempool import Added, Mempool
-from consensus.replay import replay
-from consensus.transactions import (
+from consensus.operations.transactions import (
     Transaction,
     TransactionBody,
     Transfer,
     decode_transaction,
     sign_transaction,
 )
+from consensus.replay import replay
 from gossip.codec import Digest
 from gossip.identity import Ed25519Signer, Ed25519Verifier
+from node.chain.projector import Projector, open_projections
+from node.chain.read_models import ReadModels
 from node.gateway.cache import Cache, Life
 from node.gateway.endpoint import etag_of
-from node.projector import Projector, open_projections
-from node.read_models import ReadModels
-from node.store import LevelStore, StagedStore
+from node.storage.store import LevelStore, StagedStore
 
 _SENDERS = 200
 _ADMITTED = 5

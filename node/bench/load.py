@@ -18,8 +18,8 @@ import trio.lowlevel
 
 from consensus.certificates import certificate_fault
 from consensus.messages import CertifiedBlock, Transactions
+from consensus.operations.transactions import Transaction
 from consensus.quorum import ValidatorSet
-from consensus.transactions import Transaction
 from gossip.codec import Digest, decode, encode
 from gossip.identity import Ed25519Verifier
 from node.errors import NodeError

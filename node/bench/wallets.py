@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import count
 from secrets import token_bytes
 
-from consensus.transactions import (
+from consensus.operations.transactions import (
     MAX_OPERATIONS,
     Operation,
     Remark,

@@ -20,7 +20,7 @@ from node.answers import (
     unreachable,
 )
 from node.conversations import HEIGHT, Ask, Conversation, Reply
-from node.gateway.views import JsonObject
+from node.views.records import JsonObject
 
 _T = TypeVar("_T")
 

@@ -9,7 +9,8 @@ import msgspec
 
 from node.answers import decoded
 from node.calls.base import Calls
-from node.gateway.views import (
+from node.paths import path_part
+from node.views.records import (
     ContentsView,
     ContentView,
     EventLine,
@@ -18,7 +19,6 @@ from node.gateway.views import (
     SnapshotsView,
     SnapshotView,
 )
-from node.paths import path_part
 
 
 class ContentCalls(Calls):

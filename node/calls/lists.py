@@ -9,7 +9,8 @@ import msgspec
 
 from node.answers import decoded, unreachable
 from node.calls.base import Calls
-from node.gateway.list_views import (
+from node.paths import page, path_part, query
+from node.views.lists import (
     AccountsView,
     ActiveValidatorView,
     EventsView,
@@ -21,8 +22,7 @@ from node.gateway.list_views import (
     TaskRowsView,
     TransactionsView,
 )
-from node.gateway.views import JsonObject
-from node.paths import page, path_part, query
+from node.views.records import JsonObject
 
 PAGE = 20
 _SILENCE_S = 60.0

@@ -11,7 +11,7 @@ import msgspec
 
 from node.answers import NotReachableError, RefusedError, decoded
 from node.calls.base import Calls
-from node.gateway.views import BackendsView, BackendView, CachesView, JsonObject
+from node.views.records import BackendsView, BackendView, CachesView, JsonObject
 
 
 class ModelCalls(Calls):

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from consensus.genesis import Genesis
-    from consensus.records import Account, Reputation, Task, TaskState
-    from consensus.state import Table
+    from consensus.ledger.records import Account, Reputation, Task, TaskState
+    from consensus.ledger.state import Table
     from consensus.verify import Trust
     from gossip.codec import Wire
     from node.chain_audit.audits import Audit
@@ -44,7 +44,7 @@ class ProvenCalls(Calls):
     ) -> ProvenRecord[Record]:
         """What a record of the ledger says, or that there is none.
 
-        The table is one of those in `consensus.tables.PROVABLE`; validators and parameters are named `THE_ONE`.
+        The table is one of those in `consensus.ledger.tables.PROVABLE`; validators and parameters are named `THE_ONE`.
         """
         return self.hold(_questions(genesis).record(table, name))
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from node.answers import decoded
 from node.calls.base import Calls, poll
-from node.gateway.views import (
+from node.paths import path_part
+from node.views.records import (
     GroupView,
     JsonObject,
     OfferingView,
@@ -19,7 +20,6 @@ from node.gateway.views import (
     TrustBookView,
     TrustView,
 )
-from node.paths import path_part
 
 FINAL_TASK = frozenset({"settled", "disputed", "failed", "cancelled"})
 

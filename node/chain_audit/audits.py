@@ -14,12 +14,12 @@ from typing import Protocol, Self, TypeVar
 
 import anyio
 
-from consensus.records import TaskState
+from consensus.ledger.records import TaskState
 from gossip.codec import Digest
 from node.chain_audit.copy import Copy, Opening
 from node.chain_audit.questions import Audited, Compared, Questions
 from node.conversations import Conversation
-from node.gateway.list_views import (
+from node.views.lists import (
     AccountsView,
     ActiveValidatorView,
     EventsView,
@@ -30,7 +30,7 @@ from node.gateway.list_views import (
     TaskRowsView,
     TransactionsView,
 )
-from node.gateway.views import ParametersView, RegistryView, ValidatorsView
+from node.views.records import ParametersView, RegistryView, ValidatorsView
 
 _T = TypeVar("_T")
 

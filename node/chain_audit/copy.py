@@ -12,17 +12,17 @@ from consensus.auditing import Follower, NotTheChainError
 from consensus.chain import ChainReader
 from consensus.engine import initial_writes
 from consensus.genesis import Genesis
-from consensus.ledger import Ledger, LedgerError
+from consensus.ledger.machine import Ledger, LedgerError
 from consensus.messages import CertifiedBlock
 from consensus.receipts import EpochLink
 from consensus.verify import Trust
 from gossip.codec import DecodeError, Digest, encode
 from gossip.effects import Write
 from gossip.identity import Ed25519Verifier
-from node.projector import Projector, open_projections
+from node.chain.projector import Projector, open_projections
+from node.chain.read_models import ReadModels
 from node.proven import NotProvenError
-from node.read_models import ReadModels
-from node.store import LevelStore
+from node.storage.store import LevelStore
 
 Progress = Callable[[int, int], None]
 """Hears after each block how far the audit is, and how far the node's certified chain goes."""

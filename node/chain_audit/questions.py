@@ -12,15 +12,17 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from consensus.event_log import Cursor
+from consensus.ledger.event_log import Cursor
+from consensus.ledger.records import TaskState
 from consensus.messages import Blocks
 from consensus.receipts import BlockReceipt, EpochLink, read_receipt
-from consensus.records import TaskState
 from gossip.codec import DecodeError, decode_canonical
 from node.chain_audit.compare import first_difference
 from node.chain_audit.copy import AuditError, Copy
 from node.conversations import Ask, Conversation, Reply
-from node.gateway.list_views import (
+from node.paths import page, query
+from node.views.ledger import parameters_view, registry_view, validators_view
+from node.views.lists import (
     AccountsView,
     ActiveValidatorView,
     EventsView,
@@ -31,9 +33,7 @@ from node.gateway.list_views import (
     TaskRowsView,
     TransactionsView,
 )
-from node.gateway.views import ParametersView, RegistryView, ValidatorsView
-from node.ledger_views import parameters_view, registry_view, validators_view
-from node.paths import page, query
+from node.views.records import ParametersView, RegistryView, ValidatorsView
 
 V = TypeVar("V")
 

@@ -8,7 +8,7 @@ import click
 
 from node.cli.session import Session, until_interrupted, with_session
 from node.cli.shapes import age, pairs, plural, short, size, table
-from node.gateway.views import PeersView, StatusView
+from node.views.records import PeersView, StatusView
 
 _WATCH_S = 1.0
 
@@ -78,7 +78,7 @@ def tolerance(faults: int) -> str:
 def identity(session: Session) -> None:
     """Show this node's id and peer id; works while the daemon is stopped."""
     from gossip.transport.peer_id import peer_id_from_node_id  # noqa: PLC0415 - slow to import
-    from node.keyfile import Purpose, load_key  # noqa: PLC0415 - as above
+    from node.storage.keyfile import Purpose, load_key  # noqa: PLC0415 - as above
 
     signer = load_key(session.home.identity_key, Purpose.IDENTITY)
     node_id, peer_id = signer.node_id.hex(), peer_id_from_node_id(signer.node_id)

@@ -8,8 +8,8 @@ from node.cli.pages import audited, auditing, genesis_of, more, paged, proven
 from node.cli.session import Session, with_session
 from node.cli.shapes import pairs, table
 from node.errors import NodeError
-from node.gateway.list_views import AccountRowView, AccountsView
-from node.gateway.views import AccountView
+from node.views.lists import AccountRowView, AccountsView
+from node.views.records import AccountView
 
 
 @click.group()

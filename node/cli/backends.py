@@ -6,7 +6,7 @@ import click
 
 from node.cli.session import Session, with_session
 from node.cli.shapes import table
-from node.gateway.views import BackendsView, BackendView, JsonObject
+from node.views.records import BackendsView, BackendView, JsonObject
 
 
 @click.group()

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from consensus.transactions import MAX_OPERATIONS, MAX_REMARK_BYTES
+from consensus.operations.transactions import MAX_OPERATIONS, MAX_REMARK_BYTES
 from node.bench import endurance, flood, throughput
 from node.bench import gateway as gateway_bench
 from node.bench import gossip as gossip_bench

@@ -6,7 +6,7 @@ import click
 
 from node.cli.session import Session, with_session
 from node.cli.shapes import moment, pairs, plural, short, table
-from node.gateway.views import BlocksView, BlockView
+from node.views.records import BlocksView, BlockView
 
 
 @click.group()

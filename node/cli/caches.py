@@ -8,7 +8,7 @@ import click
 
 from node.cli.session import Session, with_session
 from node.cli.shapes import table
-from node.gateway.views import CachesView
+from node.views.records import CachesView
 
 
 @click.command()

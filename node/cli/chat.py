@@ -15,7 +15,7 @@ from inference.structured import code_blocks
 from node.cli.session import Session, with_session
 from node.cli.shapes import table
 from node.errors import NodeError
-from node.gateway.views import JsonObject
+from node.views.records import JsonObject
 
 _MAX_PROMPT_CHARS = 1_000_000
 

@@ -13,8 +13,8 @@ from node.cli.session import Session, with_session
 from node.cli.shapes import moment, short, table
 from node.client import Client
 from node.errors import NodeError
-from node.gateway.list_views import EventsView
-from node.gateway.views import JsonObject
+from node.views.lists import EventsView
+from node.views.records import JsonObject
 
 _BLOCKS_BACK = 10
 

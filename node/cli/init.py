@@ -9,9 +9,9 @@ import click
 from node.cli.session import Session, with_session
 from node.cli.shapes import pairs
 from node.config import ConfigError, load_config, to_toml, with_flags
-from node.durable import PUBLIC, create_file
 from node.founding import constants, load_genesis, prepare
 from node.founding import found as found_federation
+from node.storage.durable import PUBLIC, create_file
 
 
 @click.command()

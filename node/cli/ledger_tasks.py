@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from consensus.records import Task, TaskState
+from consensus.ledger.records import Task, TaskState
 from node.cli.pages import audited, auditing, genesis_of, more, paged, proven
 from node.cli.session import Session, with_session
 from node.cli.shapes import short, table
 from node.client import Client
-from node.gateway.views import JsonObject
+from node.views.records import JsonObject
 
 _STATES = click.Choice([one.value for one in TaskState])
 

@@ -9,7 +9,7 @@ import click
 from node.cli.session import Session, with_session
 from node.cli.shapes import table
 from node.errors import NodeError
-from node.gateway.list_views import ProjectionsView
+from node.views.lists import ProjectionsView
 
 _PAUSE_S = 0.05
 

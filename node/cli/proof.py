@@ -13,8 +13,8 @@ from gossip.identity import Ed25519Verifier
 from node.cli.pages import trust_of, trusted
 from node.cli.session import Session, end_unless, with_session
 from node.cli.shapes import pairs, short
-from node.durable import replace_file
 from node.errors import NodeError
+from node.storage.durable import replace_file
 
 _MAX_BYTES = 64 * 1024 * 1024
 

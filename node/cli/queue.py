@@ -8,7 +8,7 @@ import click
 
 from node.cli.session import Session, end_unless, with_session
 from node.cli.shapes import pairs, short, table
-from node.gateway.views import QueuedView, QueueView, TrustView
+from node.views.records import QueuedView, QueueView, TrustView
 
 
 @click.group()

@@ -7,7 +7,7 @@ import click
 from node.cli.pages import audited, auditing, genesis_of, more, paged, proven
 from node.cli.session import Session, with_session
 from node.cli.shapes import pairs, short, table
-from node.gateway.list_views import ReputationView
+from node.views.lists import ReputationView
 
 
 @click.command()

@@ -13,7 +13,7 @@ from node.cli.session import Session, end_unless, with_session
 from node.cli.shapes import pairs
 from node.errors import NodeError
 from node.founding import load_genesis
-from node.store import LevelStore
+from node.storage.store import LevelStore
 
 
 @click.command()

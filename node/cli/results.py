@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from node.cli.shapes import plural, table
-from node.gateway.views import JsonObject
+from node.views.records import JsonObject
 
 _SHOWN_CHARS = 80
 

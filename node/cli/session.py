@@ -17,8 +17,8 @@ import click
 import msgspec
 
 from node.errors import NodeError
-from node.gateway.views import JsonObject, View
-from node.home import Home, default_home
+from node.storage.home import Home, default_home
+from node.views.records import JsonObject, View
 
 if TYPE_CHECKING:
     from node.client import Client

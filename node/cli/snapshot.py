@@ -55,7 +55,7 @@ def restore(session: Session, *, file: Path | None) -> None:
             height = client.take_snapshot()
         session.tell({"height": height}, f"Taken; the node goes on from height {height}")
         return
-    from node.snapshots import restore_file  # noqa: PLC0415 - commands that ask the daemon start faster
+    from node.chain.snapshots import restore_file  # noqa: PLC0415 - commands that ask the daemon start faster
 
     with session.home.lock():
         height = restore_file(session.home, pieces_of(file))

@@ -7,7 +7,7 @@ import click
 from node.cli.results import output_text
 from node.cli.session import Session, with_session
 from node.cli.shapes import pairs, short, table
-from node.gateway.views import SpreadView
+from node.views.records import SpreadView
 
 
 @click.group()

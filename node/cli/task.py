@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from consensus.group_operations import MAX_REDUNDANCY, MIN_REDUNDANCY
+from consensus.operations.groups import MAX_REDUNDANCY, MIN_REDUNDANCY
 from inference.kinds import BadInput, UnknownKind, parse_input
 from memory.documents import DocumentError
 from node.cli.ledger_tasks import ledger
@@ -17,8 +17,8 @@ from node.cli.spread import spread_text
 from node.cli.work import Work, read_work
 from node.client import FINAL_TASK
 from node.errors import NodeError
-from node.gateway.facade import MAX_DEADLINE_S, MIN_DEADLINE_S
-from node.gateway.views import GroupView, JsonObject, TasksView, TaskView
+from node.views.facade import MAX_DEADLINE_S, MIN_DEADLINE_S
+from node.views.records import GroupView, JsonObject, TasksView, TaskView
 
 
 @click.group()

@@ -11,7 +11,7 @@ import click
 from node.cli.session import Session, with_session
 from node.cli.shapes import short, table
 from node.errors import NodeError
-from node.gateway.views import ContentsView, FetchView
+from node.views.records import ContentsView, FetchView
 
 _PIECE_BYTES = 1024 * 1024
 

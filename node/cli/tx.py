@@ -11,7 +11,7 @@ from node.cli.pages import audited, auditing, genesis_of, more, paged, proven
 from node.cli.session import Session, end_unless, with_session
 from node.cli.shapes import pairs, short, table
 from node.client import FINAL_TRANSACTION
-from node.gateway.views import JsonObject, TransactionView, View
+from node.views.records import JsonObject, TransactionView, View
 
 if TYPE_CHECKING:
     from node.proven import ProvenTransaction

@@ -10,7 +10,7 @@ from node.cli.about import tolerance
 from node.cli.session import Session, end_unless, with_session
 from node.cli.shapes import pairs, short, table
 from node.client import Client
-from node.gateway.views import DeedView, RegistryView, ValidatorsView
+from node.views.records import DeedView, RegistryView, ValidatorsView
 
 _AMOUNT = click.IntRange(1, 2**63 - 1)
 

@@ -12,7 +12,7 @@ from inference.kinds import kind_named
 from memory.documents import DEFAULT_LIMITS, Document, DocumentError, read_documents
 from memory.formats import text_of
 from memory.not_text import NotText
-from node.gateway.views import JsonObject
+from node.views.records import JsonObject
 
 _STDIN = Path("-")
 _MAX_CHARS = 1_000_000

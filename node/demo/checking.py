@@ -11,7 +11,7 @@ from msgspec import structs
 
 from consensus.receipts import TransactionReceipt, read_receipt, write_receipt
 from node.demo.cluster import DemoError
-from node.gateway.views import JsonObject
+from node.views.records import JsonObject
 
 
 def check_offline(receipt: Path, genesis: Path) -> JsonObject:

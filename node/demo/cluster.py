@@ -13,7 +13,7 @@ from types import FrameType
 
 from node.client import Client
 from node.errors import NodeError
-from node.home import Home
+from node.storage.home import Home
 
 START_S = 20.0
 _STOP_S = 5.0

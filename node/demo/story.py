@@ -15,7 +15,7 @@ from node.client import Client, RefusedError
 from node.demo.checking import check_offline, with_another_output, with_one_byte_changed
 from node.demo.cluster import Cluster, DemoError, Member, until
 from node.demo.growth import LEAST_FOR_A_FAULT, WAIT_S, grow
-from node.gateway.views import JsonObject, TaskView
+from node.views.records import JsonObject, TaskView
 
 _TASK_S = 60.0
 _TRANSFERS = 20

@@ -14,7 +14,7 @@ from consensus.genesis import found as found_by
 from node.demo.cluster import Cluster, Member, until
 from node.demo.growth import ALL_KINDS, NAMES, WAIT_S, grow, knows_all, names
 from node.founding import FOUNDER_AMOUNT, begin_chain, prepare
-from node.home import Home
+from node.storage.home import Home
 
 _NO_WORK: tuple[str, ...] = ()
 _EACH_S = 4.0

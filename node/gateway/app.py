@@ -19,10 +19,13 @@ from starlette.types import ASGIApp
 
 from gossip.transfer.service import ContentService
 from inference.engine import AnswerEngine
-from node.backends import Backends
+from node.chain.event_hub import EventHub
+from node.chain.read_models import ReadModels
+from node.chain.registry import Registry
+from node.chain.signatures import InThread, Signatures
+from node.chain.snapshots import Snapshots
 from node.config import DEFAULT_CLIENT_PARALLEL, DEFAULT_QUOTA_PER_S, ApiAddress
 from node.errors import NodeError
-from node.event_hub import EventHub
 from node.gateway.asyncapi import sockets_document
 from node.gateway.backends import BackendsDoor
 from node.gateway.backroom import Backroom, BackroomParts
@@ -33,7 +36,6 @@ from node.gateway.caching import Unchanging
 from node.gateway.contents import ContentDoor
 from node.gateway.endpoint import Direct, Endpoint, Exact, resources_of
 from node.gateway.events import EventDoor
-from node.gateway.facade import Facade
 from node.gateway.groups import GroupDoor
 from node.gateway.guard import Guard, OwnerCheck, is_loopback
 from node.gateway.idempotency import Idempotency
@@ -60,16 +62,14 @@ from node.gateway.snapshots import SnapshotDoor
 from node.gateway.tokens import TokensDoor
 from node.gateway.topics import TopicDoor
 from node.gateway.turns import Turns
-from node.gateway.views import JsonObject
 from node.gateway.writes import Writes
 from node.group_service import GroupService
-from node.read_models import ReadModels
-from node.registry import Registry
-from node.signatures import InThread, Signatures
-from node.snapshots import Snapshots
-from node.store import LevelStore
+from node.models.backends import Backends
+from node.peers.topics import TopicService
+from node.storage.store import LevelStore
 from node.tokens import Tokens
-from node.topic_service import TopicService
+from node.views.facade import Facade
+from node.views.records import JsonObject
 
 _BACKLOG = 256
 

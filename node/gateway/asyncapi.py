@@ -8,7 +8,7 @@ import msgspec
 
 from node.event_stream import Happening
 from node.gateway.openapi import ProblemView
-from node.gateway.views import BatchView, JsonObject
+from node.views.records import BatchView, JsonObject
 
 _REF = "#/components/schemas/{name}"
 _EVENTS, _STREAM = "events", "submissions"

@@ -6,14 +6,14 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from node.backends import Backends
 from node.gateway.endpoint import Endpoint, Param
-from node.gateway.facade import Problem
 from node.gateway.fields import MAX_BODY_BYTES, read_body
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
 from node.gateway.requests import BackendRequest
-from node.gateway.views import BackendsView, BackendView, JsonObject
+from node.models.backends import Backends
+from node.views.facade import Problem
+from node.views.records import BackendsView, BackendView, JsonObject
 
 
 class BackendsDoor:

@@ -18,9 +18,7 @@ from inference.kinds import BadInput, UnknownKind, parse_input
 from inference.spread import Part, Spread, SpreadState
 from inference.trust import Record
 from inference.waiting import ENDED, Queued, QueueState
-from node.foreman import ForemanService
 from node.gateway.endpoint import ID, Endpoint
-from node.gateway.facade import MAX_DEADLINE_S, MIN_DEADLINE_S, Facade, Named, Problem
 from node.gateway.fields import (
     MAX_BODY_BYTES,
     MAX_TASK_BODY_BYTES,
@@ -32,7 +30,8 @@ from node.gateway.fields import (
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
 from node.gateway.requests import CheckRequest, DecisionRequest, SpreadRequest
-from node.gateway.views import (
+from node.views.facade import MAX_DEADLINE_S, MIN_DEADLINE_S, Facade, Named, Problem
+from node.views.records import (
     PartView,
     QueuedView,
     QueueView,
@@ -42,8 +41,9 @@ from node.gateway.views import (
     TrustView,
     VerdictView,
 )
-from node.outputs import output_json
-from node.spreads import SpreadRefusedError, SpreadService
+from node.work.foreman import ForemanService
+from node.work.outputs import output_json
+from node.work.spreads import SpreadRefusedError, SpreadService
 
 _ID_DIGITS = 64
 

@@ -26,17 +26,17 @@ from starlette.websockets import WebSocket
 
 from consensus.mempool import RefusalCode, Refused
 from consensus.messages import Transactions
-from consensus.transactions import Transaction, decode_transaction
+from consensus.operations.transactions import Transaction, decode_transaction
 from gossip.codec import DecodeError, decode
 from gossip.identity import Ed25519Verifier
+from node.chain.signature_child import first_false
+from node.chain.signatures import Signatures
 from node.conversations import HEIGHT
-from node.gateway.facade import Facade, Problem
 from node.gateway.fields import query_number, read_body
 from node.gateway.problems import BUSY, problem_body
 from node.gateway.reads import json_response
-from node.gateway.views import BatchView, RefusalView
-from node.signature_child import first_false
-from node.signatures import Signatures
+from node.views.facade import Facade, Problem
+from node.views.records import BatchView, RefusalView
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 _MAX_HEIGHT = 2**62

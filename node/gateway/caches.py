@@ -9,7 +9,7 @@ from inference.answer_cache import AnswerCache
 from node.gateway.endpoint import Endpoint
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
-from node.gateway.views import CachesView, CacheView
+from node.views.records import CachesView, CacheView
 
 
 class CachesDoor:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from node.conversations import HEIGHT
 from node.gateway.cache import Cache, Life
 from node.gateway.endpoint import etag_of
-from node.gateway.views import View
+from node.views.records import View
 
 
 def name_of(request: Request) -> str:

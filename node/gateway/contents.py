@@ -17,12 +17,12 @@ from gossip.identity import NodeId
 from gossip.transfer.service import ContentService, Progress
 from gossip.transfer.store import ContentError, Held, StoreFullError
 from node.gateway.endpoint import ID, Endpoint
-from node.gateway.facade import Facade, Named, Problem
 from node.gateway.fields import MAX_BODY_BYTES, WHOLE_ID, Fields, pick, read_body
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
 from node.gateway.requests import FetchRequest
-from node.gateway.views import ContentsView, ContentView, FetchView
+from node.views.facade import Facade, Named, Problem
+from node.views.records import ContentsView, ContentView, FetchView
 
 _TELL_S = 0.5
 

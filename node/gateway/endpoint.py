@@ -18,8 +18,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from node.errors import NodeError
-from node.gateway.facade import Problem
 from node.gateway.problems import bug_response, node_error_response, unknown_method
+from node.views.facade import Problem
 
 Handler = Callable[[Request], Awaitable[Response]]
 

@@ -14,14 +14,21 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from consensus.event_log import Cursor
+from consensus.ledger.event_log import Cursor
 from gossip.codec import Digest
-from node.event_hub import EventHub, Notice, Subscription, TooManySubscribersError, Topic, Wish
+from node.chain.event_hub import (
+    EventHub,
+    Notice,
+    Subscription,
+    TooManySubscribersError,
+    Topic,
+    Wish,
+)
 from node.gateway.answering import Answering, Listener
-from node.gateway.facade import Facade, Named, Problem
 from node.gateway.fields import resolve
 from node.gateway.lists import read_cursor
 from node.gateway.problems import problem_response
+from node.views.facade import Facade, Named, Problem
 
 HEARTBEAT_S = 15
 SEND_S = 10

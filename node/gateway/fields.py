@@ -15,9 +15,9 @@ import trio
 from starlette.requests import Request
 
 from gossip.codec import Digest
-from node.gateway.facade import Facade, Named, Problem
 from node.gateway.http.exchange import Exchange
-from node.gateway.views import JsonObject
+from node.views.facade import Facade, Named, Problem
+from node.views.records import JsonObject
 
 MAX_BODY_BYTES = 256 * 1024
 """Enough for the largest transaction in hex."""

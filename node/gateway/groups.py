@@ -8,19 +8,19 @@ import msgspec
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from consensus.group_operations import MAX_KINDS, MAX_REDUNDANCY, MIN_REDUNDANCY
+from consensus.operations.groups import MAX_KINDS, MAX_REDUNDANCY, MIN_REDUNDANCY
 from gossip.codec import Digest
 from inference.kinds import KINDS, BadInput, TaskInput, UnknownKind, parse_input
 from inference.placement import GroupSize
 from node.gateway.endpoint import ID, Endpoint
-from node.gateway.facade import MAX_DEADLINE_S, MIN_DEADLINE_S, Facade, Named, Problem
 from node.gateway.fields import MAX_BODY_BYTES, MAX_TASK_BODY_BYTES, Fields, path_id, read_body
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
 from node.gateway.requests import Amount, Request
 from node.gateway.routes import OWN
-from node.gateway.views import GroupView, OfferingView
 from node.group_service import GroupService
+from node.views.facade import MAX_DEADLINE_S, MIN_DEADLINE_S, Facade, Named, Problem
+from node.views.records import GroupView, OfferingView
 
 
 class GroupSubmission(Request, frozen=True):

@@ -14,9 +14,9 @@ from ipaddress import ip_address
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from node.gateway.facade import Problem
 from node.gateway.refusals import refusal
 from node.tokens import OWNER, Tokens, TokenScope, scope_of
+from node.views.facade import Problem
 
 _BEARER = "Bearer "
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})

@@ -17,11 +17,11 @@ from starlette.types import Message, Receive
 
 from gossip.codec import DecodeError, Digest, Natural, Wire, decode, digest, encode
 from node.gateway.endpoint import Handler
-from node.gateway.facade import Problem
 from node.gateway.fields import MAX_TASK_BODY_BYTES, read_body
 from node.gateway.guard import OwnerCheck
-from node.store import LevelStore
+from node.storage.store import LevelStore
 from node.tokens import OWNER
+from node.views.facade import Problem
 
 LIFE_MS = 24 * 60 * 60 * 1000
 MOST_KEYS = 10_000

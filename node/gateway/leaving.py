@@ -9,7 +9,7 @@ from starlette.responses import Response
 from node.gateway.endpoint import Endpoint
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
-from node.gateway.views import LeavingView
+from node.views.records import LeavingView
 
 
 class LeavingDoor:

@@ -10,17 +10,17 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from consensus.event_log import Cursor
-from consensus.records import TaskState
+from consensus.ledger.event_log import Cursor
+from consensus.ledger.records import TaskState
+from node.chain.read_models import Made, ReadModels
 from node.conversations import HEIGHT
 from node.gateway.cache import Cache, Life
 from node.gateway.caching import cached_response, name_of
 from node.gateway.endpoint import etag_of
-from node.gateway.facade import Facade, Named, Problem
 from node.gateway.fields import path_id, query_number, resolve
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
-from node.read_models import Made, ReadModels
+from node.views.facade import Facade, Named, Problem
 
 MAX_PAGE = 100
 PAGE = 20

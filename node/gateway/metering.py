@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from node.gateway.facade import Problem
 from node.gateway.guard import OwnerCheck
 from node.gateway.quota import Grant, Quotas
 from node.gateway.refusals import refusal
+from node.views.facade import Problem
 
 
 class Metered:

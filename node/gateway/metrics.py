@@ -15,10 +15,10 @@ from inference.cache import CacheFigures
 from inference.engine import AnswerEngine
 from inference.selection import Standing
 from inference.waiting import QueueState
-from node.foreman import ForemanService
 from node.gateway.endpoint import Endpoint
-from node.gateway.facade import Facade
-from node.gateway.views import StatusView
+from node.views.facade import Facade
+from node.views.records import StatusView
+from node.work.foreman import ForemanService
 
 MEDIA: Final = "text/plain; version=0.0.4; charset=utf-8"
 

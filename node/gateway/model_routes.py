@@ -13,7 +13,7 @@ from node.gateway.ollama_form import (
 )
 from node.gateway.openai_form import ChatRequest, CompletionRequest, EmbeddingsRequest
 from node.gateway.responses_form import ResponsesRequest
-from node.gateway.views import JsonObject, View
+from node.views.records import JsonObject, View
 
 
 class OpenAiErrorView(View, frozen=True):

@@ -19,7 +19,6 @@ from inference.failures import Failure
 from node.gateway.answering import Answering, Listener
 from node.gateway.backroom import Queueing
 from node.gateway.endpoint import Endpoint, Handler
-from node.gateway.facade import Problem
 from node.gateway.fields import MAX_TASK_BODY_BYTES, read_body
 from node.gateway.model_routes import ollama_endpoints
 from node.gateway.ollama_form import OllamaForm, read_chat, read_embed, read_generate
@@ -28,6 +27,7 @@ from node.gateway.openai_form import Manner, OpenAiError, manner_of, origin_of, 
 from node.gateway.or_wait import OrWait
 from node.gateway.reads import json_response
 from node.gateway.turns import Turns
+from node.views.facade import Problem
 
 
 class OllamaDoor:

@@ -34,7 +34,6 @@ from node.driver import now_ms
 from node.gateway.answering import Answering, Listener
 from node.gateway.backroom import Queueing
 from node.gateway.endpoint import Endpoint, Handler
-from node.gateway.facade import Problem
 from node.gateway.fields import MAX_TASK_BODY_BYTES, read_body
 from node.gateway.model_routes import openai_endpoints
 from node.gateway.openai_form import (
@@ -51,6 +50,7 @@ from node.gateway.reads import json_response
 from node.gateway.responses import Responses
 from node.gateway.responses_form import read_response_call
 from node.gateway.turns import Turns
+from node.views.facade import Problem
 
 _POSTED = frozenset(("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"))
 _ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]

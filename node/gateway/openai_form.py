@@ -25,7 +25,7 @@ from inference.failures import ContextOverflow, Failure, Overloaded, Silent, Uns
 from inference.forms import FormFailure, OutOfForm
 from inference.selection import Decision
 from inference.waiting import MAX_PRIORITY
-from node.foreman import DEADLINE_S, PRIORITY
+from node.work.foreman import DEADLINE_S, PRIORITY
 
 MAX_MODEL_CHARS = 512
 _SOON_S = 2

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from node.gateway.endpoint import Endpoint
-from node.gateway.views import JsonObject, View
+from node.views.records import JsonObject, View
 
 _REF = "#/components/schemas/{name}"
 _PROBLEM_MEDIA = "application/problem+json"

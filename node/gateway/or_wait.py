@@ -8,12 +8,12 @@ from starlette.responses import Response
 
 from inference.backend import BackendError
 from inference.chat import Call, JsonObject
-from node.foreman import QueueFullError, is_for_a_person, may_wait
 from node.gateway.answering import Listener, Work
 from node.gateway.backroom import Queueing
 from node.gateway.openai_form import OpenAiError, QueueWish, error_of, manner_of, queue_wish
 from node.gateway.reads import json_response
 from node.gateway.turns import Turns
+from node.work.foreman import QueueFullError, is_for_a_person, may_wait
 
 Tell = Callable[[OpenAiError], Response]
 """An error in the form of the caller's protocol."""

@@ -13,7 +13,7 @@ from starlette.types import Scope
 
 from consensus.mempool import RefusalCode, Refused
 from node.errors import NodeError
-from node.gateway.facade import Problem
+from node.views.facade import Problem
 
 _REFUSED_STATUS = {
     RefusalCode.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

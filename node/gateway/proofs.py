@@ -6,12 +6,12 @@ import trio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from consensus.ledger.tables import LISTED, PROVABLE, SINGLE, THE_ONE
 from consensus.receipts import MAX_ITEMS
-from consensus.tables import LISTED, PROVABLE, SINGLE, THE_ONE
-from node.gateway.facade import Facade, Named, Problem
 from node.gateway.fields import MAX_BODY_BYTES, WHOLE_ID, Fields, path_id, read_body
 from node.gateway.reads import json_response
-from node.gateway.views import JsonObject
+from node.views.facade import Facade, Named, Problem
+from node.views.records import JsonObject
 
 
 class Proofs:

@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from node.conversations import HEIGHT
 from node.gateway.caching import Unchanging
-from node.gateway.facade import Facade, Named, Problem
 from node.gateway.fields import MIN_PREFIX, path_id, query_number
-from node.gateway.views import BlockView, JsonObject, PeersView, View
+from node.views.facade import Facade, Named, Problem
+from node.views.records import BlockView, JsonObject, PeersView, View
 
 _MAX_PAGE = 100
 _PAGE = 20

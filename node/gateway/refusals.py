@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 from starlette.responses import Response
 
-from node.gateway.facade import Problem
 from node.gateway.openai_form import OpenAiError
 from node.gateway.problems import problem_response
+from node.views.facade import Problem
 
 _OLLAMA = ("/api/chat", "/api/generate", "/api/embed", "/api/tags")
 

@@ -9,21 +9,21 @@ import msgspec
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from consensus.operations.validators import MAX_LABEL
 from consensus.parameters import CHANGEABLE
-from consensus.validator_operations import MAX_LABEL
+from node.chain.registry import Registry
 from node.conversations import HEIGHT
 from node.gateway.endpoint import Endpoint
-from node.gateway.facade import Facade, Named
 from node.gateway.fields import MAX_BODY_BYTES, Fields, read_body
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
 from node.gateway.requests import Amount, AnyId, Natural, Request
-from node.gateway.views import (
+from node.views.facade import Facade, Named
+from node.views.records import (
     DeedView,
     ParametersView,
     RegistryView,
 )
-from node.registry import Registry
 
 _STAKE = (
     (409, "overdraft"),

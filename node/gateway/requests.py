@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from consensus.ledger.tables import LISTED
+from consensus.operations.transactions import MAX_TRANSACTION_BYTES
+from consensus.operations.validators import MAX_LABEL
 from consensus.receipts import MAX_ITEMS
-from consensus.tables import LISTED
-from consensus.transactions import MAX_TRANSACTION_BYTES
-from consensus.validator_operations import MAX_LABEL
-from node.gateway.facade import MAX_DEADLINE_S, MIN_DEADLINE_S
+from node.views.facade import MAX_DEADLINE_S, MIN_DEADLINE_S
 
 _ID_DIGITS, _SIGNATURE_DIGITS = 64, 128
 _MAX_NATURAL = 2**63 - 1

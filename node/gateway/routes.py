@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from consensus.outcomes import Code
-from consensus.records import TaskState
-from consensus.tables import PROVABLE
+from consensus.ledger.outcomes import Code
+from consensus.ledger.records import TaskState
+from consensus.ledger.tables import PROVABLE
 from node.gateway.bulk import Bulk
 from node.gateway.endpoint import ID, Endpoint, Param
 from node.gateway.events import EventDoor
-from node.gateway.list_views import (
-    AccountsView,
-    ActiveValidatorView,
-    EventsView,
-    FairnessView,
-    LeaderboardView,
-    ProjectionsView,
-    ReputationsView,
-    ReputationView,
-    TaskRowsView,
-    TransactionsView,
-)
 from node.gateway.lists import MAX_EVENTS, MAX_PAGE, PAGE, Lists
 from node.gateway.proofs import Proofs
 from node.gateway.reads import Reads
@@ -35,7 +23,20 @@ from node.gateway.requests import (
     TaskSubmission,
     TransferRequest,
 )
-from node.gateway.views import (
+from node.gateway.writes import Writes
+from node.views.lists import (
+    AccountsView,
+    ActiveValidatorView,
+    EventsView,
+    FairnessView,
+    LeaderboardView,
+    ProjectionsView,
+    ReputationsView,
+    ReputationView,
+    TaskRowsView,
+    TransactionsView,
+)
+from node.views.records import (
     AccountView,
     AdmissionView,
     BatchView,
@@ -53,7 +54,6 @@ from node.gateway.views import (
     TransactionView,
     ValidatorsView,
 )
-from node.gateway.writes import Writes
 
 _WHOLE_ID = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 _CURSOR_SCHEMA = {"type": "string", "pattern": "^([0-9a-f]{2}){1,128}$"}

@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from gossip.transfer.store import ContentError
+from node.chain.snapshots import Made, NoSnapshotError, Snapshots
 from node.gateway.endpoint import Endpoint, Param
-from node.gateway.facade import Problem
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
-from node.gateway.views import HeightView, SnapshotsView, SnapshotView
-from node.snapshots import Made, NoSnapshotError, Snapshots
+from node.views.facade import Problem
+from node.views.records import HeightView, SnapshotsView, SnapshotView
 
 
 class SnapshotDoor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.gateway.views import View
+from node.views.records import View
 
 
 class TokenView(View, frozen=True):

@@ -10,13 +10,13 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from node.gateway.endpoint import Endpoint, Param
-from node.gateway.facade import Facade, Problem
 from node.gateway.fields import MAX_BODY_BYTES, Fields, read_body
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
 from node.gateway.requests import Request
 from node.gateway.token_views import NewTokenView, TokensView, TokenView
 from node.tokens import MAX_QUOTA_PER_S, NAME_FORM, Token, TokenError, Tokens, TokenScope
+from node.views.facade import Facade, Problem
 
 _STATUS = {"bad_name": 400, "unknown_token": 404}
 _NAME = Param("name", "The token's name.", {"type": "string"}, "backup-script")

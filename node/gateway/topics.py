@@ -14,13 +14,13 @@ from starlette.responses import Response, StreamingResponse
 from gossip.broadcast.messages import Publication
 from gossip.broadcast.topics import Pattern, TopicError
 from node.gateway.endpoint import Endpoint, Param
-from node.gateway.facade import Facade, Problem
 from node.gateway.fields import MAX_BODY_BYTES, Fields, read_body
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
 from node.gateway.requests import PublishRequest
-from node.gateway.views import EventLine, TopicView
-from node.topic_service import TopicService
+from node.peers.topics import TopicService
+from node.views.facade import Facade, Problem
+from node.views.records import EventLine, TopicView
 
 _ALIVE_S = 15.0
 

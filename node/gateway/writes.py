@@ -6,25 +6,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from consensus.mempool import RefusalCode, Refused
-from consensus.transactions import (
+from consensus.operations.transactions import (
     MAX_TRANSACTION_BYTES,
     Transaction,
     TransactionBody,
     Transfer,
     decode_transaction,
 )
-from consensus.validator_operations import MAX_LABEL
+from consensus.operations.validators import MAX_LABEL
 from gossip.codec import DecodeError
 from gossip.identity import Ed25519Verifier, NodeId, Verifier
 from inference.kinds import BadInput, UnknownKind, parse_input
-from node.gateway.facade import (
-    MAX_DEADLINE_S,
-    MIN_DEADLINE_S,
-    Facade,
-    Named,
-    Problem,
-    TaskRequest,
-)
 from node.gateway.fields import (
     MAX_BODY_BYTES,
     MAX_TASK_BODY_BYTES,
@@ -35,7 +27,15 @@ from node.gateway.fields import (
 from node.gateway.guard import OwnerCheck
 from node.gateway.problems import refusal_problem
 from node.gateway.reads import json_response
-from node.gateway.views import TransactionView
+from node.views.facade import (
+    MAX_DEADLINE_S,
+    MIN_DEADLINE_S,
+    Facade,
+    Named,
+    Problem,
+    TaskRequest,
+)
+from node.views.records import TransactionView
 
 NEVER = 2**63 - 1
 """The expiry height that is signed when a request names none."""

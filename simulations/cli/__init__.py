@@ -17,7 +17,7 @@ from simulations.cli.mutants import mutants_command
 from simulations.cli.one import list_command, replay_command, run_command
 from simulations.cli.pictures import report_command
 from simulations.cli.small import shrink_command
-from simulations.rubbish import collected_seldom
+from simulations.hunting.rubbish import collected_seldom
 
 
 class _Group(click.Group):

@@ -8,8 +8,8 @@ from contextlib import nullcontext
 
 import click
 
-from simulations.exhaustive import Case, Checked, cases, check
-from simulations.mutants import BY_NAME, switched_on
+from simulations.exhaust.exhaustive import Case, Checked, cases, check
+from simulations.hunting.mutants import BY_NAME, switched_on
 from simulations.recording import commit
 
 

@@ -9,11 +9,11 @@ import click
 
 from simulations.cli.parts import SEED, core_option, family_option, from_seed
 from simulations.cli.small import write_small
-from simulations.explore import Run, Summary, explore
-from simulations.families import Family
+from simulations.hunting.explore import Run, Summary, explore
+from simulations.hunting.shrink import shrink
 from simulations.recording import FOLDER, record, save
-from simulations.setting import Setting
-from simulations.shrink import shrink
+from simulations.seeds.families import Family
+from simulations.worlds.setting import Setting
 
 _SHRINK_RUNS = 200
 _SHRINK_EVENTS = 500_000

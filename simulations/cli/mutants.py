@@ -7,8 +7,8 @@ import sys
 
 import click
 
-from simulations.hunt import Found, Score, scoreboard
-from simulations.mutants import BY_NAME, MUTANTS
+from simulations.hunting.hunt import Found, Score, scoreboard
+from simulations.hunting.mutants import BY_NAME, MUTANTS
 
 
 @click.command("mutants")

@@ -24,13 +24,13 @@ from simulations.cli.parts import (
     printer,
     tell,
 )
-from simulations.families import Family
 from simulations.library import scenarios
 from simulations.recording import Comparison, Difference, commit, record, save
 from simulations.running import run_any
 from simulations.scenario_file import Replay
-from simulations.setting import Setting
-from simulations.trace import Trace
+from simulations.seeds.families import Family
+from simulations.worlds.setting import Setting
+from simulations.worlds.trace import Trace
 
 
 @click.command("run")

@@ -13,16 +13,16 @@ from typing import IO, Any, TypeVar
 import click
 import msgspec
 
-from simulations.families import FAMILIES, Family
 from simulations.guest_world import GuestError
+from simulations.hunting.mutants import switched_on_by_name
 from simulations.library import UnknownScenarioError, named
-from simulations.mutants import switched_on_by_name
 from simulations.recording import commit
-from simulations.result import Result
 from simulations.running import setting_of_seed
 from simulations.scenario_file import Replay, ScenarioError, load_replay, setting_fault_of
-from simulations.setting import Setting
-from simulations.trace import Entry
+from simulations.seeds.families import FAMILIES, Family
+from simulations.worlds.result import Result
+from simulations.worlds.setting import Setting
+from simulations.worlds.trace import Entry
 
 SEED = click.IntRange(-(2**63), 2**63 - 1)
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 
 from simulations.cli.parts import broken_by, found
+from simulations.hunting.shrink import MOST_RUNS, NothingBrokenError, Shrunk, shrink
 from simulations.recording import record, renamed
 from simulations.running import invariant_of
 from simulations.scenario_file import dump
-from simulations.setting import Setting
-from simulations.shrink import MOST_RUNS, NothingBrokenError, Shrunk, shrink
+from simulations.worlds.setting import Setting
 
 
 @click.command("shrink")

@@ -6,7 +6,7 @@ import difflib
 from importlib.resources import files
 
 from simulations.scenario_file import parse
-from simulations.setting import Setting
+from simulations.worlds.setting import Setting
 
 
 class UnknownScenarioError(ValueError):

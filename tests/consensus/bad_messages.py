@@ -20,7 +20,6 @@ from consensus.certificates import (
     StateStatement,
     endorse,
 )
-from consensus.collected import collected_states, collected_votes
 from consensus.engine import Engine
 from consensus.messages import (
     Blocks,
@@ -51,7 +50,13 @@ from consensus.messages import (
     suspect_bytes,
     view_change_bytes,
 )
-from consensus.transactions import Transaction, TransactionBody, Transfer, sign_transaction
+from consensus.operations.transactions import (
+    Transaction,
+    TransactionBody,
+    Transfer,
+    sign_transaction,
+)
+from consensus.pbft.collected import collected_states, collected_votes
 from gossip.codec import Digest
 from gossip.effects import Cause
 from gossip.identity import Signature, Signer

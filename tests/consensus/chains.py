@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from consensus.certificates import Ballot, Certificate, Phase, StateStatement
 from consensus.chain import Execution, block_writes
-from consensus.event_log import block_events, event_write
-from consensus.ledger import BlockResult
-from consensus.transactions import FailTask, Transaction, Transfer
+from consensus.ledger.event_log import block_events, event_write
+from consensus.ledger.machine import BlockResult
+from consensus.operations.transactions import FailTask, Transaction, Transfer
 from tests.consensus.world import HashSigner, Town
 
 

@@ -41,7 +41,6 @@ from consensus.engine import (
     initial_writes,
 )
 from consensus.execution import BlockExecuted
-from consensus.finality import StateCertified
 from consensus.genesis import Founder, Genesis, found
 from consensus.messages import (
     CollectedStates,
@@ -54,8 +53,7 @@ from consensus.messages import (
     Vote,
     proposal_bytes,
 )
-from consensus.reports import Equivocation, Prepared, Timing, ViewEntered
-from consensus.transactions import (
+from consensus.operations.transactions import (
     AdmitObserver,
     ApproveValidator,
     Operation,
@@ -64,6 +62,8 @@ from consensus.transactions import (
     decode_transaction,
     sign_transaction,
 )
+from consensus.pbft.finality import StateCertified
+from consensus.pbft.reports import Equivocation, Prepared, Timing, ViewEntered
 from gossip.codec import decode, encode
 from gossip.effects import (
     Broadcast,
@@ -77,9 +77,9 @@ from gossip.effects import (
     Store,
 )
 from gossip.identity import NodeId
-from simulations.disk import MemoryStore
-from simulations.draws import Draws
-from simulations.signatures import Keyring
+from simulations.worlds.disk import MemoryStore
+from simulations.worlds.draws import Draws
+from simulations.worlds.signatures import Keyring
 
 START_MS = 1_700_000_000_000
 

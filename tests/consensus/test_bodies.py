@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-import consensus.bodies
+import consensus.pbft.bodies
 from consensus.blocks import Block
-from consensus.bodies import IN_MEMORY, Bodies
+from consensus.pbft.bodies import IN_MEMORY, Bodies
 from tests.consensus.story import replayed
 from tests.consensus.world import Town
 
@@ -40,6 +40,6 @@ def test_old_ones_are_read_from_disk_and_those_that_are_not_there_stay() -> None
 def test_a_story_is_the_same_with_one_body_in_memory(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consensus.bodies, "IN_MEMORY", 1)
+    monkeypatch.setattr(consensus.pbft.bodies, "IN_MEMORY", 1)
     script = (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
     assert replayed(script) == script

@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consensus.certificates import Ballot, Certificate, Endorsement, Phase
-from consensus.collected import collected_votes, packed, unpacked, vote_in
-from consensus.collection import FEW, Patience, collectors, few_of
 from consensus.engine import Received
 from consensus.messages import CollectedVotes, ConsensusMessage, Vote
+from consensus.pbft.collected import collected_votes, packed, unpacked, vote_in
+from consensus.pbft.collection import FEW, Patience, collectors, few_of
 from consensus.quorum import Validator, ValidatorSet
 from gossip.codec import decode, digest, encode
 from gossip.effects import Cause, Rejected, Send
 from gossip.identity import NodeId, PublicKey, Signature
-from simulations.signatures import KeyedHash
+from simulations.worlds.signatures import KeyedHash
 from tests.consensus.story import Story
 
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from consensus.accounts import credit, debit
-from consensus.conservation import money_made
-from consensus.outcomes import Refusal
-from consensus.records import Account
-from consensus.state import Context, Draft, State
-from consensus.tables import ACCOUNTS, MEMBERS
-from consensus.transactions import ClaimTask, Transfer
-from consensus.validator_operations import Delegate
+from consensus.ledger.accounts import credit, debit
+from consensus.ledger.conservation import money_made
+from consensus.ledger.outcomes import Refusal
+from consensus.ledger.records import Account
+from consensus.ledger.state import Context, Draft, State
+from consensus.ledger.tables import ACCOUNTS, MEMBERS
+from consensus.operations.transactions import ClaimTask, Transfer
+from consensus.operations.validators import Delegate
 from tests.consensus.world import HashSigner, Town
 
 BOB = HashSigner("bob")
@@ -50,7 +50,7 @@ def test_a_wrong_rule_never_becomes_the_state(
     root, payer = town.ledger.state_root, town.nodes[0]
     paid = town.signed(payer, Transfer(BOB.node_id, 7))
     with monkeypatch.context() as patch:
-        patch.setattr("consensus.applying.transfer", rule)
+        patch.setattr("consensus.ledger.applying.transfer", rule)
         with pytest.raises(AssertionError, match=told):
             town.block(paid)
     assert (town.ledger.state_root, town.ledger.height) == (root, 0)

@@ -14,13 +14,18 @@ from consensus.engine import (
 )
 from consensus.genesis import Founder, Genesis, found
 from consensus.messages import Status, Transactions
-from consensus.transactions import FailTask, Transaction, TransactionBody, sign_transaction
+from consensus.operations.transactions import (
+    FailTask,
+    Transaction,
+    TransactionBody,
+    sign_transaction,
+)
 from gossip.codec import encode
 from gossip.effects import Broadcast, Effect
 from gossip.identity import NodeId, Signer
-from simulations.disk import MemoryStore
-from simulations.draws import Draws
-from simulations.signatures import Keyring
+from simulations.worlds.disk import MemoryStore
+from simulations.worlds.draws import Draws
+from simulations.worlds.signatures import Keyring
 
 FRAME_BYTES = 4 * 1024 * 1024
 

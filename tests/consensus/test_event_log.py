@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from consensus.event_log import (
+from consensus.ledger.event_log import (
     KINDS,
     BlockCreated,
     BlockFinalized,
@@ -11,10 +11,10 @@ from consensus.event_log import (
     TransactionExecuted,
     TransactionSubmitted,
 )
-from consensus.events import AccountChanged, TaskChanged
-from consensus.outcomes import Code
+from consensus.ledger.events import AccountChanged, TaskChanged
+from consensus.ledger.outcomes import Code
+from consensus.operations.transactions import Transfer
 from consensus.replay import replay
-from consensus.transactions import Transfer
 from gossip.codec import DecodeError
 from tests.consensus.chains import StoredTown
 from tests.consensus.world import HashSigner, HashVerifier

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-import consensus.finality
+import consensus.pbft.finality
 from consensus.certificates import Ballot, Phase, endorse
 from consensus.engine import Received
 from consensus.messages import (
@@ -22,10 +22,10 @@ from consensus.messages import (
     suspect_bytes,
     view_change_bytes,
 )
-from consensus.reports import Equivocation
+from consensus.pbft.reports import Equivocation
 from gossip.codec import encode
 from gossip.effects import Broadcast, Cause, Effect, Notify, Rejected, Send
-from simulations.signatures import KeyedHash
+from simulations.worlds.signatures import KeyedHash
 from tests.consensus.story import Story
 
 MESSAGES = 60
@@ -174,7 +174,7 @@ def test_questions_are_answered_within_bounds() -> None:
 def test_heights_without_certificates_are_bounded_and_certified_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(consensus.finality, "_KEPT_OPEN", 4)
+    monkeypatch.setattr(consensus.pbft.finality, "_KEPT_OPEN", 4)
     story = Story()
     story.play("nodes 1 1 1 1")
     for _ in range(20):

@@ -3,19 +3,17 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from consensus.events import AccountChanged, EpochChanged, MemberChanged, TaskChanged
 from consensus.genesis import Genesis, found
-from consensus.ledger import Ledger, LedgerError
+from consensus.ledger.events import AccountChanged, EpochChanged, MemberChanged, TaskChanged
+from consensus.ledger.machine import Ledger, LedgerError
+from consensus.ledger.outcomes import Code, Outcome
+from consensus.ledger.records import Account, Approval, Candidacy, Role, StakeRecord, TaskState
+from consensus.ledger.seats import prune_words
+from consensus.ledger.state import Draft, State
+from consensus.ledger.state_tree import check_proof
+from consensus.ledger.tables import ACCOUNTS, CANDIDATES
 from consensus.merkle import path_leads_to
-from consensus.outcomes import Code, Outcome
-from consensus.parameters import Parameters
-from consensus.quorum import ValidatorSet
-from consensus.records import Account, Approval, Candidacy, Role, StakeRecord, TaskState
-from consensus.seats import prune_words
-from consensus.state import Draft, State
-from consensus.state_tree import check_proof
-from consensus.tables import ACCOUNTS, CANDIDATES
-from consensus.transactions import (
+from consensus.operations.transactions import (
     MAX_OPERATIONS,
     AdmitObserver,
     ApproveValidator,
@@ -30,6 +28,8 @@ from consensus.transactions import (
     sign_transaction,
     task_id,
 )
+from consensus.parameters import Parameters
+from consensus.quorum import ValidatorSet
 from gossip.codec import Digest, decode_canonical, encode
 from tests.consensus.world import HashSigner, HashVerifier, MemoryReader, Town
 

@@ -8,9 +8,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from consensus.ledger import Ledger
-from consensus.outcomes import Code
-from consensus.transactions import (
+from consensus.ledger.machine import Ledger
+from consensus.ledger.outcomes import Code
+from consensus.operations.transactions import (
     AdmitObserver,
     ClaimTask,
     CompleteTask,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from consensus.mempool import Added, Limits, Mempool, RefusalCode, Refused
-from consensus.transactions import FailTask, Transaction, Transfer, sign_transaction
+from consensus.operations.transactions import FailTask, Transaction, Transfer, sign_transaction
 from tests.consensus.world import HashSigner, Town
 
 BOB, CAROL = HashSigner("bob"), HashSigner("carol")

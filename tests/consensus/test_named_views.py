@@ -19,16 +19,16 @@ from consensus.messages import (
     ViewChangeNames,
     view_change_bytes,
 )
-from consensus.opening import Opening
-from consensus.proofs import Proofs
+from consensus.pbft.opening import Opening
+from consensus.pbft.proofs import Proofs
+from consensus.pbft.shared_views import shared
+from consensus.pbft.vote_log import VIEW_KEY, ViewRecord, read_view, view_write
 from consensus.quorum import MAX_VALIDATORS
-from consensus.shared_views import shared
-from consensus.vote_log import VIEW_KEY, ViewRecord, read_view, view_write
 from gossip.codec import DecodeError, Digest, digest, encode
 from gossip.effects import Broadcast, Cause, Effect, Rejected, Send
 from gossip.identity import Signature
 from gossip.transport import MEMBER_LIMITS
-from simulations.signatures import KeyedHash
+from simulations.worlds.signatures import KeyedHash
 from tests.consensus.story import Story
 
 LATE = 5

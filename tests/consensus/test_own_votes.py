@@ -6,7 +6,7 @@ from consensus.certificates import Ballot, Phase, endorse
 from consensus.evidence import evidence_of
 from consensus.faults import KNOWN, UNASKED
 from consensus.messages import AskVotes, NewestVotes, ViewChange, Vote, view_change_bytes
-from consensus.own_votes import (
+from consensus.pbft.own_votes import (
     NO_KEY,
     OUTSIDER,
     OwnVotes,
@@ -16,9 +16,9 @@ from consensus.own_votes import (
     VotingKeys,
     silenced_keys,
 )
+from consensus.pbft.reports import Equivocation
+from consensus.pbft.vote_log import BallotRecord
 from consensus.quorum import Validator, ValidatorSet
-from consensus.reports import Equivocation
-from consensus.vote_log import BallotRecord
 from gossip.codec import Digest
 from gossip.effects import Broadcast, Effect, Notify, Persist
 from gossip.identity import NodeId

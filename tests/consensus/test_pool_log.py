@@ -7,11 +7,16 @@ from consensus.execution import BlockExecuted
 from consensus.genesis import Founder, found
 from consensus.intake import Submitted
 from consensus.mempool import Dropped, RefusalCode
-from consensus.transactions import Transaction, TransactionBody, Transfer, sign_transaction
+from consensus.operations.transactions import (
+    Transaction,
+    TransactionBody,
+    Transfer,
+    sign_transaction,
+)
 from gossip.effects import Effect, Notify, Persist, Store
-from simulations.disk import MemoryStore
-from simulations.draws import Draws
-from simulations.signatures import Keyring
+from simulations.worlds.disk import MemoryStore
+from simulations.worlds.draws import Draws
+from simulations.worlds.signatures import Keyring
 
 KEYS = Keyring(Draws(5), real=False)
 USER, VOTER = KEYS.signer(b"identity", 0), KEYS.signer(b"voting", 0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from consensus.engine import Received
-from consensus.gathering import FETCH_TIMER
 from consensus.merkle import merkle_root
 from consensus.messages import Fetched, FetchTransactions, Proposal, proposal_bytes
+from consensus.pbft.gathering import FETCH_TIMER
 from gossip.effects import Broadcast, Cause, Effect, Rejected, Send, SetTimer
 from tests.consensus.story import Actor, Story
 

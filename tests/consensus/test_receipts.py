@@ -23,7 +23,18 @@ from consensus.certificates import (
 from consensus.chain import ChainReader, Execution, block_writes, genesis_writes
 from consensus.chain import state_certificate_write as state_write
 from consensus.genesis import found
-from consensus.ledger import BlockResult
+from consensus.ledger.machine import BlockResult
+from consensus.ledger.tables import ACCOUNTS, MEMBERS
+from consensus.operations.transactions import (
+    AdmitObserver,
+    ApproveValidator,
+    ClaimTask,
+    CompleteTask,
+    SettleTask,
+    Transaction,
+    Transfer,
+    countersign,
+)
 from consensus.proving import (
     account_receipt,
     block_receipt,
@@ -45,17 +56,6 @@ from consensus.receipts import (
     TransactionReceipt,
     read_receipt,
     write_receipt,
-)
-from consensus.tables import ACCOUNTS, MEMBERS
-from consensus.transactions import (
-    AdmitObserver,
-    ApproveValidator,
-    ClaimTask,
-    CompleteTask,
-    SettleTask,
-    Transaction,
-    Transfer,
-    countersign,
 )
 from consensus.verify import Trust, Verdict, verify_file, verify_receipt
 from gossip.codec import DecodeError, encode

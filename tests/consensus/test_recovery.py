@@ -9,7 +9,7 @@ from msgspec import structs
 
 from consensus.certificates import StateCertificate
 from consensus.chain import ChainReader
-from consensus.ledger import Ledger
+from consensus.ledger.machine import Ledger
 from consensus.proving import transaction_receipt
 from consensus.receipts import EpochLink
 from consensus.recovery import Recovery, RecoveryError, propose, record, same_hand_over, signed

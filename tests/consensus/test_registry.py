@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from consensus.certificates import Ballot, Phase
-from consensus.events import (
+from consensus.ledger.events import (
     Event,
     ParameterChanged,
     RegistrationEnded,
@@ -19,12 +19,11 @@ from consensus.events import (
     ValidatorRegistered,
     VotingKeyRotated,
 )
-from consensus.ledger import BlockResult, Ledger
+from consensus.ledger.machine import BlockResult, Ledger
+from consensus.ledger.records import Delegation, Role, StakeRecord, Unbonding
 from consensus.messages import proposal_bytes
-from consensus.parameters import Parameters
-from consensus.records import Delegation, Role, StakeRecord, Unbonding
-from consensus.transactions import AdmitObserver, ApproveValidator, Transfer
-from consensus.validator_operations import (
+from consensus.operations.transactions import AdmitObserver, ApproveValidator, Transfer
+from consensus.operations.validators import (
     ActivateValidator,
     ApproveParameter,
     ApproveRemoval,
@@ -42,6 +41,7 @@ from consensus.validator_operations import (
     register_validator,
     rotate_voting_key,
 )
+from consensus.parameters import Parameters
 from gossip.codec import Digest
 from tests.consensus.world import HashSigner, HashVerifier, Town
 
@@ -525,7 +525,7 @@ def test_the_database_brings_back_the_whole_registry() -> None:
 def test_no_more_people_back_a_validator_than_its_record_may_hold(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("consensus.stake.MAX_BACKERS", 1)
+    monkeypatch.setattr("consensus.ledger.stake.MAX_BACKERS", 1)
     made = town()
     node = made.nodes[0].node_id
     assert made.code(BOB, Delegate(node, 5)) == "ok"
@@ -536,5 +536,5 @@ def test_no_more_people_back_a_validator_than_its_record_may_hold(
 
 def test_no_more_candidates_wait_than_there_are_seats(monkeypatch: pytest.MonkeyPatch) -> None:
     made = town()
-    monkeypatch.setattr("consensus.registry.MAX_VALIDATORS", 0)
+    monkeypatch.setattr("consensus.ledger.registry.MAX_VALIDATORS", 0)
     assert made.code(BOB, wish(made)) == "too_many_validators"

@@ -20,14 +20,14 @@ from consensus.engine import (
 )
 from consensus.genesis import Founder, found
 from consensus.messages import ConsensusMessage, Status
+from consensus.operations.transactions import TransactionBody, Transfer, sign_transaction
 from consensus.relaying import RELAY_TIMER, Relay
-from consensus.transactions import TransactionBody, Transfer, sign_transaction
 from gossip.codec import Digest, Wire, decode, encode
 from gossip.effects import Broadcast, Effect, Persist, Send, SetTimer
 from gossip.identity import NodeId
-from simulations.disk import MemoryStore
-from simulations.draws import Draws
-from simulations.signatures import Keyring
+from simulations.worlds.disk import MemoryStore
+from simulations.worlds.draws import Draws
+from simulations.worlds.signatures import Keyring
 
 LINE = 5
 """A validator, and observers of whom each is connected with the one before and the one after."""

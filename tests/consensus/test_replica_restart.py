@@ -3,7 +3,7 @@
 from consensus.certificates import Ballot, Phase, endorse
 from consensus.engine import Received
 from consensus.messages import Body, FetchBody, Status, Vote
-from consensus.vote_log import load_vote_log
+from consensus.pbft.vote_log import load_vote_log
 from gossip.effects import Broadcast, Effect, Send
 from tests.consensus.story import Story
 

@@ -11,6 +11,15 @@ from hypothesis import strategies as st
 
 from consensus.engine import Engine, Started, Submit, initial_writes
 from consensus.genesis import Genesis, found_alone
+from consensus.ledger.state import STATE_PREFIX
+from consensus.operations.transactions import (
+    AdmitObserver,
+    ApproveValidator,
+    Operation,
+    TransactionBody,
+    Transfer,
+    sign_transaction,
+)
 from consensus.snapshot import (
     SnapshotError,
     SnapshotProof,
@@ -20,21 +29,12 @@ from consensus.snapshot import (
     restored,
     state_pages,
 )
-from consensus.state import STATE_PREFIX
-from consensus.transactions import (
-    AdmitObserver,
-    ApproveValidator,
-    Operation,
-    TransactionBody,
-    Transfer,
-    sign_transaction,
-)
 from gossip.codec import Digest, decode, encode
 from gossip.effects import Persist, Store
 from gossip.identity import NodeId
-from simulations.disk import MemoryStore
-from simulations.draws import Draws
-from simulations.signatures import Keyring
+from simulations.worlds.disk import MemoryStore
+from simulations.worlds.draws import Draws
+from simulations.worlds.signatures import Keyring
 
 KEYS = Keyring(Draws(0), real=False)
 FOUNDER, SECOND = (KEYS.signer(b"identity", number) for number in range(2))

@@ -3,10 +3,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.events import AccountChanged
-from consensus.records import Account
-from consensus.state import Draft, State
-from consensus.tables import ACCOUNTS
+from consensus.ledger.events import AccountChanged
+from consensus.ledger.records import Account
+from consensus.ledger.state import Draft, State
+from consensus.ledger.tables import ACCOUNTS
 
 NAMES = st.sampled_from([bytes([one]) * 32 for one in range(4)])
 BALANCES = st.none() | st.integers(0, 3)

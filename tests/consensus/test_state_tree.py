@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus import state_tree
-from consensus.state_tree import ProofLeaf, StateProof, StateTree, check_proof
+from consensus.ledger import state_tree
+from consensus.ledger.state_tree import ProofLeaf, StateProof, StateTree, check_proof
 from gossip.codec import ZERO_DIGEST
 
 # Few distinct keys, so that updates meet each other.

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consensus.events import ReputationScoreChanged, TaskGroupChanged
-from consensus.group_operations import (
+from consensus.ledger.events import ReputationScoreChanged, TaskGroupChanged
+from consensus.ledger.records import TaskState, Verdict
+from consensus.ledger.standing import FIRST_SCORE, FOR_AGREEMENT, FOR_MISMATCH, MISMATCHES_PUNISHED
+from consensus.operations.groups import (
     AgreementRule,
     AttestGroup,
     CommitResult,
@@ -19,10 +21,7 @@ from consensus.group_operations import (
     member_id,
     result_commitment,
 )
-from consensus.parameters import Parameters
-from consensus.records import TaskState, Verdict
-from consensus.standing import FIRST_SCORE, FOR_AGREEMENT, FOR_MISMATCH, MISMATCHES_PUNISHED
-from consensus.transactions import (
+from consensus.operations.transactions import (
     ClaimTask,
     CompleteTask,
     FailTask,
@@ -31,6 +30,7 @@ from consensus.transactions import (
     sign_receipt,
     task_id,
 )
+from consensus.parameters import Parameters
 from gossip.codec import encode
 from tests.consensus.world import HashSigner, Town
 

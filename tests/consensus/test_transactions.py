@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.transactions import (
+from consensus.operations.transactions import (
     Operation,
     Remark,
     Transaction,

@@ -6,9 +6,8 @@ from hashlib import blake2b
 
 from consensus.blocks import Block, make_block
 from consensus.genesis import Founder, Genesis, found
-from consensus.ledger import BlockResult, Ledger
-from consensus.parameters import Parameters
-from consensus.transactions import (
+from consensus.ledger.machine import BlockResult, Ledger
+from consensus.operations.transactions import (
     ClaimTask,
     CompleteTask,
     Operation,
@@ -22,6 +21,7 @@ from consensus.transactions import (
     sign_receipt,
     sign_transaction,
 )
+from consensus.parameters import Parameters
 from gossip.codec import ZERO_DIGEST
 from gossip.effects import Write
 from gossip.identity import NodeId, PublicKey, Signature

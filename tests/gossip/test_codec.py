@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.transactions import (
+from consensus.operations.transactions import (
     AdmitObserver,
     ApproveValidator,
     ClaimTask,
@@ -20,7 +20,7 @@ from consensus.transactions import (
     Transfer,
     decode_transaction,
 )
-from consensus.validator_operations import (
+from consensus.operations.validators import (
     ActivateValidator,
     ApproveParameter,
     ApproveRemoval,

@@ -10,10 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
-from consensus.events import TaskChanged
-from consensus.group_operations import AgreementRule, SubmitGroup, member_id
-from consensus.records import Task
-from consensus.transactions import Operation, SubmitTask, Transaction, Usage, content_hash, task_id
+from consensus.ledger.events import TaskChanged
+from consensus.ledger.records import Task
+from consensus.operations.groups import AgreementRule, SubmitGroup, member_id
+from consensus.operations.transactions import (
+    Operation,
+    SubmitTask,
+    Transaction,
+    Usage,
+    content_hash,
+    task_id,
+)
 from gossip.codec import Digest
 from gossip.effects import CancelTimer, Notify, Persist, SetTimer
 from gossip.identity import NodeId

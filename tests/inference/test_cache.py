@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.cache import CacheKind, MemoryCache
-from node.shelf import DiskShelf
-from node.store import LevelStore
+from node.storage.shelf import DiskShelf
+from node.storage.store import LevelStore
 
 LIFE_MS = CacheKind.RESPONSES.life_ms
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from consensus.group_operations import AgreementRule
-from consensus.records import TaskState
-from consensus.transactions import CompleteTask, SettleTask
+from consensus.ledger.records import TaskState
+from consensus.operations.groups import AgreementRule
+from consensus.operations.transactions import CompleteTask, SettleTask
 from gossip.codec import Digest
 from inference.asker import Stage
 from inference.desk_events import CountersignReceived

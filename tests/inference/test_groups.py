@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consensus.group_operations import AgreementRule, OfferKinds
+from consensus.operations.groups import AgreementRule, OfferKinds
 from gossip.codec import Digest
 from inference.agreement import are_alike, largest_alike
 from inference.asker import GRACE_MS, Stage

@@ -8,7 +8,13 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from consensus.transactions import SignedReceipt, TaskReceipt, Usage, content_hash, sign_receipt
+from consensus.operations.transactions import (
+    SignedReceipt,
+    TaskReceipt,
+    Usage,
+    content_hash,
+    sign_receipt,
+)
 from gossip.codec import encode
 from gossip.identity import NodeId
 from gossip.transport import MEMBER_LIMITS, Stream

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from consensus.records import TaskState
-from consensus.transactions import CompleteTask, Usage, content_hash, sign_receipt
+from consensus.ledger.records import TaskState
+from consensus.operations.transactions import CompleteTask, Usage, content_hash, sign_receipt
 from gossip.codec import Digest
 from gossip.identity import NodeId
 from inference import asker as asker_module

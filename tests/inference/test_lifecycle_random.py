@@ -6,8 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from consensus.records import TaskState
-from consensus.transactions import FailTask, SignedReceipt, content_hash
+from consensus.ledger.records import TaskState
+from consensus.operations.transactions import FailTask, SignedReceipt, content_hash
 from gossip.codec import Digest
 from inference.asker import ENDED_RECORDS, GRACE_MS, OPEN_STAGES, Stage
 from inference.desk_events import (

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from consensus.transactions import (
+from consensus.operations.transactions import (
     SignedReceipt,
     TaskReceipt,
     Usage,

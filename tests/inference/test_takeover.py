@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from consensus.records import TaskState
+from consensus.ledger.records import TaskState
 from gossip.codec import Digest
 from inference.asker import Stage
 from inference.desk_events import NobodyElse

@@ -17,9 +17,7 @@ import trio
 from consensus.engine import Engine, EngineEvent, Started, Submit
 from consensus.intake import Submitted
 from consensus.mempool import Added, Dropped, Refused
-from consensus.reports import Prepared
-from consensus.sync import stored_blocks
-from consensus.transactions import (
+from consensus.operations.transactions import (
     AdmitObserver,
     ApproveValidator,
     Operation,
@@ -28,7 +26,9 @@ from consensus.transactions import (
     Transfer,
     sign_transaction,
 )
-from consensus.validator_operations import register_validator
+from consensus.operations.validators import register_validator
+from consensus.pbft.reports import Prepared
+from consensus.sync import stored_blocks
 from gossip.codec import Digest, encode
 from gossip.effects import Notify, Persist, Store
 from gossip.identity import Ed25519Signer, Ed25519Verifier, NodeId
@@ -37,15 +37,23 @@ from inference.backends.router import ModelRouter
 from inference.cache import CacheKind
 from inference.engine import AnswerEngine
 from inference.kinds import kind_of
-from node.backends import Backends
+from node.chain.event_hub import EventHub
+from node.chain.projector import Projector, open_projections
+from node.chain.queries import ChainQueries, matching
+from node.chain.read_models import ReadModels
+from node.chain.registry import Registry
 from node.config import DEFAULT_QUOTA_PER_S, ApiAddress
 from node.driver import now_ms
-from node.event_hub import EventHub
 from node.founding import load_genesis, prepare
 from node.gateway.app import Doors, make_app, open_listener
-from node.gateway.facade import Named, Problem, TaskRequest
 from node.gateway.http.listening import serve
-from node.gateway.views import (
+from node.models.backends import Backends
+from node.storage.home import ApiFile, Home
+from node.storage.shelf import DiskShelf
+from node.storage.store import LevelStore, StagedStore
+from node.tokens import Tokens
+from node.views.facade import Named, Problem, TaskRequest
+from node.views.records import (
     AccountView,
     AdmissionView,
     BlocksView,
@@ -61,14 +69,6 @@ from node.gateway.views import (
     UsageView,
     ValidatorsView,
 )
-from node.home import ApiFile, Home
-from node.projector import Projector, open_projections
-from node.queries import ChainQueries, matching
-from node.read_models import ReadModels
-from node.registry import Registry
-from node.shelf import DiskShelf
-from node.store import LevelStore, StagedStore
-from node.tokens import Tokens
 
 CREATED_MS = 1_750_000_000_000
 STRANGER = PeerView(

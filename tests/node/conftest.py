@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from node.founding import found, prepare
-from node.home import Home
+from node.storage.home import Home
 from tests.node.alone import CREATED_MS
 
 

@@ -19,8 +19,8 @@ from inference.breaker import BreakerChanged, BreakerLimits
 from inference.embedded.backend import EmbeddedBackend
 from inference.retry import RetryPolicy
 from inference.selection import ServerKind
-from node.backends import Backends
-from node.home import Home
+from node.models.backends import Backends
+from node.storage.home import Home
 from tests.inference.servers import ModelServer
 from tests.node.alone import serving
 

@@ -15,7 +15,7 @@ import trio
 
 from consensus.genesis import Genesis
 from node.client import Client
-from node.home import Home
+from node.storage.home import Home
 from tests.node.alone import Alone, serving
 
 

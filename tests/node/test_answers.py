@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from node.config import load_config
-from node.home import Home
+from node.storage.home import Home
 from tests.inference.servers import Speak, model_server
 from tests.node.model_gateway import ModelGateway, model_gateway
 from tests.node.test_cli import call

@@ -9,13 +9,13 @@ import anyio
 import pytest
 
 from consensus.genesis import Genesis
-from consensus.tables import TASKS, THE_ONE, VALIDATORS
+from consensus.ledger.tables import TASKS, THE_ONE, VALIDATORS
 from gossip.identity import Ed25519Signer
 from node.client import Client, RefusedError
 from node.conversations import Ask, Reply
-from node.home import Home
 from node.proven import NotProvenError
 from node.proven_lists import ProvenSeat
+from node.storage.home import Home
 from tests.node.served import Served, run, served
 
 __all__ = ["run", "served"]

@@ -8,7 +8,7 @@ import jsonschema
 import trio
 
 from consensus.messages import Transactions
-from consensus.transactions import SubmitTask, Transfer, content_hash
+from consensus.operations.transactions import SubmitTask, Transfer, content_hash
 from gossip.codec import encode
 from node.bench.socket import BinarySocket
 from tests.node.test_gateway import BOB, Caller, caller

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from node import backends as backends_module
-from node.home import Home
+from node.models import backends as backends_module
+from node.storage.home import Home
 from tests.inference.servers import model_server
 from tests.node.model_gateway import ModelGateway, model_gateway
 from tests.node.test_cli import call

@@ -7,7 +7,7 @@ from base64 import b64decode
 import pytest
 from click.testing import CliRunner
 
-from consensus.transactions import Remark, Transfer
+from consensus.operations.transactions import Remark, Transfer
 from gossip.codec import Digest
 from gossip.identity import Ed25519Signer, Ed25519Verifier
 from node.bench.etcd import LETTERS

@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 
 from consensus.messages import Transactions
-from consensus.transactions import Transaction, TransactionBody, Transfer, sign_transaction
+from consensus.operations.transactions import (
+    Transaction,
+    TransactionBody,
+    Transfer,
+    sign_transaction,
+)
 from gossip.codec import encode
 from node.bench.doors import Target
 from node.bench.ledger import measure_ledger

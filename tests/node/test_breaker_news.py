@@ -6,7 +6,7 @@ import msgspec
 
 from gossip.broadcast.topics import Pattern, check_topic
 from inference.breaker import BreakerChanged, BreakerState
-from node.breaker_news import BreakerNews
+from node.models.breaker_news import BreakerNews
 
 OPENED = BreakerChanged(BreakerState.CLOSED, BreakerState.OPEN, 7)
 

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from gossip.identity import NodeId
 from inference.audit import Finding, Judgement
-from node.canaries import Canaries
+from node.work.canaries import Canaries
 
 ANA, BO, EVE = (NodeId(bytes([number]) * 32) for number in range(3))
 

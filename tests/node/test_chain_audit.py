@@ -15,11 +15,11 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from consensus.ledger.records import TaskState
+from consensus.ledger.state import STATE_PREFIX
+from consensus.ledger.tables import ACCOUNTS
 from consensus.messages import Blocks, CertifiedBlock
-from consensus.records import TaskState
-from consensus.state import STATE_PREFIX
-from consensus.tables import ACCOUNTS
-from consensus.transactions import (
+from consensus.operations.transactions import (
     AdmitObserver,
     ClaimTask,
     CompleteTask,
@@ -42,7 +42,7 @@ from node.cli import main
 from node.client import Client, RefusedError
 from node.conversations import HEIGHT, Reply
 from node.proven import NotProvenError
-from node.store import LevelStore
+from node.storage.store import LevelStore
 from tests.node.alone import Alone
 from tests.node.served import Served, run, serving_beside
 

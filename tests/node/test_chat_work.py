@@ -18,9 +18,9 @@ from inference.backends.router import ModelRouter
 from inference.backends.servers import ServerSettings
 from inference.chat_task import ChatInput, ChatOutput, encode_chat
 from inference.selection import ServerKind
-from node.chat_work import ChatWork
-from node.model_files import ModelFiles
-from node.model_servers import ModelServer as Settings
+from node.models.files import ModelFiles
+from node.models.servers import ModelServer as Settings
+from node.work.chat_work import ChatWork
 from tests.inference.servers import HangUp, ModelServer, Speak, model_server
 
 TASK = Digest(bytes(32))

@@ -14,11 +14,11 @@ import pytest
 import trio
 
 from consensus.genesis import Genesis
+from consensus.operations.transactions import SubmitTask, Transfer, content_hash
 from consensus.parameters import Parameters
-from consensus.transactions import SubmitTask, Transfer, content_hash
 from node.cli.joining import qr_code
-from node.home import ApiFile, Home
-from node.store import LevelStore
+from node.storage.home import ApiFile, Home
+from node.storage.store import LevelStore
 from tests.node.alone import STRANGER, Alone, serving
 from tests.node.test_gateway import (
     BLOCK_KEYS,

@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from gossip.effects import CancelTimer, Notify, Persist, SetTimer, Store, Write
 from node.driver import CoreDriver
-from node.store import LevelStore, StagedStore, StoreError, StoreFault
+from node.storage.store import LevelStore, StagedStore, StoreError, StoreFault
 
 Core = Callable[[str], list[object]]
 

@@ -17,11 +17,11 @@ from inference.chat import Call, CallKind
 from inference.failures import Garbled
 from inference.selection import Considered, Decision, Verdict
 from inference.waiting import Queued, QueueState
-from node.foreman import A_PERSON, ForemanService
 from node.gateway.answering import Listener
 from node.gateway.or_wait import OrWait
 from node.gateway.turns import Turns
-from node.store import LevelStore, StagedStore
+from node.storage.store import LevelStore, StagedStore
+from node.work.foreman import A_PERSON, ForemanService
 from tests.inference.servers import ModelServer, Raw, Speak, model_server
 from tests.node.model_gateway import QUICK, reached
 

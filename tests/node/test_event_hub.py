@@ -12,10 +12,10 @@ import pytest
 import trio
 import trio.lowlevel
 
-from consensus.transactions import Transfer
+from consensus.operations.transactions import Transfer
 from gossip.identity import Ed25519Signer
-from node import event_hub
-from node.event_hub import EventHub, Topic, Wish
+from node.chain import event_hub
+from node.chain.event_hub import EventHub, Topic, Wish
 from tests.node.alone import Alone, serving
 
 BOB = Ed25519Signer(b"b" * 32)

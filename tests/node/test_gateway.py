@@ -14,7 +14,7 @@ import trio
 
 from consensus.mempool import Mempool, RefusalCode, Refused
 from consensus.messages import Transactions
-from consensus.transactions import (
+from consensus.operations.transactions import (
     TransactionBody,
     Transfer,
     sign_transaction,
@@ -25,7 +25,7 @@ from node.config import ApiAddress
 from node.gateway.app import ApiAddressError, open_listener
 from node.gateway.fields import MAX_BODY_BYTES
 from node.gateway.writes import NEVER
-from node.home import Home
+from node.storage.home import Home
 from tests.node.alone import STRANGER, Alone, serving
 
 BOB = Ed25519Signer(b"b" * 32)

@@ -10,16 +10,16 @@ import pytest
 
 from node.config import load_config
 from node.founding import FoundingError, begin_chain, found, load_genesis, prepare
-from node.home import ApiFile, Home, HomeError, default_home
-from node.keyfile import KeyFileError
-from node.store import StoreError
+from node.storage.home import ApiFile, Home, HomeError, default_home
+from node.storage.keyfile import KeyFileError
+from node.storage.store import StoreError
 
 CREATED_MS = 1_750_000_000_000
 
 HOLD = """
 import sys
 from pathlib import Path
-from node.home import Home
+from node.storage.home import Home
 with Home(Path(sys.argv[1])).lock():
     print("held", flush=True)
     sys.stdin.read()

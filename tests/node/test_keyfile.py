@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from node.keyfile import KeyFileError, Purpose, create_key, load_key
+from node.storage.keyfile import KeyFileError, Purpose, create_key, load_key
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import msgspec
 
 from inference.waiting import QueueState
 from node.gateway.metrics import consensus_lines, metric, queue_lines
-from node.gateway.views import RefusedView, StatusView
+from node.views.records import RefusedView, StatusView
 from tests.inference.servers import Status, model_server
 from tests.node.model_gateway import ModelGateway, model_gateway
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from node.config import Config, ConfigError, load_config, to_toml
-from node.model_servers import ModelServer
+from node.models.servers import ModelServer
 
 SERVERS = (
     ModelServer("studio", "http://127.0.0.1:1234/v1", "openai", "key", ("m", "n"), 5),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gossip.codec import decode_canonical, encode
 from gossip.membership.records import Capability
-from node.offers import MODELS, contexts_of, files_of, reads_row
+from node.models.offers import MODELS, contexts_of, files_of, reads_row
 
 FILE, OTHER = b"f" * 32, b"o" * 32
 

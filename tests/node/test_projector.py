@@ -9,12 +9,12 @@ import pytest
 import trio
 
 from consensus.chain import first_height_write
+from consensus.ledger.records import TaskState
+from consensus.operations.transactions import AdmitObserver, Transfer
 from consensus.projections import accounts, tasks, transactions, validators, work
 from consensus.projections.rows import RowReader
-from consensus.records import TaskState
-from consensus.transactions import AdmitObserver, Transfer
-from node.projector import Projector, open_projections
-from node.store import LevelStore
+from node.chain.projector import Projector, open_projections
+from node.storage.store import LevelStore
 from tests.consensus.chains import StoredTown
 from tests.consensus.world import HashSigner
 

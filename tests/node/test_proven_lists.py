@@ -10,15 +10,15 @@ from typing import TypeVar
 import msgspec
 import pytest
 
-from consensus.records import TaskState
-from consensus.tables import LISTED
-from consensus.transactions import SubmitTask, Transfer, content_hash
+from consensus.ledger.records import TaskState
+from consensus.ledger.tables import LISTED
+from consensus.operations.transactions import SubmitTask, Transfer, content_hash
 from gossip.identity import Ed25519Signer, Ed25519Verifier
 from node.conversations import Ask, Conversation, Reply
-from node.gateway.list_views import AccountRowView, AccountsView, TaskRowsView, TransactionsView
-from node.gateway.views import BlocksView, JsonObject, TaskView
 from node.proven import NotProvenError
 from node.proven_lists import Questions
+from node.views.lists import AccountRowView, AccountsView, TaskRowsView, TransactionsView
+from node.views.records import BlocksView, JsonObject, TaskView
 from tests.node.alone import Alone
 
 _T = TypeVar("_T")

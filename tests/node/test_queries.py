@@ -8,7 +8,7 @@ import pytest
 
 from consensus.engine import Submit
 from consensus.mempool import Dropped, RefusalCode
-from consensus.transactions import (
+from consensus.operations.transactions import (
     Transaction,
     TransactionBody,
     Transfer,
@@ -17,8 +17,8 @@ from consensus.transactions import (
 from consensus.verify import verify_file
 from gossip.codec import Digest
 from gossip.identity import Ed25519Signer, Ed25519Verifier
-from node.gateway.facade import Named
-from node.queries import ChainQueries
+from node.chain.queries import ChainQueries
+from node.views.facade import Named
 from tests.node.alone import Alone, Fates
 
 BOB = Ed25519Signer(b"b" * 32)

@@ -16,23 +16,23 @@ from starlette.responses import Response
 from starlette.types import Message
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from consensus.transactions import Transfer
+from consensus.operations.transactions import Transfer
 from gossip.identity import Ed25519Signer
 from gossip.transfer.store import ContentError
 from inference.waiting import QueueState
+from node.chain.own_account import NotTakenError, OwnAccount, problem_of
 from node.errors import NodeError
 from node.gateway.backroom import Backroom, BackroomParts
 from node.gateway.contents import ContentDoor
 from node.gateway.endpoint import Endpoint, resources_of
-from node.gateway.facade import Problem
 from node.gateway.fields import read_body
 from node.gateway.guard import OwnerCheck
 from node.gateway.idempotency import Idempotency
 from node.gateway.problems import node_error_response
 from node.gateway.reads import json_response
-from node.own_account import NotTakenError, OwnAccount, problem_of
-from node.spreads import SpreadRefusedError
-from node.store import LevelStore
+from node.storage.store import LevelStore
+from node.views.facade import Problem
+from node.work.spreads import SpreadRefusedError
 from tests.node.alone import serving
 
 TOKEN = "secret"
@@ -143,7 +143,7 @@ async def test_subscribers_beyond_the_bound_and_cursors_before_a_snapshot(
         serving(home_path) as (node, url),
         httpx2.AsyncClient(base_url=url, trust_env=False) as http,
     ):
-        monkeypatch.setattr("node.event_hub.MAX_SUBSCRIBERS", 0)
+        monkeypatch.setattr("node.chain.event_hub.MAX_SUBSCRIBERS", 0)
         refused = await http.get("/api/v2/events")
         assert (refused.status_code, refused.json()["code"]) == (503, "too_many_subscribers")
         assert refused.headers["retry-after"] == "5"

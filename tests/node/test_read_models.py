@@ -8,13 +8,13 @@ import httpx2
 import pytest
 import trio
 
-from consensus.transactions import Transfer
+from consensus.operations.transactions import Transfer
 from consensus.verify import verify_file
 from gossip.identity import Ed25519Verifier
 from node.gateway.cache import Cache, Life
 from node.gateway.fields import name_fault
 from node.gateway.quota import BURST_S, Quotas
-from node.home import Home
+from node.storage.home import Home
 from tests.node.alone import serving
 from tests.node.test_cli import call
 from tests.node.test_gateway import BOB, Caller, caller, code_of

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from consensus.transactions import Transfer
+from consensus.operations.transactions import Transfer
 from node.cli import main
-from node.home import Home
-from node.store import LevelStore
+from node.storage.home import Home
+from node.storage.store import LevelStore
 from tests.node.alone import Alone
 
 

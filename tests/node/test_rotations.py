@@ -12,16 +12,16 @@ import trio
 
 from consensus.chain import certified_height_write
 from consensus.engine import Engine
-from consensus.own_votes import VotingKeys
+from consensus.pbft.own_votes import VotingKeys
 from gossip.identity import Ed25519Verifier
-from node.chain_service import ChainService
+from node.chain.own_account import OwnAccount
+from node.chain.registry import Registry
+from node.chain.service import ChainService
 from node.founding import found, prepare
-from node.gateway.facade import Problem
-from node.home import Home
-from node.own_account import OwnAccount
-from node.registry import Registry
-from node.store import LevelStore, StagedStore
-from node.voting_key import MOST_RETIRED, finish_rotation, retired_keys
+from node.storage.home import Home
+from node.storage.store import LevelStore, StagedStore
+from node.storage.voting_key import MOST_RETIRED, finish_rotation, retired_keys
+from node.views.facade import Problem
 
 _CREATED_MS = 1_750_000_000_000
 

@@ -10,9 +10,9 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from consensus.transactions import Remark, Transaction, TransactionBody, sign_transaction
+from consensus.operations.transactions import Remark, Transaction, TransactionBody, sign_transaction
 from gossip.identity import Ed25519Signer
-from node.signatures import InThread, Signatures, in_process
+from node.chain.signatures import InThread, Signatures, in_process
 
 _SIGNER = Ed25519Signer(b"\x07" * 32)
 _NO_SUCH_PROGRAM = ("/nowhere/at-all",)

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.store import LevelStore, StagedStore, StoreError, StoreFault
+from node.storage.store import LevelStore, StagedStore, StoreError, StoreFault
 
 WRITE_ON = """
 import sys
 from pathlib import Path
-from node.store import LevelStore
+from node.storage.store import LevelStore
 store = LevelStore(Path(sys.argv[1]), create=True)
 number = 0
 while True:
@@ -27,7 +27,7 @@ while True:
 OPEN_ONCE_MORE = """
 import sys
 from pathlib import Path
-from node.store import LevelStore, StoreError
+from node.storage.store import LevelStore, StoreError
 try:
     LevelStore(Path(sys.argv[1]))
 except StoreError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 from node.demo.cluster import Cluster
 from node.demo.together import prepare_together
 from node.founding import FOUNDER_AMOUNT, load_genesis, load_keys
-from node.home import Home
+from node.storage.home import Home
 
 
 def test_every_home_has_its_own_keys_and_the_genesis_that_names_them_all(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from node.config import DEFAULT_QUOTA_PER_S
 from node.gateway.quota import Quotas
 from node.gateway.token_views import NewTokenView, TokensView
-from node.home import Home
+from node.storage.home import Home
 from node.tokens import TokenError, Tokens, TokenScope, scope_of
 from tests.node.alone import serving
 

@@ -10,11 +10,11 @@ import pytest
 
 from gossip.codec import DecodeError
 from node.founding import prepare
-from node.home import Home, HomeError
-from node.sealed_store import SealedStore, check_note, note_write
-from node.store import LevelStore, StagedStore, StoreError
-from node.votes import begin_fresh, open_votes
-from node.voting_key import (
+from node.storage.home import Home, HomeError
+from node.storage.sealed_store import SealedStore, check_note, note_write
+from node.storage.store import LevelStore, StagedStore, StoreError
+from node.storage.votes import begin_fresh, open_votes
+from node.storage.voting_key import (
     finish_rotation,
     forget_retired,
     held,

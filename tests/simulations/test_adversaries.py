@@ -4,11 +4,11 @@ from typing import get_args
 
 import pytest
 
-from simulations.faults import Crash
 from simulations.federation import run
-from simulations.result import Result
 from simulations.scenario import COLLECTORS, Actor, ActorKind, Clients, Scenario, fault_of
-from simulations.setting import Network
+from simulations.worlds.faults import Crash
+from simulations.worlds.result import Result
+from simulations.worlds.setting import Network
 
 LEADERS = tuple(kind for kind in get_args(ActorKind) if kind != "snapshot_liar")
 """Who lies about snapshots has worlds of its own: `test_snapshots.py`."""

@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from simulations.cli import main
-from simulations.expand import expand
-from simulations.mutants import BY_NAME, MUTANTS, switched_on
+from simulations.hunting.mutants import BY_NAME, MUTANTS, switched_on
 from simulations.running import run_any
 from simulations.scenario import COLLECTORS
 from simulations.scenario_file import dump, load
+from simulations.seeds.expand import expand
 
 SCENARIO = """
 name = "four nodes"

@@ -4,11 +4,11 @@ import msgspec
 import pytest
 
 from gossip.membership.detector import Detector
-from simulations.faults import Crash, Pause
 from simulations.guest_world import GuestScenario, guest_seed
 from simulations.library import named
 from simulations.running import run_any
-from simulations.setting import Network
+from simulations.worlds.faults import Crash, Pause
+from simulations.worlds.setting import Network
 
 CORE = "simulations.detectors:Detectors"
 AWAY = GuestScenario(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulations.disk import MemoryStore
+from simulations.worlds.disk import MemoryStore
 
 
 def test_what_was_written_after_a_lost_batch_of_another_database_is_known_by_its_number() -> None:

@@ -5,12 +5,12 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from consensus.pbft.tally import Tally
 from consensus.quorum import Validator, ValidatorSet
-from consensus.tally import Tally
 from simulations.cli import main
-from simulations.exhaustive import BOTH, Case, cases, check
-from simulations.forking import fork, frozen
-from simulations.mutants import BY_NAME, switched_on
+from simulations.exhaust.exhaustive import BOTH, Case, cases, check
+from simulations.exhaust.forking import fork, frozen
+from simulations.hunting.mutants import BY_NAME, switched_on
 
 NOBODY = frozenset[int]()
 ANYTHING = Case("anything", 0, views=1, told=BOTH)

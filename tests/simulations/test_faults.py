@@ -9,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gossip.effects import Broadcast, Notify, Persist, SetTimer
-from simulations.clock import Clock
-from simulations.disk import CorruptionError, MemoryStore
-from simulations.draws import Draws
-from simulations.faults import (
+from simulations.guest import Message, Place, Received, Started, TimerFired
+from simulations.library import named, names
+from simulations.running import invariant_of, run_any
+from simulations.worlds.clock import Clock
+from simulations.worlds.disk import CorruptionError, MemoryStore
+from simulations.worlds.draws import Draws
+from simulations.worlds.faults import (
     BitRot,
     ClockStep,
     Clog,
@@ -27,15 +30,12 @@ from simulations.faults import (
     SlowDisk,
     Throttle,
 )
-from simulations.guest import Message, Place, Received, Started, TimerFired
-from simulations.hooks import Vocabulary
-from simulations.library import named, names
-from simulations.network import Wires
-from simulations.process import Process
-from simulations.running import invariant_of, run_any
-from simulations.setting import Disk, Network, Setting
-from simulations.trace import Trace, Transition
-from simulations.world import World
+from simulations.worlds.hooks import Vocabulary
+from simulations.worlds.network import Wires
+from simulations.worlds.process import Process
+from simulations.worlds.setting import Disk, Network, Setting
+from simulations.worlds.trace import Trace, Transition
+from simulations.worlds.world import World
 
 LUCK = bytes(range(16))
 

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from simulations.cli import main
 from simulations.examples import two_phase_commit
 from simulations.guest_world import GuestScenario, guest_seed
+from simulations.hunting.shrink import shrink
 from simulations.running import run_any, setting_of_seed
 from simulations.scenario_file import dump, load, parse
-from simulations.shrink import shrink
 
 pytest_plugins = ["pytester"]
 

@@ -2,13 +2,18 @@
 
 import pytest
 
-from consensus.transactions import Transaction, TransactionBody, Transfer, sign_transaction
+from consensus.operations.transactions import (
+    Transaction,
+    TransactionBody,
+    Transfer,
+    sign_transaction,
+)
 from gossip.codec import Digest
 from gossip.identity import NodeId
-from simulations.draws import Draws
 from simulations.history import History
-from simulations.signatures import Keyring
 from simulations.violations import ViolationError
+from simulations.worlds.draws import Draws
+from simulations.worlds.signatures import Keyring
 
 KEYS = Keyring(Draws(7), real=False)
 ALICE, BOB = KEYS.signer(b"user", 0), KEYS.signer(b"user", 1)

@@ -9,13 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 from consensus.messages import Vote
-from simulations.carriage import MAX_MESSAGE_BYTES
 from simulations.cli import main
-from simulations.explore import run_seed
+from simulations.hunting.explore import run_seed
 from simulations.large_sets import Counted, large_set, measure
-from simulations.process import Process
 from simulations.scenario import Scenario
-from simulations.setting import Network
+from simulations.worlds.carriage import MAX_MESSAGE_BYTES
+from simulations.worlds.process import Process
+from simulations.worlds.setting import Network
 
 FIFTY = 50
 

@@ -7,8 +7,8 @@ import gossip.membership.record_exchange
 from gossip.membership.peer_table import News, PeerTable
 from simulations.guest_world import GuestScenario, guest_seed
 from simulations.library import named
-from simulations.result import Result
 from simulations.running import run_any
+from simulations.worlds.result import Result
 
 CORE = "simulations.members:Members"
 

@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 import pytest
 
-from simulations.campaigns import Campaign, forgetful, woven
-from simulations.draws import Draws
-from simulations.expand import expand
 from simulations.federation import run
-from simulations.hunt import hunt, hunt_seeds, scoreboard
-from simulations.mutants import BY_NAME, MUTANTS, Mutant, switched_on
+from simulations.hunting.hunt import hunt, hunt_seeds, scoreboard
+from simulations.hunting.mutants import BY_NAME, MUTANTS, Mutant, switched_on
 from simulations.scenario import Scenario
+from simulations.seeds.campaigns import Campaign, forgetful, woven
+from simulations.seeds.expand import expand
+from simulations.worlds.draws import Draws
 
 QUICK = {
     "any_certificate": 40,

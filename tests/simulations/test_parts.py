@@ -5,15 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gossip.identity import Ed25519Verifier
-from simulations.disk import MemoryStore
-from simulations.draws import Draws
-from simulations.expand import expand
-from simulations.faults import Partition
-from simulations.network import Wires
 from simulations.scenario import Scenario, fault_of
 from simulations.scenario_file import dump, parse
-from simulations.setting import Network
-from simulations.signatures import Keyring
+from simulations.seeds.expand import expand
+from simulations.worlds.disk import MemoryStore
+from simulations.worlds.draws import Draws
+from simulations.worlds.faults import Partition
+from simulations.worlds.network import Wires
+from simulations.worlds.setting import Network
+from simulations.worlds.signatures import Keyring
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(1, 10**6), st.text(max_size=16))

@@ -10,18 +10,18 @@ import pytest
 
 from consensus.engine import Engine
 from consensus.messages import Certified, StateVote
-from consensus.own_votes import VotingKeys
+from consensus.pbft.own_votes import VotingKeys
 from gossip.codec import Wire
 from gossip.effects import Broadcast
 from gossip.identity import NodeId, Signer
-from simulations.expand import registering
-from simulations.explore import run_seed
-from simulations.faults import Crash
+from simulations.hunting.explore import run_seed
+from simulations.liars.schemes import StateLiar
 from simulations.registrar import Registrar, is_bearable
 from simulations.running import run_any
 from simulations.scenario import Actor, Clients, Deed, Delays, Scenario
 from simulations.scenario_file import dump, load
-from simulations.schemes import StateLiar
+from simulations.seeds.expand import registering
+from simulations.worlds.faults import Crash
 
 _REGRESSIONS = Path(__file__).parent / "regressions"
 

@@ -14,7 +14,7 @@ from simulations.cli import main
 from simulations.library import named
 from simulations.report import report, spans, views
 from simulations.running import run_any
-from simulations.trace import Transition
+from simulations.worlds.trace import Transition
 
 
 def shown(page: str) -> dict[str, object]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from simulations.explore import explore
+from simulations.hunting.explore import explore
 
 SEEDS = 300
 WHOLE = 16
@@ -45,7 +45,7 @@ TASK_MARKS = {
 
 ALL = """
 import json, sys
-from simulations.explore import explore
+from simulations.hunting.explore import explore
 told = explore(range(int(sys.argv[1])), 1, family=sys.argv[2])
 print(json.dumps({**told.as_json(), "hashes": told.hashes}))
 """

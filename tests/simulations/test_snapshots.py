@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from simulations.federation import run
-from simulations.hunt import hunt_seeds
-from simulations.latecomers import latecomer
+from simulations.hunting.hunt import hunt_seeds
+from simulations.hunting.mutants import BY_NAME
 from simulations.library import named
-from simulations.mutants import BY_NAME
 from simulations.scenario import Scenario
 from simulations.scenario_file import ScenarioError, dump, parse
-from simulations.trace import Entry, Trace
+from simulations.seeds.latecomers import latecomer
+from simulations.worlds.trace import Entry, Trace
 
 
 def test_a_node_far_behind_takes_a_true_snapshot_although_a_helper_has_only_false_ones() -> None:

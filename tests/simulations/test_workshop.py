@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulations.expand_tasks import expand_tasks
+from simulations.hunting.mutants import BY_NAME, MUTANTS, Mutant, switched_on
+from simulations.hunting.shrink import shrink
 from simulations.library import named
-from simulations.mutants import BY_NAME, MUTANTS, Mutant, switched_on
-from simulations.result import Result
 from simulations.running import run_any
 from simulations.scenario import Scenario, Tasks, Worker, fault_of
 from simulations.scenario_file import dump, parse
-from simulations.shrink import shrink
+from simulations.seeds.expand_tasks import expand_tasks
+from simulations.worlds.result import Result
 
 FOUND_BY = {
     "output_before_claim": 0,

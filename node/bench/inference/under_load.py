@@ -24,7 +24,7 @@ from node.bench.inference.callers import DoorError
 from node.bench.limits import fdatasync_p50_ms, verifications_per_cpu_second
 from node.demo.cluster import Cluster
 from node.demo.growth import grow
-from node.gateway.views import JsonObject
+from node.views.records import JsonObject
 
 _NODES: Final = 4
 _CLIENTS: Final = 4

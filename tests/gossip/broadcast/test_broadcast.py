@@ -36,8 +36,8 @@ from gossip.broadcast.sources import Source
 from gossip.codec import Digest, encode
 from gossip.effects import Broadcast, Effect, Notify, Rejected, Send, SetTimer
 from gossip.identity import NodeId
-from simulations.draws import Draws
-from simulations.signatures import Keyring
+from simulations.worlds.draws import Draws
+from simulations.worlds.signatures import Keyring
 
 FEDERATION = Digest(bytes(32))
 KEYS = Keyring(Draws(0), real=False)

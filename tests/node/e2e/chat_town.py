@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from node.gateway.views import JsonObject, TaskView
+from node.views.records import JsonObject, TaskView
 from tests.node.e2e.daemons import Daemon, Fleet, until
 from tests.node.e2e.model_servers import Backend, LlamaServer, OwnServer, table
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from node.client import Client
-from node.gateway.views import StatusView, TransactionView
-from node.home import Home
+from node.storage.home import Home
+from node.views.records import StatusView, TransactionView
 
 Value = TypeVar("Value")
 

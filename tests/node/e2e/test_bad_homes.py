@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gossip.identity import Ed25519Signer
-from node.store import LevelStore
+from node.storage.store import LevelStore
 from tests.node.e2e.daemons import Daemon, Ended, Fleet, command, until, with_clock_ahead
 
 

@@ -22,8 +22,8 @@ from gossip.transport.multistream import NegotiationError, encode_line
 from gossip.transport.muxer import Connection
 from gossip.transport.repairs import HandshakeError
 from node.bench.limits import resident_mib
-from node.keyfile import Purpose, load_key
-from node.peer_service import MEMBERSHIP_CHANNEL
+from node.peers.service import MEMBERSHIP_CHANNEL
+from node.storage.keyfile import Purpose, load_key
 from tests.gossip.transport.strangers import assert_pings, bare, identity_of, stranger
 from tests.node.e2e.daemons import WAIT_S, Daemon, Fleet, await_agreement, until
 

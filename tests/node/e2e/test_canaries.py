@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from node.gateway.views import JsonObject, TrustView
+from node.views.records import JsonObject, TrustView
 from tests.node.e2e.chat_town import LIE, post
 from tests.node.e2e.daemons import Daemon, Fleet, until
 from tests.node.e2e.model_servers import OwnServer, table

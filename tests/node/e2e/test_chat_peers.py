@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from node.gateway.views import JsonObject
+from node.views.records import JsonObject
 from tests.node.e2e.chat_town import (
     COUNT,
     MESSAGES,

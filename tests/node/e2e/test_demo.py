@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from node.client import Client
-from node.home import Home
+from node.storage.home import Home
 from tests.node.e2e.daemons import PROGRAM, until
 
 pytestmark = pytest.mark.timeout(180)

@@ -14,10 +14,10 @@ import httpx2
 import pytest
 
 import node
+from consensus.ledger.outcomes import Code
 from consensus.mempool import RefusalCode
 from consensus.messages import Transactions
-from consensus.outcomes import Code
-from consensus.transactions import (
+from consensus.operations.transactions import (
     Remark,
     Transaction,
     TransactionBody,
@@ -26,8 +26,8 @@ from consensus.transactions import (
 )
 from gossip.codec import encode
 from gossip.identity import Ed25519Signer
-from node.gateway.facade import Named
-from node.keyfile import Purpose, load_key
+from node.storage.keyfile import Purpose, load_key
+from node.views.facade import Named
 from tests.node.e2e.daemons import Daemon, Fleet, knows, until
 
 pytestmark = pytest.mark.timeout(120)

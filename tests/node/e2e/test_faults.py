@@ -14,7 +14,7 @@ import pytest
 
 from node.client import Client, NotReachableError, RefusedError, StillWaitingError
 from node.errors import NodeError
-from node.gateway.views import TransactionView
+from node.views.records import TransactionView
 from tests.node.e2e.daemons import (
     Daemon,
     Fleet,

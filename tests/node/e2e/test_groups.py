@@ -7,8 +7,8 @@ import json
 import pytest
 
 from consensus.genesis import Genesis
+from consensus.operations.transactions import CompleteTask, decode_transaction
 from consensus.receipts import TransactionReceipt, read_receipt
-from consensus.transactions import CompleteTask, decode_transaction
 from consensus.verify import verify_file
 from gossip.identity import Ed25519Verifier
 from tests.node.e2e.daemons import Daemon, until

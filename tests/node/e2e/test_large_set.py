@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from consensus.reports import COLLECTED_FROM
+from consensus.pbft.reports import COLLECTED_FROM
 from node.bench.traffic import messages_sent
 from node.demo.cluster import Cluster, Member, until
 from node.demo.together import found_together

@@ -10,11 +10,11 @@ import pytest
 
 from consensus.genesis import Genesis
 from consensus.messages import Transactions
-from consensus.transactions import TransactionBody, sign_transaction
-from consensus.validator_operations import ApproveParameter
+from consensus.operations.transactions import TransactionBody, sign_transaction
+from consensus.operations.validators import ApproveParameter
 from gossip.codec import encode
 from node.client import StillWaitingError
-from node.keyfile import Purpose, load_key
+from node.storage.keyfile import Purpose, load_key
 from tests.node.e2e.daemons import Daemon, Fleet, await_agreement, knows, until
 from tests.node.e2e.test_faults import Load, assert_kept
 

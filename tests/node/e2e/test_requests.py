@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from consensus.transactions import Transaction, TransactionBody, Transfer, sign_transaction
+from consensus.operations.transactions import (
+    Transaction,
+    TransactionBody,
+    Transfer,
+    sign_transaction,
+)
 from gossip.codec import Digest, encode
 from gossip.identity import Ed25519Signer
 from node.client import RefusedError
-from node.keyfile import Purpose, load_key
+from node.storage.keyfile import Purpose, load_key
 from tests.node.e2e.daemons import WAIT_S, Daemon, Fleet, await_agreement, command, until
 
 pytestmark = pytest.mark.timeout(120)

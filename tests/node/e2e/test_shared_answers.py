@@ -9,15 +9,15 @@ import httpx2
 import msgspec
 import pytest
 
-from consensus.transactions import SignedReceipt, content_hash
+from consensus.operations.transactions import SignedReceipt, content_hash
 from gossip.codec import decode, encode
 from gossip.identity import Ed25519Verifier, NodeId
 from gossip.json_form import from_json
 from inference.chat import Call, CallKind, JsonObject
 from inference.shared_answers import NONCE_BYTES, Circle, Held, Shared, seal, sign_entry, unseal
 from node.founding import load_keys
-from node.gateway.views import CacheView
-from node.store import LevelStore
+from node.storage.store import LevelStore
+from node.views.records import CacheView
 from tests.node.e2e.chat_town import COUNT, OwnMakers, post
 from tests.node.e2e.daemons import Daemon, Fleet, await_peace, until
 from tests.node.e2e.model_servers import table

@@ -13,7 +13,7 @@ import pytest
 from gossip.transfer.messages import PROTOCOL as CONTENT
 from gossip.transport.guests import IDENTIFY, PING
 from inference.handoff import PROTOCOL as TASK
-from node.snapshots import PROTOCOL as SNAPSHOT
+from node.chain.snapshots import PROTOCOL as SNAPSHOT
 from tests.node.e2e.daemons import Fleet
 
 JS = Path(__file__).parent.parent / "js"

@@ -10,8 +10,8 @@ import pytest
 
 from inference.executor import CAPACITY
 from node.client import RefusedError
-from node.gateway.views import JsonObject, TaskView
-from node.task_service import DEFAULT_REWARD
+from node.views.records import JsonObject, TaskView
+from node.work.service import DEFAULT_REWARD
 from tests.node.e2e.daemons import WAIT_S, Daemon, await_agreement, await_peace, until
 
 pytestmark = pytest.mark.timeout(180)

@@ -1,0 +1,1 @@
+"""All that may happen, within bounds, in place of a sample of it."""

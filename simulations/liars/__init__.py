@@ -1,0 +1,1 @@
+"""Nodes that lie about consensus: a sound engine each, twisted on its way out."""

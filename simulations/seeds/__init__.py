@@ -1,0 +1,1 @@
+"""From a seed to a scenario: what kind of federation, which faults, which liars."""
