@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.setup-done
 UV ?= uv
 
-.PHONY: help setup check format test test-all e2e clients demo sim bench lock clean
+.PHONY: help setup check format test test-all e2e networks clients demo sim bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ e2e: setup ## conversations over real daemons and a real llama.cpp, built here t
 	scripts/llama_server.sh
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .cache/e2e/python gguf==0.19.0
 	$(BIN)/python -m pytest --all tests/node/e2e/test_chat_peers.py
+
+networks: setup ## daemons in network namespaces: cut off, moved, found by mDNS; the slow ones too (root, iproute2)
+	$(BIN)/python -m pytest --all tests/node/e2e/test_networks.py tests/node/e2e/test_discovery.py
 
 demo: setup ## four daemons form a federation and do real work (INPUT=file or folder)
 	$(BIN)/bizra-node demo $(if $(INPUT),--input '$(INPUT)')

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import assert_never
 
-from gossip.effects import Broadcast, Effect, Rejected, Send, SetTimer
+from gossip.effects import Broadcast, Cause, Effect, Rejected, Send, SetTimer
 from gossip.identity import NodeId
 from gossip.membership.detector import Detector
 from gossip.membership.events import (
@@ -183,11 +183,11 @@ class Federated:
             case FetchRecords() if link.may_cost(_FETCH_ANSWERS):
                 out.extend(self.exchange.on_fetch(peer, message))
             case FetchRecords():
-                out.append(Rejected(peer, "it fetches too often"))
+                out.append(Rejected(peer, "it fetches too often", Cause.TOO_OFTEN))
             case FetchRecordsOf() if link.may_cost(1):
                 out.extend(self.exchange.on_fetch_of(peer, message))
             case FetchRecordsOf():
-                out.append(Rejected(peer, "it fetches too often"))
+                out.append(Rejected(peer, "it fetches too often", Cause.TOO_OFTEN))
             case Leave():
                 self._on_leave(out, peer, link, message)
             case Spare():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gossip.effects import Cause
 from gossip.identity import NodeId
 from gossip.membership.events import (
     AddressesChanged,
@@ -380,7 +381,8 @@ def test_fetching_too_often_is_refused() -> None:
     town.run(LATENCY_MS)
     answers = [m for _, to, m in town.sent if to == node(50) and isinstance(m, Records)]
     assert len(answers) <= 2
-    assert resident(town, 1).rejected[-1].reason == "it fetches too often"
+    refused = resident(town, 1).rejected[-1]
+    assert (refused.reason, refused.cause) == ("it fetches too often", Cause.TOO_OFTEN)
 
 
 def test_a_fetch_is_answered_with_what_is_lacking_only() -> None:
