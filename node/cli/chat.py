@@ -18,6 +18,8 @@ from node.errors import NodeError
 from node.views.records import JsonObject
 
 _MAX_PROMPT_CHARS = 1_000_000
+_SHOWN_CHARS = 200
+"""Of an answer that is not what was asked for."""
 
 
 @click.command()
@@ -84,6 +86,8 @@ def chat(
             more["code"] = [msgspec.structs.asdict(block) for block in blocks]
         session.tell({"model": told["model"], "answer": answer, **more}, "")
         return
+    if code and not blocks:
+        raise NodeError(f"the answer has no code block; it says: {answer.strip()[:_SHOWN_CHARS]}")
     for block in blocks:
         click.echo(block.code, nl=False)
     if explain:

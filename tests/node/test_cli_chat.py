@@ -74,6 +74,10 @@ async def test_an_answer_that_fits_a_schema_and_code_alone(home_path: Path, tmp_
         server.acts = [Speak(pieces=("So:\n", "```py\nprint(1)\n```\n", "Good luck."))]
         ended = await call(home_path, "chat", "code?", "--code")
         assert (ended.code, ended.out) == (0, "print(1)\n")
+        server.acts = [Speak("I write no code")]
+        ended = await call(home_path, "chat", "code?", "--code")
+        assert (ended.code, ended.out) == (1, "")
+        assert "no code block; it says: I write no code" in ended.err
 
 
 async def test_documents_beyond_what_the_model_reads_are_cut_and_told(
