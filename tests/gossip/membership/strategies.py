@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from gossip.membership.invites import Invite
+from gossip.membership.lateness import MOST_MS
 from gossip.membership.messages import (
     Challenge,
     FetchRecords,
@@ -29,6 +30,7 @@ from gossip.membership.suspicions import Life, Suspicion
 from gossip.membership.voices import FetchVoices, Voices
 
 ids = st.binary(min_size=32, max_size=32)
+late = st.integers(0, MOST_MS)
 signatures = st.binary(min_size=64, max_size=64)
 naturals = st.integers(0, 2**63 - 1)
 salts = st.integers(0, 2**32 - 1)
@@ -95,7 +97,7 @@ messages: st.SearchStrategy[MembershipMessage] = st.one_of(
     st.builds(
         Rumours,
         st.lists(st.builds(Suspicion, ids, ids, naturals, signatures), max_size=3).map(tuple),
-        st.lists(st.builds(Life, ids, naturals, signatures), max_size=3).map(tuple),
+        st.lists(st.builds(Life, ids, naturals, late, signatures), max_size=3).map(tuple),
     ),
     st.builds(FetchVoices, ids, naturals, salts, st.binary(max_size=9)),
     st.builds(Voices, ids, naturals, salts, st.binary(max_size=150), st.binary(max_size=9)),
