@@ -64,6 +64,6 @@ def test_unchecked_records_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_record_that_goes_back_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PeerTable, "judge", lambda *_: News.CHANGE)
-    violation = calm().violation
+    violation = run_any(guest_seed(CORE, 0)).violation
     assert violation is not None
     assert violation.startswith("records")
