@@ -1,7 +1,7 @@
 """How often Python looks for cycles of objects while scenarios run: seldom, and never among what was there before.
 
-A run makes few cycles and many objects. Looking for the ones after each 700 of the others costs up to a fifth of a run,
-most of it in passes over all modules and their functions.
+A run makes few cycles and many objects. Looking for the ones after each 700 of the others costs most in passes over all
+modules and their functions.
 """
 
 from __future__ import annotations
