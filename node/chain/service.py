@@ -52,9 +52,9 @@ from consensus.sync import stored_blocks
 from gossip.codec import Digest, Wire, encode
 from gossip.effects import Broadcast, Cause, Effect, Notify, Persist, Rejected, Send, Store
 from gossip.identity import NodeId
-from node.chain.refusals import BYTE_S, Refusals
 from node.driver import CoreDriver
 from node.errors import NodeError
+from node.peers.refusals import BYTE_S, Refusals
 from node.storage.sealed_store import SealedStore, note_write
 from node.storage.store import StagedStore
 

@@ -24,8 +24,8 @@ from gossip.identity import NodeId
 from gossip.membership import Membership, events
 from gossip.membership.messages import MembershipMessage
 from gossip.transport import MEMBER_LIMITS, STRANGER_LIMITS, PeerLimits, Transport
-from node.chain.refusals import FRAME_S, Refusals, WasteBudget
 from node.driver import CoreDriver
+from node.peers.refusals import FRAME_S, Refusals, WasteBudget
 from node.storage.store import StagedStore
 
 log = structlog.get_logger(__name__)

@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from gossip.effects import Cause, Rejected
 from gossip.identity import NodeId
-from node.chain.refusals import BURST_S, LEAST_HOLD_S, SHARE, Refusals, WasteBudget
+from node.peers.refusals import BURST_S, LEAST_HOLD_S, SHARE, Refusals, WasteBudget
 
 ALICE, BOB = NodeId(b"a" * 32), NodeId(b"b" * 32)
 
