@@ -7,7 +7,7 @@ a thin shell that carries out its effects: `driver.py` in general, and one room 
   from others; `work/`: tasks, alone, in groups and spread; `models/`: the model servers of this machine;
 - `storage/`: what lies on disk, `home.py` first; `founding.py` says how it begins, `config.py` what its owner chose.
 
-Users come in through `gateway/` (HTTP) and `cli/`, which goes through `client.py`. `views/` is what the gateway asks of
+Users come in through `gateway/` (HTTP) and `cli/`, which goes through `client/`. `views/` is what the gateway asks of
 a node (`facade.py`) and what callers see; `service.py` answers it. `checkup.py` looks for what is wrong, `bench/`
 measures, `demo/` shows the whole thing at work.
 """

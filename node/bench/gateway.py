@@ -23,7 +23,6 @@ from consensus.genesis import Genesis
 from consensus.messages import Transactions
 from consensus.operations.transactions import Transaction
 from gossip.codec import encode
-from node.async_client import AsyncClient
 from node.bench.consensus import fund
 from node.bench.doors import CONNECTIONS, Answered, Target, drive, has_wrk
 from node.bench.ledger import LedgerFigures, measure_ledger
@@ -32,8 +31,9 @@ from node.bench.load import LoadError
 from node.bench.socket import BinarySocket
 from node.bench.stream import drive_stream, has_compiler
 from node.bench.wallets import Wallets
+from node.client.event_stream import EventStream
+from node.client.programs import AsyncClient
 from node.demo.cluster import Cluster, Member
-from node.event_stream import EventStream
 
 BATCHED_PER_S = 5_000
 SINGLE_PER_S = 1_000

@@ -18,8 +18,8 @@ from node.errors import NodeError
 
 if TYPE_CHECKING:
     from consensus.verify import Trust
-    from node.chain_audit.audits import Audit
     from node.client import Client
+    from node.client.audit.audits import Audit
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

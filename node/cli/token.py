@@ -8,7 +8,7 @@ import click
 
 from node.cli.session import Session, with_session
 from node.cli.shapes import table
-from node.gateway.token_views import TokensView
+from node.views.tokens import TokensView
 
 
 @click.group()

@@ -14,7 +14,7 @@ from node.client import FINAL_TRANSACTION
 from node.views.records import JsonObject, TransactionView, View
 
 if TYPE_CHECKING:
-    from node.proven import ProvenTransaction
+    from node.client.proven import ProvenTransaction
 
 
 @click.group()

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from node.event_stream import Happening
 from node.gateway.openapi import ProblemView
+from node.views.happenings import Happening
 from node.views.records import BatchView, JsonObject
 
 _REF = "#/components/schemas/{name}"

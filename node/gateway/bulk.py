@@ -31,11 +31,11 @@ from gossip.codec import DecodeError, decode
 from gossip.identity import Ed25519Verifier
 from node.chain.signature_child import first_false
 from node.chain.signatures import Signatures
-from node.conversations import HEIGHT
 from node.gateway.fields import query_number, read_body
 from node.gateway.problems import BUSY, problem_body
 from node.gateway.reads import json_response
 from node.views.facade import Facade, Problem
+from node.views.headers import HEIGHT
 from node.views.records import BatchView, RefusalView
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024

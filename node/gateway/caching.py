@@ -8,9 +8,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from node.conversations import HEIGHT
 from node.gateway.cache import Cache, Life
 from node.gateway.endpoint import etag_of
+from node.views.headers import HEIGHT
 from node.views.records import View
 
 

@@ -13,7 +13,6 @@ from starlette.responses import Response
 from consensus.ledger.event_log import Cursor
 from consensus.ledger.records import TaskState
 from node.chain.read_models import Made, ReadModels
-from node.conversations import HEIGHT
 from node.gateway.cache import Cache, Life
 from node.gateway.caching import cached_response, name_of
 from node.gateway.endpoint import etag_of
@@ -21,6 +20,7 @@ from node.gateway.fields import path_id, query_number, resolve
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
 from node.views.facade import Facade, Named, Problem
+from node.views.headers import HEIGHT
 
 MAX_PAGE = 100
 PAGE = 20

@@ -6,10 +6,10 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from node.conversations import HEIGHT
 from node.gateway.caching import Unchanging
 from node.gateway.fields import MIN_PREFIX, path_id, query_number
 from node.views.facade import Facade, Named, Problem
+from node.views.headers import HEIGHT
 from node.views.records import BlockView, JsonObject, PeersView, View
 
 _MAX_PAGE = 100

@@ -12,13 +12,13 @@ from starlette.responses import Response
 from consensus.operations.validators import MAX_LABEL
 from consensus.parameters import CHANGEABLE
 from node.chain.registry import Registry
-from node.conversations import HEIGHT
 from node.gateway.endpoint import Endpoint
 from node.gateway.fields import MAX_BODY_BYTES, Fields, read_body
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
 from node.gateway.requests import Amount, AnyId, Natural, Request
 from node.views.facade import Facade, Named
+from node.views.headers import HEIGHT
 from node.views.records import (
     DeedView,
     ParametersView,

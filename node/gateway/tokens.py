@@ -14,9 +14,9 @@ from node.gateway.fields import MAX_BODY_BYTES, Fields, read_body
 from node.gateway.guard import OwnerCheck
 from node.gateway.reads import json_response
 from node.gateway.requests import Request
-from node.gateway.token_views import NewTokenView, TokensView, TokenView
 from node.tokens import MAX_QUOTA_PER_S, NAME_FORM, Token, TokenError, Tokens, TokenScope
 from node.views.facade import Facade, Problem
+from node.views.tokens import NewTokenView, TokensView, TokenView
 
 _STATUS = {"bad_name": 400, "unknown_token": 404}
 _NAME = Param("name", "The token's name.", {"type": "string"}, "backup-script")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 
@@ -12,9 +13,11 @@ from consensus.genesis import Genesis
 from consensus.ledger.tables import TASKS, THE_ONE, VALIDATORS
 from gossip.identity import Ed25519Signer
 from node.client import Client, RefusedError
-from node.conversations import Ask, Reply
-from node.proven import NotProvenError
-from node.proven_lists import ProvenSeat
+from node.client.conversations import Ask, Reply
+from node.client.programs import AsyncClient
+from node.client.proven import NotProvenError
+from node.client.proven_lists import ProvenSeat
+from node.client.streams import StreamCalls
 from node.storage.home import Home
 from tests.node.served import Served, run, served
 
@@ -147,3 +150,16 @@ def test_lists_are_proven_item_by_item(served: Served, run: Callable[..., None])
         rows = client.proven_transactions(served.genesis, BOB.node_id, limit=1)
         assert len(rows.items) == 1
         assert rows.next is not None
+
+
+def test_both_clients_ask_the_same_by_the_same_names(served: Served) -> None:
+    """But for what flows, and for what the client for scripts does alone."""
+    alone = {"of_home", "streaming", "await_group", "await_spread"} | {
+        name for name in vars(StreamCalls) if not name.startswith("_")
+    }
+    asked = {name for name in dir(Client) if not name.startswith("_")} - alone
+    assert asked == {name for name in dir(AsyncClient) if not name.startswith("_")} - {"events"}
+    with served.client() as client:
+        told = inspect.signature(client.transfer)
+    assert list(told.parameters) == ["to", "amount", "key"]
+    assert told.return_annotation == "TransactionView"

@@ -35,14 +35,15 @@ from consensus.operations.transactions import (
 )
 from gossip.codec import decode, encode
 from gossip.identity import Ed25519Signer
-from node.chain_audit.audits import Audit
-from node.chain_audit.compare import first_difference
-from node.chain_audit.copy import AuditError
 from node.cli import main
 from node.client import Client, RefusedError
-from node.conversations import HEIGHT, Reply
-from node.proven import NotProvenError
+from node.client.audit.audits import Audit
+from node.client.audit.compare import first_difference
+from node.client.audit.copy import AuditError
+from node.client.conversations import Reply
+from node.client.proven import NotProvenError
 from node.storage.store import LevelStore
+from node.views.headers import HEIGHT
 from tests.node.alone import Alone
 from tests.node.served import Served, run, serving_beside
 
@@ -349,7 +350,7 @@ def test_answers_without_end_or_bottom_are_told(
     def bottomless(path: str, _: bytes) -> bytes:
         return b"[" * 100_000 if "/fairness" in path else b"[" * 1_000_000
 
-    monkeypatch.setattr("node.answers.MAX_ANSWER_BYTES", 500_000)
+    monkeypatch.setattr("node.client.answers.MAX_ANSWER_BYTES", 500_000)
     with lying(lived.url, bottomless) as url, audited(url, lived, copied) as audit:
         with pytest.raises(AuditError, match="is no JSON: maximum recursion"):
             audit.fairness()
@@ -482,7 +483,7 @@ def test_a_copy_of_another_federation_and_a_damaged_one_are_told(
 def test_a_node_whose_read_models_are_behind_is_told(
     lived: Served, copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.chain_audit.questions._TRIES", 3)
+    monkeypatch.setattr("node.client.audit.questions._TRIES", 3)
     with lived.client() as client, client.audit(copied, lived.genesis) as audit:
         told = client._told
         monkeypatch.setattr(client, "_told", lambda asked: Reply(told(asked).content, 5))

@@ -14,9 +14,9 @@ from consensus.ledger.records import TaskState
 from consensus.ledger.tables import LISTED
 from consensus.operations.transactions import SubmitTask, Transfer, content_hash
 from gossip.identity import Ed25519Signer, Ed25519Verifier
-from node.conversations import Ask, Conversation, Reply
-from node.proven import NotProvenError
-from node.proven_lists import Questions
+from node.client.conversations import Ask, Conversation, Reply
+from node.client.proven import NotProvenError
+from node.client.proven_lists import Questions
 from node.views.lists import AccountRowView, AccountsView, TaskRowsView, TransactionsView
 from node.views.records import BlocksView, JsonObject, TaskView
 from tests.node.alone import Alone

@@ -13,9 +13,9 @@ import pytest
 
 from node.config import DEFAULT_QUOTA_PER_S
 from node.gateway.quota import Quotas
-from node.gateway.token_views import NewTokenView, TokensView
 from node.storage.home import Home
 from node.tokens import TokenError, Tokens, TokenScope, scope_of
+from node.views.tokens import NewTokenView, TokensView
 from tests.node.alone import serving
 
 PAYEE = "29" * 32

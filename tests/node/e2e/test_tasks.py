@@ -40,10 +40,16 @@ def _settled(asker: Daemon, view: TaskView) -> TaskView:
     return view
 
 
-def _running(four: list[Daemon], executor: Daemon, **more: int) -> TaskView:
+def _running(
+    four: list[Daemon],
+    executor: Daemon,
+    *,
+    deadline_s: int | None = None,
+    reward: int | None = None,
+) -> TaskView:
     """A task of the first node that its executor has claimed on the ledger and that takes long."""
     asker = four[0]
-    view = asker.client.submit_task("embed", LONG, executor.id, **more)
+    view = asker.client.submit_task("embed", LONG, executor.id, reward, deadline_s)
     until(lambda: asker.client.task(view.task_id).status == "running", "the task to run")
     until(lambda: _on_ledger(four[3], view) == "assigned", "the claim to be final")
     return asker.client.task(view.task_id)

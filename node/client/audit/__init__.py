@@ -1,7 +1,8 @@
 """Auditing a node from outside: its whole chain executed again from the genesis, and its lists held against that.
 
-A proof (`node/proven.py`) shows one record of the ledger. Whether a list is whole, what the sums over the chain are and
-what the event log says, no single proof shows; whoever has executed every block knows it. So an audit keeps a copy:
+A proof (`node/client/proven.py`) shows one record of the ledger. Whether a list is whole, what the sums over the
+chain are and what the event log says, no single proof shows; whoever has executed every block knows it. So an audit
+keeps a copy:
 
 `copy.py` is what lies in the directory that the auditor names: a chain database and read models, written and read by
 the same code as a node's own (`consensus.auditing`, `consensus.execution`'s batches, `node.chain.projector`,

@@ -12,7 +12,7 @@ from node.errors import NodeError
 Answer = TypeVar("Answer")
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-"""Of what is checked; a page of blocks has some 3 MiB at most, a list far less."""
+"""Of what is read whole; a page of blocks has some 3 MiB at most, a list far less."""
 
 
 class NotReachableError(NodeError):
@@ -41,14 +41,19 @@ class _Problem(msgspec.Struct):
     detail: str
 
 
+def understood(content: bytes, kind: type[Answer], path: str) -> Answer:
+    """The view in the answer of somebody who may be no node at all. Raises `RefusedError`."""
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.DecodeError as error:
+        raise _not_understood(200, path, str(error)) from None
+
+
 def decoded(response: httpx2.Response, kind: type[Answer]) -> Answer:
-    """The view in an answer. Raises `RefusedError`."""
+    """The view in an answer that has been read. Raises `RefusedError`."""
     if not response.is_success:
         raise refusal(response, response.content)
-    try:
-        return msgspec.json.decode(response.content, type=kind)
-    except msgspec.DecodeError as error:
-        raise _not_understood(response, str(error)) from None
+    return understood(response.content, kind, str(response.url))
 
 
 def refusal(response: httpx2.Response, content: bytes) -> RefusedError:
@@ -56,7 +61,7 @@ def refusal(response: httpx2.Response, content: bytes) -> RefusedError:
     try:
         problem = msgspec.json.decode(content, type=_Problem)
     except msgspec.DecodeError as error:
-        return _not_understood(response, str(error))
+        return _not_understood(response.status_code, str(response.url), str(error))
     return RefusedError(response.status_code, problem.code, problem.detail)
 
 
@@ -64,20 +69,20 @@ def more_of(body: bytearray, piece: bytes, response: httpx2.Response) -> None:
     """Put a piece to an answer of somebody who may lie. Raises `RefusedError` if it becomes too long."""
     body += piece
     if len(body) > MAX_ANSWER_BYTES:
-        raise _not_understood(response, f"its answer is longer than {MAX_ANSWER_BYTES:,} bytes")
+        why = f"its answer is longer than {MAX_ANSWER_BYTES:,} bytes"
+        raise _not_understood(response.status_code, str(response.url), why)
 
 
-def _not_understood(response: httpx2.Response, why: str) -> RefusedError:
-    return RefusedError(
-        response.status_code,
-        "not_understood",
-        f"what answers at {response.url} is no node of this version ({why})",
-    )
+def _not_understood(status: int, where: str, why: str) -> RefusedError:
+    text = f"what answers at {where} is no node of this version ({why})"
+    return RefusedError(status, "not_understood", text)
 
 
-def unreachable(url: str, error: httpx2.TransportError, timeout_s: float) -> NotReachableError:
+def unreachable(
+    url: str, error: httpx2.TransportError, timeout_s: float | None
+) -> NotReachableError:
     """The daemon doesn't answer, or not in time."""
-    if isinstance(error, httpx2.TimeoutException):
+    if isinstance(error, httpx2.TimeoutException) and timeout_s is not None:
         return NotReachableError(
             f"the daemon at {url} did not answer within {timeout_s:g} s; "
             "see its log for what it does"

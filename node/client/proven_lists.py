@@ -5,7 +5,7 @@ Each is a conversation, and what it returns is proven.
 A list comes from the node's read models and is worth nothing by itself; each item is proven by the ledger, after one
 block, and what the ledger says counts. Whether a page is whole no proof shows but where the ledger itself is: the
 validators are one record, blocks name the one before, and nonces count what an account has sent. For the rest there
-are audits (`node/chain_audit`).
+are audits (`node/client/audit`).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from consensus.quorum import Validator
 from consensus.receipts import MAX_ITEMS
 from gossip.codec import Wire
 from gossip.identity import Verifier
-from node.conversations import Ask, Conversation
-from node.paths import path_part
-from node.proven import (
+from node.client.conversations import Ask, Conversation
+from node.client.paths import path_part
+from node.client.proven import (
     NotProvenError,
     ProvenAccount,
     ProvenBlock,

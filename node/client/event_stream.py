@@ -21,30 +21,12 @@ from wsproto.events import (
 )
 from wsproto.utilities import RemoteProtocolError
 
-from node.answers import NotReachableError, RefusedError
+from node.client.answers import NotReachableError, RefusedError
+from node.views.happenings import Happening
 
 _CONNECT_S = 10
 _READ_BYTES = 65_536
 _TOO_SLOW = 4408
-
-
-class Happening(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that happened. `event` is transaction, task, block or cut; what it lacks is None.
-
-    Without a `cursor` it is not final and may still change.
-    """
-
-    event: str
-    cursor: str | None = None
-    status: str | None = None
-    tx_hash: str | None = msgspec.field(name="txHash", default=None)
-    task_id: str | None = msgspec.field(name="taskId", default=None)
-    block_hash: str | None = msgspec.field(name="blockHash", default=None)
-    height: int | None = None
-    executor: str | None = None
-    code: str | None = None
-    reason: str | None = None
-    timestamp_ms: int | None = None
 
 
 _decoder = msgspec.json.Decoder(list[Happening])

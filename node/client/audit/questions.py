@@ -17,10 +17,10 @@ from consensus.ledger.records import TaskState
 from consensus.messages import Blocks
 from consensus.receipts import BlockReceipt, EpochLink, read_receipt
 from gossip.codec import DecodeError, decode_canonical
-from node.chain_audit.compare import first_difference
-from node.chain_audit.copy import AuditError, Copy
-from node.conversations import Ask, Conversation, Reply
-from node.paths import page, query
+from node.client.audit.compare import first_difference
+from node.client.audit.copy import AuditError, Copy
+from node.client.conversations import Ask, Conversation, Reply
+from node.client.paths import page, query
 from node.views.ledger import parameters_view, registry_view, validators_view
 from node.views.lists import (
     AccountsView,
@@ -37,6 +37,7 @@ from node.views.records import ParametersView, RegistryView, ValidatorsView
 
 V = TypeVar("V")
 
+PAGE = 20
 _PAUSE_S = 0.1
 _PATIENCE_S = 20.0
 _TRIES = round(_PATIENCE_S / _PAUSE_S)
@@ -57,6 +58,10 @@ class Compared:
     name: str
     items: int
     height: int
+
+
+def _silent(_: Compared) -> None:
+    pass
 
 
 class Questions:
@@ -114,13 +119,17 @@ class Questions:
 
     # Lists
 
-    def leaderboard(self, limit: int, after: str | None) -> Conversation[Audited[LeaderboardView]]:
+    def leaderboard(
+        self, limit: int = PAGE, after: str | None = None
+    ) -> Conversation[Audited[LeaderboardView]]:
         """Who earned the most by tasks."""
         models, key = self._copy.models, _key(after)
         path = f"leaderboard{page(limit, after)}"
         return self._held(path, lambda _: models.leaderboard(key, limit).view)
 
-    def reputations(self, limit: int, after: str | None) -> Conversation[Audited[ReputationsView]]:
+    def reputations(
+        self, limit: int = PAGE, after: str | None = None
+    ) -> Conversation[Audited[ReputationsView]]:
         """How nodes have done, the best first."""
         models, key = self._copy.models, _key(after)
         path = f"reputation{page(limit, after)}"
@@ -156,14 +165,16 @@ class Questions:
         copy = self._copy
         return self._held("parameters", lambda _: parameters_view(copy.ledger))
 
-    def accounts(self, limit: int, after: str | None) -> Conversation[Audited[AccountsView]]:
+    def accounts(
+        self, limit: int = PAGE, after: str | None = None
+    ) -> Conversation[Audited[AccountsView]]:
         """All accounts, the richest first."""
         models, key = self._copy.models, _key(after)
         path = f"accounts{page(limit, after)}"
         return self._held(path, lambda _: models.accounts(key, limit).view)
 
     def transactions(
-        self, account: bytes | None, limit: int, after: str | None
+        self, account: bytes | None = None, limit: int = PAGE, after: str | None = None
     ) -> Conversation[Audited[TransactionsView]]:
         """Executed transactions, newest first: all, or those that name an account."""
         models, key = self._copy.models, _key(after)
@@ -173,12 +184,12 @@ class Questions:
 
     def ledger_tasks(
         self,
-        limit: int,
-        after: str | None,
         *,
         state: TaskState | None = None,
         owner: bytes | None = None,
         executor: bytes | None = None,
+        limit: int = PAGE,
+        after: str | None = None,
     ) -> Conversation[Audited[TaskRowsView]]:
         """Tasks, newest first, by one of state, owner and executor."""
         models, key = self._copy.models, _key(after)
@@ -190,7 +201,7 @@ class Questions:
         path = f"ledger/tasks{page(limit, after)}{query(given)}"
         return self._held(path, lambda _: models.tasks(state, owner, executor, key, limit).view)
 
-    def event_log(self, after: str, limit: int) -> Conversation[Audited[EventsView]]:
+    def event_log(self, after: str = "0", limit: int = 100) -> Conversation[Audited[EventsView]]:
         """A page of the event log, oldest first."""
         models, cursor = self._copy.models, _cursor(after)
         path = f"events/log?after={after}&limit={limit}"
@@ -228,10 +239,10 @@ class Questions:
     # All of them
 
     def everything(
-        self, *, whole: bool, tell: Callable[[Compared], None]
+        self, *, whole: bool = False, tell: Callable[[Compared], None] = _silent
     ) -> Conversation[tuple[Compared, ...]]:
         """All lists, to their ends if `whole`, else their first pages."""
-        most = 100
+        most = 100  # a page
         lists: dict[str, tuple[str, Callable[[str | None], Conversation[Audited[Any]]]]] = {
             "validators": ("validators", lambda _: self.validators()),
             "registry": ("validators", lambda _: self.registry()),
@@ -241,7 +252,7 @@ class Questions:
             "leaderboard": ("leaders", lambda after: self.leaderboard(most, after)),
             "reputation": ("nodes", lambda after: self.reputations(most, after)),
             "accounts": ("accounts", lambda after: self.accounts(most, after)),
-            "tasks": ("tasks", lambda after: self.ledger_tasks(most, after)),
+            "tasks": ("tasks", lambda after: self.ledger_tasks(limit=most, after=after)),
             "transactions": ("transactions", lambda after: self.transactions(None, most, after)),
             "events": ("events", lambda after: self.event_log(after or "0", 1000)),
         }

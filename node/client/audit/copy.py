@@ -21,7 +21,7 @@ from gossip.effects import Write
 from gossip.identity import Ed25519Verifier
 from node.chain.projector import Projector, open_projections
 from node.chain.read_models import ReadModels
-from node.proven import NotProvenError
+from node.client.proven import NotProvenError
 from node.storage.store import LevelStore
 
 Progress = Callable[[int, int], None]
