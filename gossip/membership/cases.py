@@ -27,6 +27,8 @@ _MAX_NOTED = 1024
 _FORGET_PERIODS = 60
 _EAGER_ASKS = 16
 _MOST_DOUBLINGS = 4
+_MAX_WAITING = 8
+"""While so many wait for an answer nobody is dialed for one accuser's word."""
 
 
 class Cases:
@@ -274,6 +276,8 @@ class Cases:
         for one in told:
             node = NodeId(one.node)
             known = self._incarnation(node)
+            if self._wolves.is_muted(now_ms, NodeId(one.accuser)):
+                continue
             is_sought = now_ms - self._sought_ms.get(node, -NEVER) < self._pace.period_ms
             if known is not None and one.incarnation > known and not is_sought:
                 unseen[node] = max(one.incarnation, unseen.get(node, 0))
@@ -500,16 +504,27 @@ class Cases:
     def _look_into(self, now_ms: int, node: NodeId, case: Case) -> None:
         """Ask the accused before passing it on: most that is false ends here.
 
-        Who is far hears of it through others, and all hear its answer before they dial it.
+        Who is far is dialed first by those that have it from the accuser itself; all others pass it on, and hear the
+        answer before they dial. So a lie costs its victim a few handshakes, not one with everybody.
         """
+        late_ms = self._lateness.of(now_ms, node)
         if node in self._roster.connected():
-            verify_ms = self._pace.verify_ms + self._lateness.of(now_ms, node)
-            case.check_ms, case.tell_ms = now_ms, now_ms + verify_ms
+            case.check_ms, case.tell_ms = now_ms, now_ms + self._pace.verify_ms + late_ms
             return
         case.tell_ms, case.check_ms = now_ms, now_ms
-        if self._roster.is_far(node):
+        if not self._roster.is_far(node):
+            return
+        if not case.is_spread and self._waiting(now_ms) < _MAX_WAITING:
+            case.tell_ms += self._pace.call_ms + late_ms
+        else:
             jitter_ms = int(self._lots.jitter() * self._pace.period_ms)
             case.check_ms += self._pace.answer_ms + jitter_ms
+
+    def _waiting(self, now_ms: int) -> int:
+        """How many accusations wait for what their accused says before they are passed on."""
+        return sum(
+            case.tell_ms is not None and case.tell_ms > now_ms for case in self._cases.values()
+        )
 
     def _tell_of_at_once(self, now_ms: int, case: Case) -> None:
         if case.tell_ms is not None and now_ms >= case.tell_ms:

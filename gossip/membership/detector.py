@@ -221,5 +221,9 @@ class Detector:
         return out
 
     def _gossip(self, now_ms: int, out: list[Effect]) -> None:
-        to = sorted(self._lots.draw(self._cases.helpful(), FANOUT))
+        friends = self._cases.helpful()
+        if self._mill.is_urgent:
+            prompt = [peer for peer in friends if not self._lateness.of(now_ms, peer)]
+            friends = prompt if len(prompt) >= FANOUT else friends
+        to = sorted(self._lots.draw(friends, FANOUT))
         out.extend(self._mill.grind(now_ms, to, self._cases.life_of))

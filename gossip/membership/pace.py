@@ -17,6 +17,7 @@ class Pace:
 
     `verdict_ms`: so long a question lasts in all, somewhat less than a period, since it is asked several times.
     `verify_ms`: so long the accused has to answer a member that hears of it, before that one passes it on.
+    `call_ms`: so long if it is to be dialed first.
     `voices_ms`: so often a member that can't reach another looks for others that can't.
     `answer_ms`: so long a suspicion of who is no neighbour waits for its answer, before all dial it at once.
     """
@@ -26,5 +27,6 @@ class Pace:
     verdict_ms: int = 900
     gossip_ms: int = 200
     verify_ms: int = 25
+    call_ms: int = 150
     voices_ms: int = 600
     answer_ms: int = 1_500

@@ -30,6 +30,9 @@ class RumourMill:
         self._pace = pace
         self._queue: dict[tuple[bytes, bytes], _Rumour] = {}
         self._gossip_ms = 0
+        self._hurried_ms = -NEVER
+        self.is_urgent = False
+        """Whether what is passed on next is an accusation that nobody has heard from us."""
 
     @property
     def due_ms(self) -> int:
@@ -51,6 +54,9 @@ class RumourMill:
             return
         if not self._queue:
             self._gossip_ms = max(now_ms, self._gossip_ms)
+        if isinstance(what, Suspicion) and now_ms - self._hurried_ms >= self._pace.gossip_ms:
+            # What else there is to tell must not hold it up, hop after hop.
+            self._gossip_ms, self._hurried_ms, self.is_urgent = now_ms, now_ms, True
         self._queue[_key(what)] = _Rumour(what, times)
         while len(self._queue) > _MAX_QUEUE:
             del self._queue[next(iter(self._queue))]
@@ -70,7 +76,7 @@ class RumourMill:
         life_of: Callable[[NodeId], tuple[Life, ...]],
     ) -> list[Broadcast]:
         """Pass on what was passed on least; with a suspicion goes what is known to speak against it."""
-        self._gossip_ms = now_ms + self._pace.gossip_ms
+        self._gossip_ms, self.is_urgent = now_ms + self._pace.gossip_ms, False
         told = sorted(self._queue.items(), key=lambda entry: -entry[1].left)[: MAX_RUMOURS // 2]
         suspicions, lives = [], []
         for key, rumour in told:

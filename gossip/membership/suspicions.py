@@ -151,6 +151,11 @@ class Wolves:
         if len(self._cries) > _MAX_WOLVES:
             del self._cries[next(iter(self._cries))]
 
+    def is_known(self, now_ms: int, accuser: NodeId) -> bool:
+        """Whether it has cried lately, if only once."""
+        last_ms, times = self._cries.get(accuser, (0, 0))
+        return times > 0 and now_ms - last_ms < _FORGOTTEN_MS + _mute_ms(times)
+
     def is_muted(self, now_ms: int, accuser: NodeId) -> bool:
         """Whether what it says now is not worth asking the accused."""
         last_ms, times = self._cries.get(accuser, (0, 0))

@@ -97,7 +97,11 @@ class DetectionWorld(GossipWorld):
         statements = Statements(ZERO_DIGEST, key, key)
         one.core = Detector(statements, one, self.dice.random, count(self.dice.getrandbits(32)))
         start_ms = self.dice.randrange(1_000)
-        self.at(start_ms, lambda: self._lie(one) if one.dweller.liar else self._tick(one))
+        if one.dweller.liar:
+            # Not before all others are up.
+            self.at(LIE_MS + start_ms, lambda: self._lie(one))
+        else:
+            self.at(start_ms, lambda: self._tick(one))
 
     def _tick(self, one: Resident) -> None:
         if one.dweller.up:

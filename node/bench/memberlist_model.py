@@ -435,7 +435,8 @@ class MemberlistWorld(GossipWorld):
         self.nodes = {name: MemberlistNode(one, self) for name, one in self.dwellers.items()}
         for name, one in self.nodes.items():
             if one.dweller.liar:
-                self.at(self.dice.randrange(LIE_MS), lambda name=name: self._lie(name))  # type: ignore[misc]
+                start_ms = LIE_MS + self.dice.randrange(LIE_MS)
+                self.at(start_ms, lambda name=name: self._lie(name))  # type: ignore[misc]
             else:
                 one.start()
 

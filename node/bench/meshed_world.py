@@ -1,7 +1,8 @@
 """The detectors of a partial mesh: each is connected with the neighbours that it chose and that chose it.
 
 Choices are drawn once, as many as `MeshHabits` has. Who is asked about and is not connected is dialed: a round trip for
-the connection, one for the hellos, six messages in all; who is gone answers nothing. Such a connection stays.
+the connection, one for the hellos, six messages in all; who is gone answers nothing. After half a minute who dialed
+says that it can do without the connection.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from gossip.codec import Wire
 from gossip.identity import NodeId
 from gossip.membership.mesh import MeshHabits
+from gossip.membership.messages import Spare
 from node.bench.detection_world import DetectionWorld, Resident
 from node.bench.gossip_world import LINK_MS
 
@@ -87,8 +89,14 @@ class MeshedWorld(DetectionWorld):
                 self._connect(one.node, node)
                 one.core.heard(self.now_ms, node)
                 self.after(one)
+                self.at(MeshHabits().linger_ms, lambda: self._let_go(one, node))
 
         self.at(4 * LINK_MS + self.lag_ms(node) + self.lag_ms(one.node), there)
+
+    def _let_go(self, one: Neighbour, node: NodeId) -> None:
+        if self.dwellers[one.node].up and self.dwellers[node].up and node in one.links:
+            self.send(one, (node,), Spare(full=False))
+            del one.links[node], self._links_of(node)[one.node]
 
     def lie_to(self, liar: Resident) -> list[NodeId]:
         """Only neighbours hear a liar."""
@@ -96,5 +104,5 @@ class MeshedWorld(DetectionWorld):
 
     def send(self, one: Resident, to: Sequence[NodeId], message: Wire) -> None:
         """Only to neighbours."""
-        assert all(name in self._links_of(one.node) for name in to)
-        super().send(one, to, message)
+        links = self._links_of(one.node)
+        super().send(one, [name for name in to if name in links], message)
