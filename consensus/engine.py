@@ -271,14 +271,14 @@ class Engine:
         self._now_ms = self.mempool.now_ms = now_ms
         out: list[Effect] = []
         match event:
+            case Received():
+                self._settle(out, self._on_message(event.peer, event.message))
             case Started():
                 out += [SetTimer(BEAT_TIMER, self._timing.status_ms), *self._finality.resume()]
                 out += self._intake.restore()
                 if self._asks_at_start:
                     out += self._own_votes.begin(self.validators)
                 self._settle(out, self.replica.resend(now_ms))
-            case Received():
-                self._settle(out, self._on_message(event.peer, event.message))
             case TimerFired():
                 self._settle(out, self._on_timer(event.name))
             case PeerConnected():

@@ -31,6 +31,8 @@ COLLECT_TIMER = "collect"
 class Collecting(ReplicaBase):
     """How votes travel: to everybody, or by way of collectors."""
 
+    __slots__ = ()
+
     def gatherers(self, ballot: Ballot) -> tuple[Validator, ...]:
         """Who collects the STATE votes over the block that these COMMITs have decided; nobody in a small set."""
         if not self.is_large:

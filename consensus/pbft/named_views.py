@@ -23,6 +23,8 @@ OUTSIDER = Fault(Cause.NOT_ENTITLED, "views are opened and told of by validators
 class NamedViews(ViewChanging):
     """Both sides of it: naming, and finding what is named."""
 
+    __slots__ = ()
+
     def _on_new_view_names(self, peer: NodeId, message: NewViewNames) -> Fault | None:
         if message.epoch != self._members.epoch:
             return OTHER_EPOCH

@@ -60,6 +60,8 @@ ReplicaMessage = (
 class Replica(NamedViews):
     """The voting core of one node in one epoch at a time."""
 
+    __slots__ = ()
+
     def status(self, certified: int) -> Status:
         """Where this replica stands, for its peers."""
         slot = self._slot
@@ -219,10 +221,10 @@ class Replica(NamedViews):
 
     def _dispatch(self, peer: NodeId, message: ReplicaMessage) -> Fault | None:
         match message:
-            case Proposal():
-                return self._on_proposal(peer, message)
             case Vote():
                 return self._on_vote(peer, message)
+            case Proposal():
+                return self._on_proposal(peer, message)
             case CollectedVotes():
                 return self._on_collected(peer, message)
             case Suspect():

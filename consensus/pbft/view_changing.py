@@ -30,6 +30,8 @@ from gossip.identity import NodeId
 class ViewChanging(Voting):
     """From the first suspicion to the next view."""
 
+    __slots__ = ()
+
     def _suspect_leader(self) -> None:
         if self.is_validator:
             message = suspect_bytes(self._chain, self._members.epoch, self._view)

@@ -51,6 +51,8 @@ from gossip.identity import NodeId
 class Voting(Collecting):
     """Deciding one height in one view."""
 
+    __slots__ = ()
+
     @property
     def can_propose(self) -> bool:
         """Whether a fresh block is this replica's to make now."""

@@ -26,10 +26,42 @@ _TWIN_PERIOD_US = 1_500_000
 _FLOOD_SPAN_US = 100_000
 _FLOOD_MESSAGES = 500
 """So many messages of a liar are read on one link in each span; a daemon holds back whoever wastes its time."""
+_ROUTES = 1024
+"""So many sets of hearers are kept with the processes behind them."""
+
+Route = tuple[tuple[Process, bytes], ...]
+"""Who is behind some addresses, each with the beginning of the luck of a first message to it."""
 
 
 class Carriage(Hooks):
     """The part of a world that moves things through time and between processes; `World` says what they do there."""
+
+    __slots__ = (
+        "_by_address",
+        "_counter",
+        "_floods",
+        "_heap",
+        "_is_done",
+        "_luck",
+        "_named",
+        "_passed_over",
+        "_routes",
+        "_sent",
+        "_stopped",
+        "break_on",
+        "decoded",
+        "draws",
+        "events",
+        "honest",
+        "marks",
+        "message_bytes",
+        "messages",
+        "now_us",
+        "processes",
+        "setting",
+        "trace",
+        "wires",
+    )
 
     def __init__(self, setting: Setting, trace: Trace | None = None) -> None:
         self.setting = setting
@@ -45,6 +77,7 @@ class Carriage(Hooks):
         self.processes: tuple[Process, ...] = ()
         self.honest: tuple[Process, ...] = ()
         self._by_address: dict[Hashable, tuple[Process, ...]] = {}
+        self._routes: dict[tuple[int, tuple[Hashable, ...]], Route] = {}
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._counter = 0
         self._sent: dict[bytes, int] = {}
@@ -75,29 +108,37 @@ class Carriage(Hooks):
         name = drawing.digest()
         now_us, source, size, here = self.now_us, process.node, len(data), process.address
         deliveries, wants_messages = self.wires.deliveries, self.trace.wants_messages
-        number, is_plain = b"%d>" % process.number, process.is_honest and process.twin is None
+        is_plain = process.is_honest and process.twin is None
         if size > MAX_MESSAGE_BYTES and process.is_honest:
             raise ViolationError("bounds", f"{process.name} sends a message of {size} bytes")
-        for address in to:
-            for target in self._by_address[address]:
-                if (not is_plain or target.twin is not None) and not self._passes(process, target):
-                    continue
-                link = number + target.link + name
-                sent[link] = count = sent.get(link, 0) + 1
-                drawing = drawn()
-                drawing.update(b"1 " + link if count == 1 else b"%d " % count + link)
-                self.messages += 1
-                delays = deliveries(now_us, source, target.node, drawing.digest(), size)
-                self.message_bytes += size
-                if wants_messages:
-                    arrivals = [now_us + delay for delay in delays]
-                    entry = Message(now_us, process.name, target.name, label, arrivals)
-                    self.trace.message(entry)
-                for delay in delays:
-                    self._counter = counter = self._counter + 1
-                    heapq.heappush(
-                        heap, (now_us + delay, counter, deliver, (here, target, data, name))
-                    )
+        for target, first in self._routes.get((process.number, to)) or self._route(process, to):
+            if (not is_plain or target.twin is not None) and not self._passes(process, target):
+                continue
+            link = first + name
+            count = sent.get(link, 0)
+            sent[link] = count + 1
+            drawing = drawn()
+            drawing.update(b"%d " % (count + 1) + link[2:] if count else link)
+            self.messages += 1
+            delays = deliveries(now_us, source, target.node, drawing.digest(), size)
+            self.message_bytes += size
+            if wants_messages:
+                arrivals = [now_us + delay for delay in delays]
+                entry = Message(now_us, process.name, target.name, label, arrivals)
+                self.trace.message(entry)
+            for delay in delays:
+                self._counter = counter = self._counter + 1
+                heapq.heappush(heap, (now_us + delay, counter, deliver, (here, target, data, name)))
+
+    def _route(self, process: Process, to: tuple[Hashable, ...]) -> Route:
+        if len(self._routes) >= _ROUTES:
+            self._routes.clear()
+        route = self._routes[process.number, to] = tuple(
+            (target, b"1 %d>" % process.number + target.link)
+            for address in to
+            for target in self._by_address[address]
+        )
+        return route
 
     def _passes(self, process: Process, target: Process) -> bool:
         """Whether a twin sees the other at all, and a liar is still read."""

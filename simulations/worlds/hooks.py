@@ -25,6 +25,8 @@ class Vocabulary(NamedTuple):
 class Hooks:
     """A world's subclass overrides what it has an answer to; `vocabulary`, `boot` and `decode` always."""
 
+    __slots__ = ()
+
     vocabulary: ClassVar[Vocabulary]
 
     def boot(self, process: Process) -> Core:

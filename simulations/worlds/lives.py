@@ -18,6 +18,8 @@ _NOTICE_US = 100
 class Lives(Carriage):
     """The part of a world that starts processes and lets them die."""
 
+    __slots__ = ()
+
     def turn(self, process: Process, life: int, event: object) -> None:
         """Hand an event to a core, if its process still lives that life, and carry out what it wants."""
         raise NotImplementedError

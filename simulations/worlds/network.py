@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import isqrt
+from struct import Struct
 from typing import TypeVar
 
 from simulations.worlds.draws import MILLION, Draws
@@ -14,6 +15,7 @@ from simulations.worlds.faults import Clog, Cut, Lag, Loss, Partition, Throttle
 from simulations.worlds.setting import Setting
 
 _WORD = 2**32
+_first_word = Struct(">I12x").unpack
 Among = TypeVar("Among", Loss, Lag)
 Link = tuple[int, int]
 
@@ -38,6 +40,13 @@ class Wires:
         self._lags = _spans(setting, Lag)
         self._throttles = tuple(one for one in setting.faults if isinstance(one, Throttle))
         self._queues = self._network.bytes_per_s is not None or bool(self._throttles)
+        self._keeps_order = setting.network.keeps_order
+        self._is_even = not (
+            (setting.network.loss_ppm or setting.network.tail_ppm or setting.network.duplicate_ppm)
+            or (self._partitions or self._closed or self._clogged)
+            or (self._losses or self._lags or self._queues)
+        )
+        """Whether nothing ever happens to a message but that it takes its time."""
         self._free_us: dict[int, int] = {}
         self._arrived_us: dict[Link, int] = {}
 
@@ -60,9 +69,11 @@ class Wires:
     ) -> list[int]:
         """How many microseconds each copy takes; none if it is lost. `luck` is 16 bytes drawn for the message."""
         network = self._network
-        jitter = int.from_bytes(luck[:4], "big")
+        (jitter,) = _first_word(luck)
         if now_us >= self._heal_us:
             delays = [network.latency_us + jitter * self._calm_us // _WORD]
+        elif self._is_even:
+            delays = [network.latency_us + self._shape(jitter, network.jitter_us)]
         else:
             if (self._partitions or self._closed) and self.is_cut(now_us, source, target):
                 return []
@@ -82,7 +93,7 @@ class Wires:
             if self._lags or self._clogged or self._queues:
                 more = self._held_us(now_us, source, target, size)
                 delays = [delay + more for delay in delays]
-        if network.keeps_order:
+        if self._keeps_order:
             return self._in_order(now_us, (source, target), delays)
         return delays
 

@@ -70,7 +70,7 @@ class Trace:
 
     def turn(self, now_us: int, process: int, what: bytes) -> None:
         """A core took an event."""
-        self._hash.update(b"%d %d " % (now_us, process) + what)
+        self._hash.update(str(now_us).encode() + b" %d " % process + what)
 
     def line(self, now_us: int, who: str, kind: str, detail: str) -> str:
         """A transition; its text."""

@@ -40,6 +40,8 @@ _NEVER_US = 2**62
 class World(Lives):
     """See the module. Make one, `run` it once."""
 
+    __slots__ = ()
+
     # Beginnings
 
     def populate(self, processes: list[Process]) -> None:
