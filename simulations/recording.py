@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import unified_diff
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice, takewhile
 from pathlib import Path
 
 import msgspec
 
+from simulations.kept_events import packed, unpacked
 from simulations.running import run_any
 from simulations.scenario_file import Replay, dump
 from simulations.worlds.result import Result
@@ -28,6 +31,8 @@ class Difference:
     """So many transitions are the same in both."""
     now: tuple[str, ...]
     """The next ones as they are now; the first that differs is among them. Empty: the run ends earlier now."""
+    changes: tuple[str, ...] = ()
+    """Transitions that are gone, after a minus, and new ones, after a plus; only if the recording has its own."""
 
 
 def commit() -> str:
@@ -47,7 +52,8 @@ def commit() -> str:
 
 def record(setting: Setting, mutant: str = "") -> tuple[Result, Replay]:
     """Run a scenario and remember the run."""
-    trace = Trace(_ignore)
+    lines: list[str] = []
+    trace = Trace(lambda entry: lines.append(str(entry)))
     result = run_any(setting, trace)
     return result, Replay(
         commit=commit(),
@@ -55,12 +61,9 @@ def record(setting: Setting, mutant: str = "") -> tuple[Result, Replay]:
         violation=result.violation or "",
         lines=trace.lines,
         marks=_thinned(trace.marks, _stride(trace.lines)),
+        events=packed(lines),
         mutant=mutant,
     )
-
-
-def _ignore(_: Entry) -> None:
-    pass
 
 
 def save(setting: Setting, replay: Replay, folder: Path = FOLDER) -> Path:
@@ -119,4 +122,14 @@ class Comparison:
         while now[same : same + MARK_CHARS] == then[same : same + MARK_CHARS] != "":
             same += MARK_CHARS
         agreeing = same // MARK_CHARS * stride
-        return Difference(agreeing, tuple(self._lines[agreeing : agreeing + stride]))
+        if not replay.events:
+            return Difference(agreeing, tuple(self._lines[agreeing : agreeing + stride]))
+        changes = _changes(unpacked(replay.events), self._lines)
+        pairs = zip(unpacked(replay.events), self._lines, strict=False)
+        agreeing = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        return Difference(agreeing, tuple(self._lines[agreeing : agreeing + 1]), changes)
+
+
+def _changes(then: Sequence[str], now: Sequence[str]) -> tuple[str, ...]:
+    compared = unified_diff(then, now, n=0, lineterm="")
+    return tuple(f"{one[0]} {one[1:]}" for one in islice(compared, 2, None) if one[0] in "-+")

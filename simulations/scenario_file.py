@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from simulations.guest_world import GuestScenario, guest_fault
+from simulations.kept_events import DamagedError, unpacked
 from simulations.scenario import (
     Actor,
     ActorKind,
@@ -28,17 +29,6 @@ from simulations.toml_lines import line_near, lines_of
 from simulations.worlds.faults import KINDS, Value
 from simulations.worlds.setting import Disk, Network, Setting
 
-_TABLES: dict[str, type[Value]] = {
-    "network": Network,
-    "disk": Disk,
-    "clients": Clients,
-    "delays": Delays,
-    "actors": Actor,
-    "deeds": Deed,
-    "snapshots": Snapshots,
-    "tasks": Tasks,
-    "workers": Worker,
-}
 _ALWAYS = frozenset(("seed", "weights", "heal_ms", "core", "nodes"))
 _LONG = 100
 """A table that needs a longer line gets lines of its own."""
@@ -62,8 +52,28 @@ class Replay(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many transitions the run had."""
     marks: str = ""
     """Two characters for every so many lines; see `Trace.marks`."""
+    events: str = ""
+    """The transitions themselves, if they are not too many; see `kept_events`."""
     mutant: str = ""
     """The mistake that was switched on, if any."""
+
+
+class _Saved(msgspec.Struct):
+    replay: Replay | None = None
+
+
+_TABLES: dict[str, type[Value]] = {
+    "network": Network,
+    "disk": Disk,
+    "clients": Clients,
+    "delays": Delays,
+    "actors": Actor,
+    "deeds": Deed,
+    "snapshots": Snapshots,
+    "tasks": Tasks,
+    "workers": Worker,
+    "replay": Replay,
+}
 
 
 class ScenarioError(ValueError):
@@ -105,10 +115,17 @@ def parse_replay(text: str, name: str) -> tuple[Setting, Replay | None]:
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"{name}: {_no_toml(str(error))}") from None
     kind: type[Setting] = GuestScenario if "core" in fields else Scenario
+    remembered = {key: fields.pop(key) for key in ("replay",) if key in fields}
     try:
-        remembered = fields.pop("replay", None)
-        replay = None if remembered is None else msgspec.convert(remembered, Replay)
+        replay = msgspec.convert(remembered, _Saved).replay
+        if replay is not None and replay.events:
+            unpacked(replay.events)
         setting: Setting = msgspec.convert(fields, kind)
+    except DamagedError as error:
+        line = line_near(lines_of(text), "replay.events")
+        raise ScenarioError(
+            f"{name}: line {line}: replay.events: {error}; without this line the file runs all the same"
+        ) from None
     except msgspec.ValidationError as error:
         raise ScenarioError(f"{name}: {_explained(str(error), fields, kind, text)}") from None
     fault = setting_fault_of(setting)

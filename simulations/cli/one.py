@@ -32,6 +32,8 @@ from simulations.seeds.families import Family
 from simulations.worlds.setting import Setting
 from simulations.worlds.trace import Trace
 
+_MOST_CHANGES = 40
+
 
 @click.command("run")
 @click.argument("scenario", required=False)
@@ -132,6 +134,7 @@ def _replayed(
                 "same": difference is None,
                 "agreeing": None if difference is None else difference.agreeing,
                 "first_different": None if difference is None else list(difference.now),
+                "changes": None if difference is None else list(difference.changes),
             }
         click.echo(json.dumps(told))
     else:
@@ -152,16 +155,28 @@ def _compared(replay: Replay, difference: Difference | None) -> None:
         return
     click.echo(
         f"not the run that was recorded (trace {replay.trace}, {replay.violation or 'all held'}):"
-        f" {difference.agreeing} of {replay.lines} transitions are the same"
+        f" the first {difference.agreeing} of {replay.lines} transitions are the same"
     )
-    if not difference.now:
-        click.echo("then the recorded run went on, and this one ends")
-    elif len(difference.now) == 1:
-        click.echo("the first that differs is now:")
-    else:
-        click.echo(f"the first that differs is now one of these {len(difference.now)}:")
-    for line in difference.now:
-        click.echo(f"  {line}")
+    for line in _told(replay, difference):
+        click.echo(line)
+
+
+def _told(replay: Replay, difference: Difference) -> list[str]:
+    """What is different, line by line as far as the recording says."""
+    changes, now = difference.changes, difference.now
+    if changes:
+        told = ["gone (-) and new (+):", *(f"  {line}" for line in changes[:_MOST_CHANGES])]
+        more = len(changes) - _MOST_CHANGES
+        return [*told, f"  and {more} more (--json has all)"] if more > 0 else told
+    if now:
+        one_of = f"one of these {len(now)}" if len(now) > 1 else ""
+        return [
+            f"the first that differs is now{' ' + one_of if one_of else ''}:",
+            *(f"  {line}" for line in now),
+        ]
+    if difference.agreeing >= replay.lines:
+        return ["what differs lies between them: messages, and when they came"]
+    return ["then the recorded run went on, and this one ends"]
 
 
 @click.command("list")

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from simulations.cli import main
 from simulations.hunting.mutants import BY_NAME, MUTANTS, switched_on
+from simulations.kept_events import packed, unpacked
 from simulations.running import run_any
 from simulations.scenario import COLLECTORS
 from simulations.scenario_file import dump, load
@@ -197,18 +198,61 @@ def test_a_trace_can_be_had_as_lines_of_json() -> None:
     assert [one["t_us"] for one in told] == sorted(one["t_us"] for one in told)
 
 
-def test_a_recorded_run_that_goes_another_way_now_is_told_with_the_first_difference() -> None:
+def test_a_recorded_run_that_goes_another_way_now_is_told_with_the_events_that_differ() -> None:
     sim("run", "two-phase-commit")
     path = Path("sim-failures/two-phase-commit.toml")
     same = json.loads(sim("replay", str(path), "--json").output)
     assert same["recorded"]["same"]
-    changed = path.read_text().replace("loss_ppm = 100000", "loss_ppm = 100001")
-    changed = changed.replace('commit = "', 'commit = "0ld')
-    path.write_text(changed.replace("loss_ppm = 100001", "loss_ppm = 250000"))
-    other = sim("replay", str(path), "--no-trace").output
-    assert "recorded with commit 0ld" in other
-    assert "not the run that was recorded" in other
-    assert "the first that differs is now" in other
+    before = sim("replay", str(path)).output.splitlines()
+    changed = path.read_text().replace("loss_ppm = 100000", "loss_ppm = 250000")
+    path.write_text(changed.replace('commit = "', 'commit = "0ld'))
+    told = sim("replay", str(path), "--no-trace").output
+    assert "recorded with commit 0ld" in told
+    assert "not the run that was recorded" in told
+    now = sim("replay", str(path)).output.splitlines()
+    changes = json.loads(sim("replay", str(path), "--json").output)["recorded"]["changes"]
+    gone = {one[2:] for one in changes if one[0] == "-"}
+    new = {one[2:] for one in changes if one[0] == "+"}
+    assert gone
+    assert new
+    assert gone <= set(before)
+    assert new <= set(now)
+    assert all(f"  {one}" in told for one in changes)
+
+
+def test_a_recording_without_its_events_still_tells_the_first_that_differs() -> None:
+    sim("run", "two-phase-commit")
+    path = Path("sim-failures/two-phase-commit.toml")
+    kept = [one for one in path.read_text().splitlines() if not one.startswith("events = ")]
+    path.write_text("\n".join(kept).replace("loss_ppm = 100000", "loss_ppm = 250000"))
+    assert "the first that differs is now" in sim("replay", str(path), "--no-trace").output
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("events", '"!"', "replay.events: "),
+        (
+            "events",
+            '"eJxjYGRiZmFlY+fg5OLm4eXjFxAUEhYRFROXkJSSlpGVk1dQVFJWUVVT19DU0tbR1dM3MDQyNjE1M7ewtLI="',
+            "it ends early",
+        ),
+        ("lines", '"many"', "replay.lines: Expected `int`"),
+        ("colour", "3", "known here: commit, trace"),
+    ],
+)
+def test_a_damaged_recording_is_refused_with_its_line(key: str, value: str, told: str) -> None:
+    Path("bad.toml").write_text(FOUR + f'[replay]\ncommit = "a"\ntrace = "b"\n{key} = {value}\n')
+    result = sim("replay", "bad.toml")
+    assert result.exit_code == 2
+    assert "bad.toml: line 6: replay." in result.output
+    assert told in result.output
+
+
+def test_transitions_are_kept_in_one_line_or_not_at_all() -> None:
+    lines = [str(at) for at in range(500)]
+    assert unpacked(packed(lines)) == tuple(lines)
+    assert packed(str(at * 2**64 % 1_000_003) for at in range(50_000)) == ""
 
 
 def test_where_nothing_can_be_saved_the_folder_is_named() -> None:
