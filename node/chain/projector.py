@@ -1,12 +1,14 @@
 """Keeps the read models: their rows in a database of their own, a cursor for each, and each made anew on demand.
 
 Everything here can be lost and is then made again from the log, so nothing is synced. One task brings all projections
-up to every new block, in a thread. Making one anew happens beside that, in a thread of its own and under a new
+up to every new block, in a thread; while nobody reads, blocks that come quickly are gathered, for taken in together they
+cost less, and whoever comes to read waits for what was gathered. Making one anew happens beside that, in a thread of its own and under a new
 generation of keys; callers are answered from the old rows until the new ones have caught up, then those go.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +36,9 @@ _RECENT_ROWS = 16_384
 _THREADS = 2
 _NOT_BEGUN = -1
 _LEAST_S = 0.05
+_UNREAD_S = 0.5
+_READ_S = 5.0
+_CATCHING_UP_S = 0.5
 
 _T = TypeVar("_T")
 
@@ -109,6 +114,9 @@ class Projector:
         self._wanted: list[str] = []
         self._wish = trio.Event()
         self._moved = trio.Event()
+        self._called = trio.Event()
+        self._read_until = -math.inf
+        """Until then somebody is taken to be reading."""
         self._turn = trio.Lock()
         self._limiter = trio.CapacityLimiter(_THREADS)
         self._listeners: list[Listener] = []
@@ -169,6 +177,21 @@ class Projector:
         """The block up to which a projection is made, as far as listeners have been told."""
         return self._places[name].height
 
+    async def asked(self) -> None:
+        """Somebody is about to read. If nobody has lately, return when what was gathered meanwhile is taken in.
+
+        Rows that are far behind, since they are made anew, are not waited for: they say after which block they hold.
+        """
+        now = trio.current_time()
+        was_read, self._read_until = now < self._read_until, now + _READ_S
+        if was_read:
+            return
+        height = self._feed.durable_height
+        self._called.set()
+        with trio.move_on_after(_CATCHING_UP_S):
+            while self.height < height:
+                await self._moved.wait()
+
     async def moved(self) -> None:
         """Return when rows have changed again, or have been made anew."""
         await self._moved.wait()
@@ -217,8 +240,15 @@ class Projector:
                     self._places[name] = place
             for name, (_, subjects) in changes.items():
                 self._tell(name, subjects)
-            # Small blocks that come quickly are taken in together; a block after a pause at once.
-            await trio.sleep(_LEAST_S)
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Small blocks that come quickly are taken in together, more of them if nobody reads; one after a pause at once."""
+        await trio.sleep(_LEAST_S)
+        self._called = trio.Event()
+        if trio.current_time() >= self._read_until:
+            with trio.move_on_after(_UNREAD_S - _LEAST_S):
+                await self._called.wait()
 
     def _begun(self, name: str, generation: int) -> _Place:
         """The rows of what was before the first event."""

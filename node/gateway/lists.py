@@ -45,29 +45,29 @@ class Lists:
     async def accounts(self, request: Request) -> Response:
         """The richest accounts first."""
         after, limit = _page(request)
-        return self._kept(request, Life.LIST, lambda: self._models.accounts(after, limit))
+        return await self._kept(request, Life.LIST, lambda: self._models.accounts(after, limit))
 
     async def transactions(self, request: Request) -> Response:
         """Executed transactions, newest first."""
         after, limit = _page(request)
-        return self._kept(request, Life.LIST, lambda: self._models.transactions(None, after, limit))
+        return await self._kept(request, Life.LIST, lambda: self._models.transactions(None, after, limit))
 
     async def account_transactions(self, request: Request) -> Response:
         """Those that name an account."""
         owner = path_id(request, self._facade, Named.ACCOUNT)
         after, limit = _page(request)
-        return self._kept(
+        return await self._kept(
             request, Life.LIST, lambda: self._models.transactions(owner, after, limit)
         )
 
     async def active_validators(self, request: Request) -> Response:
         """Who votes, the strongest first."""
-        return self._kept(request, Life.LIST, lambda: self._models.active_validators(500))
+        return await self._kept(request, Life.LIST, lambda: self._models.active_validators(500))
 
     async def top_validators(self, request: Request) -> Response:
         """The strongest few."""
         limit = query_number(request, "limit", 10, MAX_PAGE)
-        return self._kept(request, Life.LIST, lambda: self._models.active_validators(limit))
+        return await self._kept(request, Life.LIST, lambda: self._models.active_validators(limit))
 
     async def ledger_tasks(self, request: Request) -> Response:
         """Tasks on the ledger, by one of state, owner and executor."""
@@ -79,7 +79,7 @@ class Lists:
             )
         state = _state(request)
         owner, executor = self._node(request, "owner"), self._node(request, "executor")
-        return self._kept(
+        return await self._kept(
             request, Life.LIST, lambda: self._models.tasks(state, owner, executor, after, limit)
         )
 
@@ -90,21 +90,21 @@ class Lists:
     async def leaderboard(self, request: Request) -> Response:
         """Who earned the most by tasks."""
         after, limit = _page(request)
-        return self._kept(request, Life.LIST, lambda: self._models.leaderboard(after, limit))
+        return await self._kept(request, Life.LIST, lambda: self._models.leaderboard(after, limit))
 
     async def reputations(self, request: Request) -> Response:
         """Whose word is good."""
         after, limit = _page(request)
-        return self._kept(request, Life.LIST, lambda: self._models.reputations(after, limit))
+        return await self._kept(request, Life.LIST, lambda: self._models.reputations(after, limit))
 
     async def reputation(self, request: Request) -> Response:
         """One node's."""
         node = path_id(request, self._facade, Named.NODE)
-        return self._kept(request, Life.ITEM, lambda: self._models.reputation(node))
+        return await self._kept(request, Life.ITEM, lambda: self._models.reputation(node))
 
     async def fairness(self, request: Request) -> Response:
         """How evenly rewards fall."""
-        return self._kept(request, Life.LIST, self._models.fairness)
+        return await self._kept(request, Life.LIST, self._models.fairness)
 
     async def events(self, request: Request) -> Response:
         """The event log, page by page."""
@@ -131,8 +131,9 @@ class Lists:
         projector.rebuild(name)
         return json_response(self._models.projections(), 202)
 
-    def _kept(self, request: Request, life: Life, make: Callable[[], Made[Any]]) -> Response:
+    async def _kept(self, request: Request, life: Life, make: Callable[[], Made[Any]]) -> Response:
         """From the cache, or made now and kept."""
+        await self._models.projector.asked()
         kept = self._cache.get(self._now_ms(), name_of(request))
         if kept is not None:
             ((projection, _), *_) = kept.subjects

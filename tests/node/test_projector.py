@@ -229,6 +229,30 @@ async def test_listeners_hear_what_changed(tmp_path: Path) -> None:
     assert not heard["leaderboard"]
 
 
+async def test_whoever_comes_to_read_waits_for_what_was_gathered_while_nobody_did(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path) as place:
+        town = place.town
+        for _ in range(3):
+            town.block(town.signed(town.nodes[0], Transfer(BOB.node_id, 1)))
+            place.publish()
+            await until(place.projector, lambda: place.projector.height > 0)
+        with trio.fail_after(20):
+            await place.projector.asked()
+        assert place.projector.height == town.ledger.height == 3
+
+
+async def test_whoever_reads_is_not_held_up_by_rows_that_do_not_come(tmp_path: Path) -> None:
+    place = Place(tmp_path)  # nobody brings its rows up to the chain
+    place.live()
+    with trio.fail_after(20):
+        await place.projector.asked()
+    assert place.projector.height == 0
+    place.rows.close()
+    place.chain.close()
+
+
 async def test_a_chain_that_began_with_a_snapshot_is_taken_from_its_state(tmp_path: Path) -> None:
     async with running(tmp_path / "whole") as whole:
         whole.live()
