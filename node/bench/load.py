@@ -1,18 +1,20 @@
 """Clients in a closed loop: each has one signed transaction under way and sends the next when it knows it is final.
 
-Signing is done beforehand. What several clients send at the same moment shares one request, as a proxy in front of
+Signing is done beforehand, and HTTP is spoken by as little as it takes: these clients share the machine with the nodes
+that are measured. What several clients send at the same moment shares one request, as a proxy in front of
 them would do; the requests go to the nodes in turn. A transaction counts as final when a block with it has come from a
 node's stream and the block's commit certificate has been checked.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
-import httpx2
 import trio
 import trio.lowlevel
 
@@ -22,10 +24,16 @@ from consensus.operations.transactions import Transaction
 from consensus.quorum import ValidatorSet
 from gossip.codec import Digest, decode, encode
 from gossip.identity import Ed25519Verifier
+from inference.backends.connections import Connection, Ended, NotHttp, Pool
 from node.errors import NodeError
 
 _MAX_BATCH = 1_000
 _FAREWELL_S = 10
+_CONNECT_S = 5.0
+_ANSWER_S = 30.0
+_ANY_BYTES = 2**60
+_ACCEPTED = 202
+_OK = 200
 _SENT_BEFORE = {"duplicate", "bad_nonce"}
 """Refusals of what is sent once more: it waits there already, or is in a block."""
 
@@ -143,47 +151,71 @@ class Load:
         self._outbox.put([transaction.raw])
 
     async def _send(self, url: str) -> None:
-        async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
+        pool = Pool(url, 1, _ANY_BYTES)
+        try:
             while url not in self._gone:
                 batch = await self._outbox.take()
                 if url in self._gone:
                     self._give_back(batch)
                     return
                 try:
-                    await self._post(http, batch)
-                except httpx2.TransportError:
+                    await self._post(pool, url, batch)
+                except (OSError, Ended, trio.TooSlowError):
                     self._gone.add(url)
                     self._give_back(batch)
+                except NotHttp as error:
+                    raise LoadError(f"{url} gave no answer: {error}") from None
+        finally:
+            pool.close()
 
     def _give_back(self, batch: list[bytes]) -> None:
         if len(self._gone) == len(self._urls):
             raise LoadError("no node answers any more")
         self._outbox.put(batch)
 
-    async def _post(self, http: httpx2.AsyncClient, batch: list[bytes]) -> None:
-        response = await http.post(
-            "/api/v2/transactions/batch", content=encode(Transactions(tuple(batch)))
-        )
-        refused = {one["code"] for one in response.json().get("refused", ())}
+    async def _post(self, pool: Pool, url: str, batch: list[bytes]) -> None:
+        body = encode(Transactions(tuple(batch)))
+        with trio.fail_after(_ANSWER_S):
+            connection = await pool.ask(
+                _request("POST", url, "/api/v2/transactions/batch", body), _CONNECT_S
+            )
+            assert connection is not None, "one request at a time"
+            try:
+                answer = await _whole(connection)
+            finally:
+                pool.give_back(connection)
+        refused = {one["code"] for one in json.loads(answer).get("refused", ())}
         if self._gone:
             refused -= _SENT_BEFORE
-        if response.status_code != httpx2.codes.ACCEPTED or refused:
-            raise LoadError(f"a batch of {len(batch)} was not taken: {response.text[:300]}")
+        if connection.status != _ACCEPTED or refused:
+            told = answer[:300].decode("utf-8", "replace")
+            raise LoadError(f"a batch of {len(batch)} was not taken: {told}")
 
     async def _listen(self, height: int) -> None:
-        url = f"{self._urls[0]}/api/v2/blocks/stream?from={height}"
-        async with (
-            httpx2.AsyncClient(trust_env=False, timeout=None) as http,
-            http.stream("GET", url) as response,
-        ):
-            self._listening.set()
-            received = bytearray()
-            async for chunk in response.aiter_raw():
-                received += chunk
-                while len(received) >= 4 + int.from_bytes(received[:4], "big"):
-                    size = int.from_bytes(received[:4], "big")
-                    self._on_block(bytes(received[4 : 4 + size]))
-                    del received[: 4 + size]
+        url = self._urls[0]
+        pool = Pool(url, 1, _ANY_BYTES)
+        try:
+            path = f"/api/v2/blocks/stream?from={height}"
+            connection = await pool.ask(_request("GET", url, path), _CONNECT_S)
+            assert connection is not None, "one request at a time"
+            try:
+                await self._follow(connection)
+            finally:
+                pool.give_back(connection)
+        except (OSError, Ended, NotHttp) as error:
+            raise LoadError(f"{url} hands out no blocks: {error}") from None
+
+    async def _follow(self, connection: Connection) -> None:
+        if connection.status != _OK:
+            raise LoadError(f"the stream of blocks was refused with status {connection.status}")
+        self._listening.set()
+        received = bytearray()
+        while (piece := await connection.receive()) is not None:
+            received += piece
+            while len(received) >= 4 + int.from_bytes(received[:4], "big"):
+                size = int.from_bytes(received[:4], "big")
+                self._on_block(bytes(received[4 : 4 + size]))
+                del received[: 4 + size]
 
     def _on_block(self, data: bytes) -> None:
         item = decode(data, CertifiedBlock)
@@ -207,3 +239,17 @@ class Load:
             self.measured.finals.append((now, known))
             self._grown.set()
             self._grown = trio.Event()
+
+
+def _request(method: str, url: str, path: str, body: bytes = b"") -> bytes:
+    host = urlsplit(url).netloc
+    head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+async def _whole(connection: Connection) -> bytes:
+    """The body of an answer. Raises as `Connection.receive` does."""
+    parts = []
+    while (part := await connection.receive()) is not None:
+        parts.append(part)
+    return b"".join(parts)
