@@ -1,9 +1,10 @@
 """Keeps the read models: their rows in a database of their own, a cursor for each, and each made anew on demand.
 
 Everything here can be lost and is then made again from the log, so nothing is synced. One task brings all projections
-up to every new block, in a thread; while nobody reads, blocks that come quickly are gathered, for taken in together they
-cost less, and whoever comes to read waits for what was gathered. Making one anew happens beside that, in a thread of its own and under a new
-generation of keys; callers are answered from the old rows until the new ones have caught up, then those go.
+up to every new block, in a thread. While nobody reads, blocks that come quickly are gathered, for taken in together
+they cost less; whoever comes to read waits for what was gathered. Making one anew happens beside that, in a thread of
+its own and under a new generation of keys; callers are answered from the old rows until the new ones have caught up,
+then those go.
 """
 
 from __future__ import annotations
@@ -243,7 +244,7 @@ class Projector:
             await self._rest()
 
     async def _rest(self) -> None:
-        """Small blocks that come quickly are taken in together, more of them if nobody reads; one after a pause at once."""
+        """Small blocks that come quickly are taken in together, more if nobody reads; one after a pause at once."""
         await trio.sleep(_LEAST_S)
         self._called = trio.Event()
         if trio.current_time() >= self._read_until:

@@ -50,7 +50,9 @@ class Lists:
     async def transactions(self, request: Request) -> Response:
         """Executed transactions, newest first."""
         after, limit = _page(request)
-        return await self._kept(request, Life.LIST, lambda: self._models.transactions(None, after, limit))
+        return await self._kept(
+            request, Life.LIST, lambda: self._models.transactions(None, after, limit)
+        )
 
     async def account_transactions(self, request: Request) -> Response:
         """Those that name an account."""
