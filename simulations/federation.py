@@ -252,7 +252,10 @@ class Federation(World):
             client, engine = self.clients[one.node], one.core
             if engine is None:
                 continue
-            for name in [id_ for id_, asked in client.pending.items() if _is_done(engine, asked)]:
+            told = self.oracles.told(one.number)
+            for name in [
+                id_ for id_, asked in client.pending.items() if _is_done(engine, told, asked)
+            ]:
                 del client.pending[name]
             if client.pending and now_ms % 1000 == 0:
                 self.turn(one, one.life, Submit(tuple(client.pending.values())))
@@ -454,10 +457,11 @@ class Federation(World):
                 self._history.answered(process.number, transaction.id, block.height)
 
 
-def _is_done(engine: Engine, transaction: Transaction) -> bool:
-    """Whether it is in a block here, or in one below the snapshot that the chain here begins with."""
-    if engine.chain.place_of(transaction.id) is not None:
-        return True
+def _is_done(engine: Engine, told: int, transaction: Transaction) -> bool:
+    """Whether its user has been told of the block that it is in, or that is below a snapshot here."""
+    place = engine.chain.place_of(transaction.id)
+    if place is not None:
+        return place.height <= told
     account = engine.ledger.account(transaction.body.sender)
     is_used = account is not None and transaction.body.nonce < account.nonce
     return engine.chain.first_height() > 1 and is_used
