@@ -144,8 +144,10 @@ class Cases:
         challengers, is_spread = self._challengers, self._is_challenge_spread
         self.challenge, self._challengers, self._is_challenge_spread = -1, {}, False
         self.own_life = life
-        if self._lateness.tell(now_ms) or is_spread or not challengers:
-            self._mill.tell(now_ms, life, self._size)
+        is_late = self._lateness.tell(now_ms)
+        if is_late or is_spread or not challengers:
+            is_calm = is_late and not is_spread and not challengers
+            self._mill.tell(now_ms, life, self._size, is_calm=is_calm)
             return
         for peer in challengers:
             self._answers[peer] = Rumours((), (life,))
@@ -462,8 +464,9 @@ class Cases:
         case = self._cases.pop(node, None)
         if case is not None and not life.late_ms:
             self._cry(now_ms, case)
-        if is_news or case is not None or self._has_answered(now_ms, node):
-            self._tell(now_ms, life)
+        is_awaited = case is not None or self._has_answered(now_ms, node)
+        if is_news or is_awaited:
+            self._mill.tell(now_ms, life, self._size, is_calm=not is_awaited)
         elif self._is_known_to_few and self._lots.jitter() * FANOUT < 1:
             # Nobody is known to lack it here. Some may, and can't ask themselves: it goes on to one on average.
             self._mill.tell(now_ms, life, self._size, FANOUT)

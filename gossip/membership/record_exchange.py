@@ -28,6 +28,9 @@ from gossip.membership.own_record import OwnRecord
 from gossip.membership.peer_table import News, PeerTable
 from gossip.membership.records import SignedRecord, record_fault
 
+_ASK_PAUSE_MS = 2_000
+"""Longer than a beat, so that a peer never answers more than one such question in it."""
+
 
 class RecordExchange:
     """The records of others in `table`, ours in `own`, and what is still to be passed on."""
@@ -97,20 +100,28 @@ class RecordExchange:
         if link.shown_seq < self.own.signed.record.seq:
             link.shown_seq = self.own.signed.record.seq
             effects.append(Send(peer, Records((self.own.signed,))))
-        if not link.asked:
-            link.asked = True
+        if not link.asked and self._may_ask(link):
             effects.append(Send(peer, self._fetch()))
         return effects
 
     def pull(self, count: int) -> list[MembershipEffect]:
         """Ask so many friends, each in its turn, for what we lack."""
-        peers = [peer for peer, _ in self.friends()]
-        later = [peer for peer in peers if peer > self._last_asked]
-        asked = (later + [peer for peer in peers if peer not in later])[:count]
-        if not asked:
+        links = dict(self.friends())
+        later = [peer for peer in links if peer > self._last_asked]
+        chosen = (later + [peer for peer in links if peer not in later])[:count]
+        if not chosen:
             return []
-        self._last_asked = asked[-1]
-        return [Broadcast(tuple(sorted(asked)), self._fetch())]
+        self._last_asked = chosen[-1]
+        asked = [peer for peer in sorted(chosen) if self._may_ask(links[peer])]
+        return [Broadcast(tuple(asked), self._fetch())] if asked else []
+
+    def _may_ask(self, link: Link) -> bool:
+        """Once a second: what is wanted sooner, block after block while we catch up, is asked with a later beat."""
+        now_ms = self._gate.now_ms
+        link.asked = link.asked_ms is None or now_ms - link.asked_ms >= _ASK_PAUSE_MS
+        if link.asked:
+            link.asked_ms = now_ms
+        return link.asked
 
     def on_records(
         self, now_ms: int, peer: NodeId, link: Link, records: tuple[SignedRecord, ...]

@@ -12,6 +12,7 @@ from gossip.membership.pace import FANOUT, NEVER, Pace
 from gossip.membership.suspicions import Life, Suspicion, retransmissions
 
 _MAX_QUEUE = 4096
+_CALM_TURNS = 5
 LEAST = 2 * FANOUT
 """To so many each is passed on, however many tell it to us meanwhile: about one in four hundred misses that."""
 
@@ -20,6 +21,7 @@ LEAST = 2 * FANOUT
 class _Rumour:
     what: Suspicion | Life
     left: int
+    is_calm: bool
     least: int = LEAST
 
 
@@ -30,6 +32,7 @@ class RumourMill:
         self._pace = pace
         self._queue: dict[tuple[bytes, bytes], _Rumour] = {}
         self._gossip_ms = 0
+        self._ground_ms = -NEVER
         self._hurried_ms = -NEVER
         self.is_urgent = False
         """Whether what is passed on next is an accusation that nobody has heard from us."""
@@ -39,10 +42,18 @@ class RumourMill:
         """When there is something to pass on."""
         return self._gossip_ms if self._queue else NEVER
 
-    def tell(self, now_ms: int, what: Suspicion | Life, size: int, most: int | None = None) -> None:
+    def tell(
+        self,
+        now_ms: int,
+        what: Suspicion | Life,
+        size: int,
+        most: int | None = None,
+        *,
+        is_calm: bool = False,
+    ) -> None:
         """Pass on, as often as memberlist would among `size` members, or `most` times.
 
-        A life makes older words on its node void.
+        A life makes older words on its node void. What `is_calm` waits for more of its kind: nobody is in danger.
         """
         times = retransmissions(size)
         if most is not None:
@@ -52,12 +63,13 @@ class RumourMill:
                 del self._queue[stale]
         if times == 0:
             return
-        if not self._queue:
-            self._gossip_ms = max(now_ms, self._gossip_ms)
+        turn_ms = self._pace.gossip_ms * (_CALM_TURNS if is_calm else 1)
+        next_ms = max(now_ms, self._ground_ms + turn_ms)
+        self._gossip_ms = min(self._gossip_ms, next_ms) if self._queue else next_ms
         if isinstance(what, Suspicion) and now_ms - self._hurried_ms >= self._pace.gossip_ms:
             # What else there is to tell must not hold it up, hop after hop.
             self._gossip_ms, self._hurried_ms, self.is_urgent = now_ms, now_ms, True
-        self._queue[_key(what)] = _Rumour(what, times)
+        self._queue[_key(what)] = _Rumour(what, times, is_calm)
         while len(self._queue) > _MAX_QUEUE:
             del self._queue[next(iter(self._queue))]
 
@@ -76,7 +88,7 @@ class RumourMill:
         life_of: Callable[[NodeId], tuple[Life, ...]],
     ) -> list[Broadcast]:
         """Pass on what was passed on least; with a suspicion goes what is known to speak against it."""
-        self._gossip_ms, self.is_urgent = now_ms + self._pace.gossip_ms, False
+        self._ground_ms, self.is_urgent = now_ms, False
         told = sorted(self._queue.items(), key=lambda entry: -entry[1].left)[: MAX_RUMOURS // 2]
         suspicions, lives = [], []
         for key, rumour in told:
@@ -88,6 +100,8 @@ class RumourMill:
                 suspicions.append(rumour.what)
             else:
                 lives.append(rumour.what)
+        is_calm = all(rumour.is_calm for rumour in self._queue.values())
+        self._gossip_ms = now_ms + self._pace.gossip_ms * (_CALM_TURNS if is_calm else 1)
         accused = dict.fromkeys(one.node for one in suspicions)
         lives.extend(life for node in accused for life in life_of(NodeId(node)))
         if not to:

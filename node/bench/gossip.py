@@ -14,7 +14,8 @@ from node.bench.meshed_world import MeshedWorld
 
 SIZES = (8, 128, 512)
 FULL_SIZES = (8, 32, 128, 512, 1000)
-_MOST_LOST, _LEAST_LOST = 48, 4
+LEAST_LOST = 4
+_MOST_LOST = 48
 _WARM_MS = 5_000
 _WINDOW_MS = 20_000
 _AFTER_MS = 25_000
@@ -78,13 +79,14 @@ def measure(
     settings: Sequence[Setting],
     say: Callable[[str], None],
     make: MakeWorld = DetectionWorld,
+    least_lost: int = LEAST_LOST,
 ) -> list[GossipFigures]:
-    """All rows, the smallest federation first."""
+    """All rows, the smallest federation first; in each at least so many members end."""
     figures = []
     for nodes in sizes:
         for setting in settings:
             say(f"{nodes} nodes, {setting}")
-            lost = max(_LEAST_LOST, _MOST_LOST * min(sizes) // nodes)
+            lost = max(least_lost, _MOST_LOST * min(sizes) // nodes)
             figures.append(measure_one(nodes, setting, lost, make))
     return figures
 

@@ -247,17 +247,28 @@ def gateway(session: Session, *, seconds: float, blocks: int) -> None:
     help="A model of this in the same worlds too, and the ratios.",
 )
 @click.option("--mesh", is_flag=True, help="Connected with some neighbours each, not with all.")
+@click.option(
+    "--losses",
+    type=click.IntRange(1, 1_000),
+    default=gossip_bench.LEAST_LOST,
+    show_default=True,
+    help="So many members end in each row at least.",
+)
 @with_session
-def gossip(session: Session, *, full: bool, against: tuple[str, ...], mesh: bool) -> None:
+def gossip(
+    session: Session, *, full: bool, against: tuple[str, ...], mesh: bool, losses: int
+) -> None:
     """How soon a lost member is noticed, and what that costs, on a virtual clock."""
     sizes = gossip_bench.FULL_SIZES if full else gossip_bench.SIZES
     make = gossip_bench.OWN["mesh" if mesh else "full"]
-    figures = gossip_bench.measure(sizes, gossip_bench.SETTINGS, _say, make)
+    settings = gossip_bench.SETTINGS
+    figures = gossip_bench.measure(sizes, settings, _say, make, losses)
     told: dict[str, object] = {"rows": gossip_bench.as_json(figures)}
     lines = [_gossip_table(figures)]
     others: list[dict[str, object]] = []
     for name in against:
-        theirs = gossip_bench.measure(sizes, gossip_bench.SETTINGS, _say, gossip_bench.RIVALS[name])
+        rival = gossip_bench.RIVALS[name]
+        theirs = gossip_bench.measure(sizes, settings, _say, rival, losses)
         others += [
             gossip_bench.compared(one, other, name)
             for one, other in zip(figures, theirs, strict=True)

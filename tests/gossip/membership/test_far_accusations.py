@@ -137,3 +137,23 @@ def test_an_accusation_does_not_wait_for_what_else_there_is_to_tell() -> None:
         for one, now_ms in run(core, at_ms, until_ms).items():
             told.setdefault(one, now_ms)
     assert told == {node(20): 10, node(21): 250, node(22): 450}
+
+
+def test_lateness_that_nobody_complains_of_goes_round_with_more_of_its_kind() -> None:
+    core = detector()
+    told: list[tuple[int, int]] = []
+    for now_ms in range(10, 3_000):
+        if now_ms in (10, 20, 210, 410):
+            number = 2 + now_ms // 100
+            life = Statements(FEDERATION, signer(number), VERIFIER).live(KNOWN + 1, 1_500)
+            core.on_message(now_ms, node(OTHER), Rumours((), (life,)), lambda: True)
+        while core.due_ms <= now_ms:
+            for effect in core.tick(now_ms):
+                match effect:
+                    case Send(to, Ping()):
+                        core.heard(now_ms, to)
+                    case Broadcast(_, Rumours(_, lives)):
+                        told.append((now_ms, len(lives)))
+                    case _:
+                        pass
+    assert told[:2] == [(10, 1), (1_010, 3)]

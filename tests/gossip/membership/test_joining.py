@@ -441,3 +441,28 @@ def test_a_searching_core_only_asks() -> None:
     assert seeker.core.own_record is None
     assert seeker.core.federation is None
     assert town.tell(9, AdmissionChanged((node(1),))) == []
+
+
+def test_who_catches_up_block_after_block_asks_for_records_no_more_often_than_it_may() -> None:
+    """Each block admits somebody unknown; the only friend must not find that this one asks too often."""
+    town = founded(1)
+    newcomer = town.settle(2, bootstrap=(address(1),))
+    town.run(200)
+    unknown = [node(number) for number in range(30, 40)]
+    for one in unknown:
+        town.ledger[one] = "observer"
+        town.tell(2, AdmissionChanged((one,)))
+        town.run(LATENCY_MS)
+    host = town.residents[node(1)]
+    assert host.rejected == []
+    town.sent.clear()
+    record = signed_record(39)
+    town.tell(1, AdmissionChanged((node(39),)))
+    town.meet(39, 1)
+    town.run(0)
+    town.say(39, 1, Hello(FEDERATION, record, None, 1))
+    town.run(4_000)
+    asked = [to for sender, to, message in town.sent if isinstance(message, FetchRecords)]
+    assert node(1) in asked
+    assert "node 39" in newcomer.knows()
+    assert host.rejected == []
