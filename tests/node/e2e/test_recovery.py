@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import trio
 
+from consensus.certificates import Ballot, Phase, endorse
+from consensus.genesis import Genesis
+from consensus.messages import Vote
+from gossip.codec import Digest, encode
+from gossip.transport import MEMBER_LIMITS
+from gossip.transport.libp2p import Libp2pTransport
 from node.client import StillWaitingError
+from node.peers.service import CONSENSUS_CHANNEL
+from node.storage.home import Home
+from node.storage.keyfile import Purpose, load_key
 from tests.node.e2e.daemons import PROGRAM, Daemon, Fleet, await_agreement, await_peace, until
 
 pytestmark = [
@@ -136,3 +148,51 @@ def test_a_copy_on_another_machine_reaches_nobody_while_the_original_runs_and_th
     assert members[1].stop() == ""
     assert members[0].pay(copy).status == "finalized"
     assert members[0].client.validators().epoch == copy.client.validators().epoch == 3
+
+
+async def test_a_validator_whose_key_votes_elsewhere_hears_of_it_and_votes_no_more(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    """Another process with a copy of its voting key votes at the next height, and the vote comes to it."""
+    members = await trio.to_thread.run_sync(fleet.federation, 4, dict.fromkeys(range(4), ()))
+    first, twice, sender = members[0], members[3], members[1]
+    assert twice.status.voting == "yes"
+    assert sender.stop() == ""
+    ballot = Ballot(Phase.PREPARE, 3, 0, twice.status.height + 1, Digest(bytes(31) + b"x"))
+    payload = encode(_signed_elsewhere(twice.home, ballot))
+
+    def told() -> None:
+        said = twice.says("votes with this node's key")
+        assert f"it voted at height {ballot.height} in view 0, which this node's log lacks" in said
+        assert twice.status.voting.startswith("no")
+
+    def for_good() -> None:
+        sender.start()
+        assert first.pay(sender).status == "finalized"
+        assert twice.stop() == ""
+        twice.start()
+        await_agreement(members)
+        assert twice.status.voting.startswith("no")
+
+    async with _speaking_as(sender.home) as link:
+        peer = await link.dial(twice.address)
+        assert link.send(peer, CONSENSUS_CHANNEL, payload)
+        await trio.to_thread.run_sync(told)
+    await trio.to_thread.run_sync(for_good)
+
+
+def _signed_elsewhere(home: Home, ballot: Ballot) -> Vote:
+    key = load_key(home.voting_key, Purpose.VOTING)
+    chain = Genesis.load(home.genesis.read_bytes()).federation_id
+    return Vote(ballot, endorse(key, chain, ballot))
+
+
+@asynccontextmanager
+async def _speaking_as(member: Home) -> AsyncIterator[Libp2pTransport]:
+    """A transport of a member whose daemon does not run."""
+    seed = load_key(member.identity_key, Purpose.IDENTITY).seed
+    link = Libp2pTransport(seed, ["/ip4/127.0.0.1/tcp/0"], lambda _: MEMBER_LIMITS)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(link.run)
+        yield link
+        nursery.cancel_scope.cancel()
