@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from click.testing import CliRunner, Result
 from simulations.cli import main
 from simulations.hunting.mutants import BY_NAME, MUTANTS, switched_on
 from simulations.kept_events import packed, unpacked
+from simulations.library import named
+from simulations.recording import record, save
 from simulations.running import run_any
 from simulations.scenario import COLLECTORS
 from simulations.scenario_file import dump, load
@@ -218,6 +221,38 @@ def test_a_recorded_run_that_goes_another_way_now_is_told_with_the_events_that_d
     assert gone <= set(before)
     assert new <= set(now)
     assert all(f"  {one}" in told for one in changes)
+
+
+def other_hostname() -> tuple[str, ...]:
+    """What goes in front of a command for it to run on a host of another name, where this user may do that."""
+    unshare = shutil.which("unshare")
+    prefix = (unshare or "unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh")
+    may = unshare is not None and subprocess.run((*prefix, "true"), check=False, capture_output=True)
+    return prefix if may and not may.returncode else ()
+
+
+@pytest.mark.parametrize("name", ["power-cut", "two-phase-commit", "vanishing-executor"])
+def test_a_saved_run_is_the_same_to_the_last_byte_wherever_it_is_replayed(name: str) -> None:
+    kept = save(named(name), record(named(name))[1]).resolve()
+    Path("elsewhere").mkdir()
+    done = subprocess.run(
+        [*other_hostname(), sys.executable, "-m", "simulations.cli", "replay", str(kept), "--json"],
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONHASHSEED": "4711",
+            "TZ": "Asia/Kathmandu",
+            "LC_ALL": "tr_TR.UTF-8",
+            "HOME": "/",
+        },
+        cwd="elsewhere",
+        umask=0o077,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in {0, 1}, done.stderr
+    assert json.loads(done.stdout)["recorded"]["same"]
 
 
 def test_a_recording_without_its_events_still_tells_the_first_that_differs() -> None:
