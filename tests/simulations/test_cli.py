@@ -227,7 +227,9 @@ def other_hostname() -> tuple[str, ...]:
     """What goes in front of a command for it to run on a host of another name, where this user may do that."""
     unshare = shutil.which("unshare")
     prefix = (unshare or "unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh")
-    may = unshare is not None and subprocess.run((*prefix, "true"), check=False, capture_output=True)
+    may = unshare is not None and subprocess.run(
+        (*prefix, "true"), check=False, capture_output=True
+    )
     return prefix if may and not may.returncode else ()
 
 

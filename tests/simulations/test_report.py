@@ -67,8 +67,12 @@ HANDS = Path(__file__).with_name("report_hands.js")
 
 
 @pytest.mark.browser
-def test_a_browser_shows_zooms_filters_and_marks_what_broke(tmp_path: Path) -> None:
+def test_a_browser_zooms_filters_and_marks_what_broke_with_every_control(tmp_path: Path) -> None:
     result, page = report(named("two-phase-commit"))
+    drawn = shown(page)
+    kinds: list[str] = drawn["kinds"]  # type: ignore[assignment]
+    nodes = [one["name"] for one in drawn["nodes"]]  # type: ignore[attr-defined]
+    messages: list[tuple[int, int, int, int, str, list[int]]] = drawn["messages"]  # type: ignore[assignment]
     (tmp_path / "page.html").write_text(
         page.replace("</body>", f"<script>{HANDS.read_text()}</script></body>")
     )
@@ -95,11 +99,30 @@ def test_a_browser_shows_zooms_filters_and_marks_what_broke(tmp_path: Path) -> N
     assert found, done.stderr[-2000:]
     told = json.loads(found[1].replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&"))
     assert told["verdict"] == result.violation
-    assert told["listed"] > told["filtered"] == 1
     assert told["messages"] == result.messages
-    assert told["wheeled"] < told["zoomed"] < told["whole"]
-    assert told["without"] < told["messages"]
-    assert 0 < told["lost"] < told["messages"]
-    assert "violation" in told["chosen"]
     assert told["red"] > 200
+    assert told["in"] < told["whole"] == told["zero"] == told["all"]
+    assert told["out"] > told["in"]
+    assert told["wheeled"][1] < told["wheeled"][0]
+    assert told["plus"] < told["minus"]
+    assert told["right"] > 0
+    assert told["left"] == pytest.approx(0)
+    assert told["v"] < told["whole"]
     assert told["broken"]
+    assert told["button"]
+    assert told["dragged"] > 0
+    assert told["brushed"] < told["whole"]
+    assert told["stretched"] == 0 < told["squeezed"]
+    by_kind = {name: sum(kinds[one[3]] == name for one in messages) for name in kinds}
+    assert dict(told["kinds"]) == by_kind
+    assert dict(told["nodes"]) == {
+        name: sum(place in one[1:3] for one in messages) for place, name in enumerate(nodes)
+    }
+    assert told["only"] == by_kind[kinds[0]]
+    assert told["again"] == told["unsearched"] == result.messages
+    assert told["lost"] == sum(not one[5] for one in messages) > 0
+    assert told["searched"] == sum("transaction=3" in one[4] for one in messages) > 0
+    assert told["listed"] > told["words"] > told["filtered"] == 1
+    assert "violation" in told["chosen"]
+    assert "arrives" in told["tip"]
+    assert told["gone"]
