@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -23,6 +23,11 @@ class Phase(IntEnum):
 
     PREPARE = 1
     COMMIT = 2
+
+
+PREPARE: Final = Phase.PREPARE
+COMMIT: Final = Phase.COMMIT
+"""For those who ask several times a message: a member looked up by way of its class costs ten times as much."""
 
 
 class Endorsement(Wire, frozen=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consensus.blocks import Block
-from consensus.certificates import Certificate, Phase, StateCertificate, certificate_fault
+from consensus.certificates import PREPARE, Certificate, StateCertificate, certificate_fault
 from consensus.chain import ChainReader
 from consensus.engine import Engine
 from consensus.ledger.machine import BlockResult
@@ -197,7 +197,7 @@ class Oracles:
             raise ViolationError(
                 "on disk first", f"{name} votes at {place} without having written it"
             )
-        written = record.prepare if ballot.phase is Phase.PREPARE else record.commit
+        written = record.prepare if ballot.phase is PREPARE else record.commit
         if written != ballot.digest:
             raise ViolationError("on disk first", f"{name} votes for another block than it wrote")
         if votes.get(BODY_PREFIX + ballot.digest) is None:

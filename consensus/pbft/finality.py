@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import assert_never
 
+import msgspec
+
 from consensus.certificates import (
     StateCertificate,
     StateStatement,
@@ -65,8 +67,7 @@ _KEPT_OPEN = 64
 """So many of the lowest heights without a certificate are in memory, and so many of the newest."""
 
 
-@dataclass(frozen=True, slots=True)
-class StateCertified:
+class StateCertified(msgspec.Struct, frozen=True, gc=False):
     """Everything up to this height is provable."""
 
     certificate: StateCertificate

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from consensus.certificates import Phase
+from consensus.certificates import COMMIT
 from consensus.faults import OTHER_EPOCH, Fault
 from consensus.messages import (
     Body,
@@ -279,8 +279,6 @@ class Replica(NamedViews):
             missing.append(slot.proposal)
         is_prepared = status.is_prepared
         missing.extend(
-            vote
-            for vote in self._own_votes()
-            if vote.ballot.phase is Phase.COMMIT or not is_prepared
+            vote for vote in self._own_votes() if vote.ballot.phase is COMMIT or not is_prepared
         )
         return missing

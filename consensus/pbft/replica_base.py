@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from consensus.blocks import Block
-from consensus.certificates import Ballot, Certificate, Phase, endorse
+from consensus.certificates import COMMIT, PREPARE, Ballot, Certificate, Phase, endorse
 from consensus.faults import FAR_AHEAD, KNOWN, OTHER_EPOCH, OVER, PUSHED_OUT, Fault
 from consensus.messages import (
     MAX_SHOWN_VOTES,
@@ -311,7 +311,7 @@ class ReplicaBase:
         if not self.is_validator:
             return ()
         slot = self._slot
-        cast = (Phase.PREPARE, slot.prepare_cast), (Phase.COMMIT, slot.commit_cast)
+        cast = (PREPARE, slot.prepare_cast), (COMMIT, slot.commit_cast)
         return tuple(self._own_vote(phase, digest) for phase, digest in cast if digest is not None)
 
     def _own_vote(self, phase: Phase, digest: bytes) -> Vote:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 
 from consensus.blocks import Block
-from consensus.certificates import Ballot, Certificate, Endorsement, Phase
+from consensus.certificates import COMMIT, PREPARE, Ballot, Certificate, Endorsement, Phase
 from consensus.messages import PreparedProof, Proposal, Vote
 from consensus.pbft.bodies import Bodies, LoadBody
 from consensus.pbft.collection import Collection
@@ -104,22 +104,22 @@ class Slot:
         """The quorum of PREPAREs for the proposal of this view, if there is one."""
         if self.proposal is None:
             return None
-        digest, shown = self.proposal.digest, self.collected(Phase.PREPARE, view)
+        digest, shown = self.proposal.digest, self.collected(PREPARE, view)
         if shown is not None and shown.ballot.digest == digest:
             return shown
-        if not self.tally(Phase.PREPARE, view).has_quorum(digest):
+        if not self.tally(PREPARE, view).has_quorum(digest):
             return None
-        return self.certificate(Phase.PREPARE, view, digest)
+        return self.certificate(PREPARE, view, digest)
 
     def collected(self, phase: Phase, view: int) -> Certificate | None:
         """What somebody has shown to answer the votes of this phase and view."""
-        shown = self.shown_prepare if phase is Phase.PREPARE else self.shown_commit
-        is_now = shown is not None and (phase is Phase.COMMIT or shown.ballot.view == view)
+        shown = self.shown_prepare if phase is PREPARE else self.shown_commit
+        is_now = shown is not None and (phase is COMMIT or shown.ballot.view == view)
         return shown if is_now else None
 
     def keep_collected(self, certificate: Certificate) -> None:
         """Keep a checked certificate of this height."""
-        if certificate.ballot.phase is Phase.PREPARE:
+        if certificate.ballot.phase is PREPARE:
             self.shown_prepare = certificate
         else:
             self.shown_commit = certificate
@@ -127,7 +127,7 @@ class Slot:
     def committed_certificate(self) -> Certificate | None:
         """The quorum of COMMITs in any view, counted or shown, if there is one."""
         for (phase, view), tally in self._tallies.items():
-            if phase is Phase.COMMIT:
+            if phase is COMMIT:
                 digest = tally.decided()
                 if digest is not None:
                     return self.certificate(phase, view, digest)
@@ -137,7 +137,7 @@ class Slot:
     def is_committed(self) -> bool:
         """Whether there is one."""
         return self.shown_commit is not None or any(
-            phase is Phase.COMMIT and tally.decided() is not None
+            phase is COMMIT and tally.decided() is not None
             for (phase, _), tally in self._tallies.items()
         )
 

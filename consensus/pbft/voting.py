@@ -6,7 +6,7 @@ Differs from the paper: the leader votes PREPARE as well, and one height is deci
 from __future__ import annotations
 
 from consensus.blocks import MAX_BLOCK_BYTES, Block, Header, make_block
-from consensus.certificates import Ballot, Phase, is_endorsed
+from consensus.certificates import COMMIT, PREPARE, Ballot, Phase, is_endorsed
 from consensus.faults import KNOWN, NOT_HERE, OVER, UNASKED, Fault, forged, seatless, unsound
 from consensus.messages import (
     Body,
@@ -161,7 +161,7 @@ class Voting(Collecting):
         slot.bodies.put(block)
         self._refresh_timer()
         if self._may_vote() and slot.prepare_cast in (None, digest):
-            self._cast(Phase.PREPARE, block)
+            self._cast(PREPARE, block)
         self._check_prepared()
         self._check_committed()
 
@@ -195,7 +195,7 @@ class Voting(Collecting):
         if ballot.epoch != self._members.epoch or ballot.height != self._tip.height + 1:
             self._answer_late(peer, ballot)
             return self._out_of_place(ballot.epoch, ballot.height)
-        oldest = self._view if ballot.phase is Phase.PREPARE else self._view - VIEWS_BACK
+        oldest = self._view if ballot.phase is PREPARE else self._view - VIEWS_BACK
         if not oldest <= ballot.view <= self._view:
             return OVER
         if self._members.member(voter) is None:
@@ -212,7 +212,7 @@ class Voting(Collecting):
         tally.add(voter, ballot.digest, message.endorsement.signature)
         if ballot.view == self._view:
             self._hand_out(ballot.phase, ballot.digest)
-        if ballot.phase is Phase.PREPARE:
+        if ballot.phase is PREPARE:
             self._check_prepared()
         self._check_committed()
         return None
@@ -225,11 +225,11 @@ class Voting(Collecting):
         self._note_wait(peer, ballot)
         if ballot.epoch != self._members.epoch or ballot.height != self._tip.height + 1:
             return self._out_of_place(ballot.epoch, ballot.height)
-        if ballot.phase is Phase.PREPARE and ballot.view != self._view:
+        if ballot.phase is PREPARE and ballot.view != self._view:
             return OVER
         if slot.collected(ballot.phase, ballot.view) is not None or slot.decided:
             return KNOWN
-        if ballot.phase is Phase.PREPARE and self._prepared_now() is not None:
+        if ballot.phase is PREPARE and self._prepared_now() is not None:
             return KNOWN
         fault = self._take_collected(peer, message)
         if fault is not None:
@@ -269,7 +269,7 @@ class Voting(Collecting):
             slot.prepared = PreparedProof(block.header, certificate)
             self._out.append(Notify(Prepared(block)))
         if self._may_vote():
-            self._cast(Phase.COMMIT, block, prepared_write(slot.prepared))
+            self._cast(COMMIT, block, prepared_write(slot.prepared))
 
     def _check_committed(self) -> None:
         slot = self._slot
@@ -287,7 +287,7 @@ class Voting(Collecting):
     def _cast(self, phase: Phase, block: Block, *writes: Write) -> None:
         """Vote: on disk first, then to everybody, then in the own tally."""
         slot, digest = self._slot, block.digest
-        if phase is Phase.PREPARE:
+        if phase is PREPARE:
             slot.prepare_cast = digest
         else:
             slot.commit_cast = digest
@@ -298,7 +298,7 @@ class Voting(Collecting):
         self._spread(vote)
         slot.count_own(phase, self._view, vote.endorsement, digest)
         self._hand_out(phase, digest)
-        if phase is Phase.COMMIT:
+        if phase is COMMIT:
             self._check_committed()
 
     def _replay_ahead(self) -> None:
@@ -364,7 +364,7 @@ class Voting(Collecting):
         asked = {gathering.peer}
         if gathering.asked:
             digest, shown = gathering.proposal.digest, self._slot.shown_prepare
-            holders = self._slot.tally(Phase.PREPARE, self._view).endorsements(digest)
+            holders = self._slot.tally(PREPARE, self._view).endorsements(digest)
             if shown is not None and shown.ballot.digest == digest:
                 holders += shown.endorsements
             asked.update(self._some(tuple(one.voter for one in holders)))

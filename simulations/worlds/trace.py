@@ -20,7 +20,8 @@ def _clock(t_us: int) -> str:
 
 
 def _shown(t_us: int, who: str, kind: str, detail: str) -> str:
-    return f"{_clock(t_us)} {who:<5} {kind:<12} {detail}".rstrip()
+    ms, us = divmod(t_us, 1000)
+    return f"{ms:8}.{us:03} {who.ljust(5)} {kind.ljust(12)} {detail}".rstrip()
 
 
 class Transition(msgspec.Struct, frozen=True):
