@@ -61,7 +61,7 @@ _DECODED = 256
 """More are hardly ever under way at once."""
 
 
-_REGISTRY_MARKS = {
+_REGISTRY_MARKS: dict[type[object], str] = {
     Slashed: "liar punished",
     ValidatorDeactivated: "seat lost",
     VotingKeyRotated: "voting key rotated",
@@ -401,6 +401,8 @@ class Federation(World):
                     f"height={block.height} epoch={block.header.epoch}"
                     f" txs={len(block.raw_transactions)} {block.digest.hex()[:12]}",
                 )
+            case Prepared():
+                self.line(process.name, "prepared", f"height={what.block.height}")
             case StateCertified():
                 self.oracles.certified(number, engine, what.certificate)
             case Diverged():
@@ -425,8 +427,6 @@ class Federation(World):
                 if what.view:
                     self.marks["view change"] += 1
                 self.line(process.name, "entered", f"epoch={what.epoch} view={what.view}")
-            case Prepared():
-                self.line(process.name, "prepared", f"height={what.block.height}")
             case _:
                 pass
 
@@ -437,8 +437,9 @@ class Federation(World):
     def _mark(self, block: Block, executed: BlockExecuted) -> None:
         """What a block did to the set."""
         for event in executed.result.events:
-            if isinstance(event, Slashed | ValidatorDeactivated | VotingKeyRotated):
-                self.marks[_REGISTRY_MARKS[type(event)]] += 1
+            mark = _REGISTRY_MARKS.get(type(event))
+            if mark is not None:
+                self.marks[mark] += 1
         if executed.result.next_set.epoch != block.header.epoch:
             self.marks["epoch change"] += 1
             if self.wires.is_partitioned(self.now_us):

@@ -180,7 +180,7 @@ class Oracles:
         self, name: str, votes: KeyValueReader, message: Vote | ViewChange | ViewChangeNames
     ) -> None:
         """An honest node sends a vote or a promise: it must be on its disk, and so must the block voted for."""
-        if isinstance(message, ViewChange | ViewChangeNames):
+        if not isinstance(message, Vote):
             found = votes.get(VIEW_KEY)
             promise = None if found is None else read_view(found)
             if promise is None or (promise.epoch, promise.view) < (message.epoch, message.view):
