@@ -95,9 +95,11 @@ class PeerChats:
                         return offer.price
         raise Overloaded("it no longer lists the model")
 
-    async def ask(self, node: NodeId, given: ChatInput, why: str) -> Answer:
-        """Put the call on the ledger as a task for this peer."""
-        answer = Answer(self._tasks, given, self._audits, node)
+    async def ask(
+        self, node: NodeId, given: ChatInput, why: str, *, is_canary: bool = False
+    ) -> Answer:
+        """Put the call on the ledger as a task for this peer. A canary is compared in any case, and counts once."""
+        answer = Answer(self._tasks, given, None if is_canary else self._audits, node)
         try:
             await self._tasks.place(
                 CHAT,
@@ -128,7 +130,8 @@ class PeerChats:
             )
         given = canary(model, files[model])
         try:
-            answer = await self.ask(node, given, "to look whether it answers as the file would")
+            why = "to look whether it answers as the file would"
+            answer = await self.ask(node, given, why, is_canary=True)
             try:
                 while await answer.receive() is not None:
                     pass
@@ -152,7 +155,9 @@ class _Door:
 class Answer(Follower):
     """What one peer says to one call, from the task's beginning to its end."""
 
-    def __init__(self, tasks: TaskService, given: ChatInput, audits: Audits, node: NodeId) -> None:
+    def __init__(
+        self, tasks: TaskService, given: ChatInput, audits: Audits | None, node: NodeId
+    ) -> None:
         super().__init__()
         self._tasks, self._given, self._audits, self._node = tasks, given, audits, node
         self.content = b""
@@ -216,7 +221,7 @@ class Answer(Follower):
             return output.lines[0]
         if tuple(self._seen) != output.lines or not output.is_whole:
             raise Garbled("it signed for another answer than the one it gave")
-        if self._given.proof:
+        if self._given.proof and self._audits is not None:
             self._audits.on_answer(self._node, self._given, content)
         return None
 
