@@ -123,7 +123,9 @@ _OVERFLOW_SIGNS: Final = (
 
 _OWN_MISTAKES: Final = frozenset({400, 413, 422})
 _WRONG_KEYS: Final = frozenset({401, 403})
-_NOT_THERE: Final = frozenset({404, 405, 410, 501})
+_NOT_THERE: Final = frozenset({404, 410})
+_NOT_OFFERED: Final = frozenset({405, 501})
+"""llama.cpp's server says 501 for vectors of a model that it has loaded for text."""
 _PASSING: Final = frozenset({408, 409, 425, 429})
 _SERVER_ERRORS: Final = range(500, 600)
 
@@ -138,6 +140,8 @@ def failure_of_status(status: int, text: str, retry_after_ms: int | None = None)
         return Locked(text, status=status)
     if status in _NOT_THERE:
         return WrongModel(text, status=status)
+    if status in _NOT_OFFERED:
+        return Unsupported(text, status=status)
     if status in _PASSING or status in _SERVER_ERRORS:
         return Overloaded(text, status=status, retry_after_ms=retry_after_ms)
     return Garbled(f"an unexpected HTTP status {status}: {text}", status=status)

@@ -17,6 +17,7 @@ from inference.failures import (
     Garbled,
     Locked,
     Overloaded,
+    Unsupported,
     WrongModel,
     failure_of_status,
 )
@@ -52,7 +53,8 @@ def test_a_pause_is_bounded_and_never_shorter_than_asked_for(
     ("status", "kind", "again"),
     [
         (400, BadRequest, False), (401, Locked, False), (403, Locked, False),
-        (404, WrongModel, False), (408, Overloaded, True), (409, Overloaded, True),
+        (404, WrongModel, False), (405, Unsupported, False), (501, Unsupported, False),
+        (408, Overloaded, True), (409, Overloaded, True),
         (422, BadRequest, False), (429, Overloaded, True), (500, Overloaded, True),
         (502, Overloaded, True), (503, Overloaded, True), (504, Overloaded, True),
         (302, Garbled, False), (418, Garbled, False), (204, Garbled, False),
