@@ -80,6 +80,12 @@ def process_fields(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
+def tunables_of(pid: int) -> str:
+    environment = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    (found,) = (one for one in environment if one.startswith("GLIBC_TUNABLES="))
+    return found.removeprefix("GLIBC_TUNABLES=")
+
+
 def child_of(backend: EmbeddedBackend) -> int:
     pid = backend.child_pid
     assert pid is not None
@@ -230,6 +236,19 @@ async def test_leaving_takes_the_child_along() -> None:
         pid = child_of(backend)
         assert not is_gone(pid)
     assert is_gone(pid)
+
+
+async def test_the_child_asks_for_large_pages_unless_its_user_wants_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for own, told in (
+        ("", "glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0"),
+    ):
+        monkeypatch.setenv("GLIBC_TUNABLES", own)
+        async with EmbeddedBackend(nice=0) as backend:
+            await run(backend, SMALL)
+            assert tunables_of(child_of(backend)) == told
 
 
 async def test_the_child_steps_back_behind_the_daemon() -> None:
