@@ -58,7 +58,7 @@ class ContinuedStream:
                 continue
             return None if chunk is None else self._taken(chunk)
 
-    async def pass_on(self, take: Take) -> bytes | None:
+    async def pass_on(self, take: Take, _framed: Take | None = None, /) -> bytes | None:
         """As `TokenStream` says."""
         return await pass_chunks(self.receive, take)
 

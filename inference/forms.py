@@ -107,7 +107,7 @@ class FormedStream:
                 self._unchecked.add(index)
         return chunk
 
-    async def pass_on(self, take: Take) -> bytes | None:
+    async def pass_on(self, take: Take, _framed: Take | None = None, /) -> bytes | None:
         """As `TokenStream` says."""
         return await pass_chunks(self.receive, take)
 

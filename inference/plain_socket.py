@@ -46,14 +46,11 @@ class PlainSocket:
         self._flow = flow
 
     def send_now(self, data: bytes) -> int:
-        """How much of it the other side has room for. Raises as `receive_some` does."""
+        """How much of it the other side has room for. Where nobody reads, there is none: `send_all` says why."""
         try:
             return self.sock.send(data, socket.MSG_DONTWAIT)
-        except BlockingIOError:
+        except OSError:
             return 0
-        except OSError as error:
-            self._open()
-            raise trio.BrokenResourceError from error
 
     async def send_all(self, data: bytes | memoryview) -> None:
         """Waits while the other side has no room. Raises as `receive_some` does."""

@@ -35,7 +35,9 @@ class Flow:
     def __init__(self, pump: _Pump, sock: socket.socket, take: Callable[[bytes], bool]) -> None:
         self._pump, self._sock, self._take = pump, sock, take
         self.number = sock.fileno()
-        self.task = trio.lowlevel.current_task()
+        self.over = pump.take_event()
+        """An eventfd that is readable once when a thread, or `end`, has made an end: it wakes the task in one turn of
+        the loop, where `run_sync_soon` takes two."""
         self.alone_for = 0
         """How many times in a row something came when there was no other flow."""
         self._turn = threading.Lock()
@@ -51,7 +53,7 @@ class Flow:
             if self._is_over or self._goes_on():
                 return
             self._leave()
-        self._pump.tell(self)
+        self.tell()
 
     def advance_alone(self) -> bool:
         """In the thread: wait for what comes, as long as there is no other flow; whether it is over by itself."""
@@ -59,10 +61,8 @@ class Flow:
             if self._is_over:
                 return False
             self._is_alone = True
-            goes_on = True
             self._sock.setblocking(True)  # noqa: FBT003 - the socket's own interface
-            while goes_on and not (self._is_withdrawn or self._pump.is_led):
-                goes_on = self._goes_on()
+            goes_on = self._is_withdrawn or self._pump.is_led or self._goes_on()
             self._sock.setblocking(False)  # noqa: FBT003 - as above
             self._is_alone = False
             if goes_on:
@@ -71,10 +71,18 @@ class Flow:
         return True
 
     def _goes_on(self) -> bool:
+        """Take what has come; alone also what comes from then on, until there is another flow."""
+        receive, take = self._sock.recv, self._take
         try:
-            received = self._sock.recv(READ_BYTES)
-            # Who withdraws a flow that is alone makes the socket give something.
-            return self._is_withdrawn or (self._take(received) and bool(received))
+            while True:
+                received = receive(READ_BYTES)
+                if self._is_withdrawn:
+                    # Who withdraws a flow that is alone makes the socket give something.
+                    return True
+                if not (take(received) and received):
+                    return False
+                if not self._is_alone or self._pump.is_led:
+                    return True
         except BlockingIOError:
             return True
         except OSError as error:
@@ -103,7 +111,25 @@ class Flow:
         """End it for the task that waits; nothing if it is over."""
         if self.withdraw():
             self.error = error
-            trio.lowlevel.reschedule(self.task)
+            self.tell()
+
+    def tell(self) -> None:
+        """The task that waits shall see that it is over; once, by whoever made the end."""
+        os.eventfd_write(self.over, 1)
+
+    async def until_over(self) -> None:
+        """Wait for the end; who is cancelled here makes one himself."""
+        try:
+            await trio.lowlevel.wait_readable(self.over)
+        except trio.Cancelled:
+            if not self.withdraw():
+                # Who has made the end may be just about to tell it.
+                os.eventfd_read(self.over)
+            raise
+        else:
+            os.eventfd_read(self.over)
+        finally:
+            self._pump.give_back(self.over)
 
     def _leave(self) -> None:
         self._is_over = True
@@ -119,7 +145,6 @@ class _Pump:
     """
 
     def __init__(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
         self._epoll = select.epoll()
         self._roles = threading.Lock()
         """For what follows. It may be taken with a flow's turn in hand, never the other way round."""
@@ -130,7 +155,17 @@ class _Pump:
         """Whether a thread waits for all flows."""
         self._is_over = os.eventfd(0, os.EFD_CLOEXEC)
         self._epoll.register(self._is_over, select.EPOLLIN)
+        self._events: list[int] = []
+        """Those for which no flow has a use now."""
         self._start()
+
+    def take_event(self) -> int:
+        """An eventfd, to be given back with nothing in it."""
+        return self._events.pop() if self._events else os.eventfd(0, os.EFD_CLOEXEC)
+
+    def give_back(self, event: int) -> None:
+        """For the next flow."""
+        self._events.append(event)
 
     def _start(self) -> None:
         threading.Thread(target=self._run, name="pump", daemon=True).start()
@@ -152,11 +187,6 @@ class _Pump:
             del self._flows[flow.number]
             if self._alone is not flow:
                 self._epoll.unregister(flow.number)
-
-    def tell(self, flow: Flow) -> None:
-        """From the thread: a task's flow is over."""
-        with suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(trio.lowlevel.reschedule, flow.task)
 
     def _run(self) -> None:
         leads = True
@@ -189,7 +219,7 @@ class _Pump:
                 flow.alone_for = 0
                 self._epoll.register(flow.number, select.EPOLLIN)
         if is_over:
-            self.tell(flow)
+            flow.tell()
         return leads
 
     async def until_over(self) -> None:
@@ -198,6 +228,9 @@ class _Pump:
             await trio.sleep_forever()
         finally:
             os.eventfd_write(self._is_over, 1)
+            # Trio ends what the system does after all other tasks: no flow is left that has one.
+            for event in self._events:
+                os.close(event)
 
 
 _PUMP: Final[trio.lowlevel.RunVar[_Pump]] = trio.lowlevel.RunVar("pump")
@@ -225,12 +258,8 @@ async def pump_each(
     """
     flow = _pump().enter(sock, take)
     begun(flow)
-
-    def abort(_: object) -> trio.lowlevel.Abort:
-        return trio.lowlevel.Abort.SUCCEEDED if flow.withdraw() else trio.lowlevel.Abort.FAILED
-
     try:
-        await trio.lowlevel.wait_task_rescheduled(abort)
+        await flow.until_over()
     finally:
         begun(None)
     if flow.error is not None:

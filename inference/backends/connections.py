@@ -7,7 +7,6 @@ connection, `Ended` when it ends too early, `NotHttp` for what is no HTTP, `TooM
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -16,13 +15,16 @@ from urllib.parse import urlsplit
 import httptools
 import trio
 
+from inference.backends.framing import whole_chunk
 from inference.plain_socket import PlainSocket, connect
 
 KEEP_S: Final = 5.0
 """A kept connection is not used again after this time: many servers close theirs then."""
 _MAX_HEAD_BYTES: Final = 65_536
-_CHUNK: Final = re.compile(rb"([1-9a-fA-F][0-9a-fA-F]{0,5})\r\n")
 _INFORMATIONAL: Final = range(100, 200)
+
+
+TakeFramed = Callable[[bytes], bool | None]
 
 
 class Ended(Exception):  # noqa: N818  # what happened
@@ -88,17 +90,25 @@ class Connection:
             await self._more()
         return self._take_parts()
 
-    async def receive_each(self, take: Callable[[bytes], bool]) -> None:
+    async def receive_each(
+        self, take: Callable[[bytes], bool], take_framed: TakeFramed | None = None
+    ) -> None:
         """Give each piece of the body to `take` as it comes, until that says no or the body ends.
 
-        It is called in the thread of `inference/pump.py`.
+        `take_framed` is given what comes between two chunks first, and says whether it goes on, or None if that
+        is not for it. Both are called in the thread of `inference/pump.py`.
         """
 
         def goes_on(received: bytes) -> bool:
-            if self._is_between_chunks and (chunk := whole_chunk(received)) is not None:
-                has_room = take(chunk)
-                self._count(received)
-                return has_room
+            if self._is_between_chunks:
+                has_room = None if take_framed is None else take_framed(received)
+                if has_room is None and (chunk := whole_chunk(received)) is not None:
+                    has_room = take(chunk)
+                if has_room is not None:
+                    self._read_bytes += len(received)
+                    if self._read_bytes > self._most_bytes:
+                        raise self._too_much()
+                    return has_room
             self._feed(received)
             if self._parts and not take(self._take_parts()):
                 return False
@@ -151,14 +161,14 @@ class Connection:
             self._parser.feed_data(received)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             raise NotHttp(str(error) or type(error).__name__) from error
-        self._count(received)
+        self._read_bytes += len(received)
+        if self._read_bytes > self._most_bytes:
+            raise self._too_much()
         # What follows a chunk's end is a line with the next one's size: it is told when it is whole.
         self._is_between_chunks = self._is_chunk_told and received.endswith(b"\r\n")
 
-    def _count(self, received: bytes) -> None:
-        self._read_bytes += len(received)
-        if self._read_bytes > self._most_bytes:
-            raise TooMuch(f"its answer has more than {self._most_bytes:,} bytes")
+    def _too_much(self) -> TooMuch:
+        return TooMuch(f"its answer has more than {self._most_bytes:,} bytes")
 
     def _on_end(self) -> None:
         headers = self.headers
@@ -197,15 +207,6 @@ class Connection:
 
     def close(self) -> None:
         self._plain.close()
-
-
-def whole_chunk(received: bytes) -> bytes | None:
-    """What bytes between two chunks bring, if they are one of HTTP's chunks in its plainest form, and not the last."""
-    found = _CHUNK.match(received)
-    if found is None or not received.endswith(b"\r\n"):
-        return None
-    begin = found.end()
-    return received[begin:-2] if int(found[1], 16) == len(received) - begin - 2 else None
 
 
 class Pool:

@@ -174,7 +174,7 @@ class _Pieces:
     async def receive(self) -> JsonObject | None:
         return self._chunks.popleft() if self._chunks else None
 
-    async def pass_on(self, take: Take) -> bytes | None:
+    async def pass_on(self, take: Take, _framed: Take | None = None, /) -> bytes | None:
         return await pass_chunks(self.receive, take)
 
     async def aclose(self) -> None:

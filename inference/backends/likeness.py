@@ -11,6 +11,7 @@ from typing import Final, Self
 
 import msgspec
 
+from inference.backends.framing import framed, whole_chunk
 from inference.chat import JsonObject
 from inference.sse import DATA
 
@@ -19,13 +20,20 @@ _STRING: Final = rb'(?:[^"\\\x00-\x1f]|\\["\\/bfnrt])*'
 _PLACE: Final = re.compile(rb'"content" ?: ?"(' + _STRING + rb')"')
 _TEXT: Final = re.compile(_STRING)
 _OTHER: Final = b"another text"
+_USUAL: Final = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))
+"""Letters that stand for themselves; to find no others takes less time than a regular expression."""
+_MOST_LENGTHS: Final = 256
+"""Chunks of a stream differ in length by a word."""
 
 
-class Likeness(msgspec.Struct, frozen=True):
+class Likeness:
     """Events of one line that begin and end like this."""
 
-    begin: bytes
-    end: bytes
+    def __init__(self, begin: bytes, end: bytes) -> None:
+        self.begin, self.end = begin, end
+        self._framed_end = end + b"\r\n"
+        self._framed_begins: dict[int, bytes] = {}
+        """By the length of the whole, how one of HTTP's chunks with such an event begins."""
 
     @classmethod
     def of(cls, event: bytes, chunk: JsonObject) -> Self | None:
@@ -49,15 +57,40 @@ class Likeness(msgspec.Struct, frozen=True):
         if not (event.startswith(self.begin) and event.endswith(self.end)):
             return False
         first, last = len(self.begin), len(event) - len(self.end)
-        found = _TEXT.match(event, first, last)
-        if found is None or found.end() != last or last < first:
+        return last >= first and _is_text(event[first:last])
+
+    def holds_framed(self, received: bytes) -> bool:
+        """Whether these bytes are one of HTTP's chunks, as `framed` writes it, with an event like this one.
+
+        It says no to texts of unusual letters, and to the first chunk of each length.
+        """
+        begin = self._framed_begins.get(len(received))
+        if begin is None:
+            self._learn_length(received)
             return False
-        return event.isascii() or _is_utf8(event)
+        end = self._framed_end
+        first, last = len(begin), len(received) - len(end)
+        return (
+            first <= last
+            and received.startswith(begin)
+            and received.endswith(end)
+            and not received[first:last].translate(None, _USUAL)
+        )
+
+    def _learn_length(self, received: bytes) -> None:
+        event = whole_chunk(received)
+        if event is not None and len(self._framed_begins) < _MOST_LENGTHS:
+            self._framed_begins[len(received)] = (
+                framed(event)[: len(received) - len(event) - 2] + self.begin
+            )
 
 
-def _is_utf8(data: bytes) -> bool:
+def _is_text(written: bytes) -> bool:
+    """Whether this may stand between the quotation marks."""
+    if _TEXT.fullmatch(written) is None:
+        return False
     try:
-        data.decode()
+        written.decode()
     except UnicodeDecodeError:
         return False
     return True

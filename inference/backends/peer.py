@@ -105,7 +105,7 @@ class PeerStream:
                 chunk["bizra_task"] = self._answer.task
             return chunk
 
-    async def pass_on(self, take: Take) -> bytes | None:
+    async def pass_on(self, take: Take, _framed: Take | None = None, /) -> bytes | None:
         return await pass_chunks(self.receive, take)
 
     async def aclose(self) -> None:

@@ -150,14 +150,14 @@ class RoutedStream:
             self._ticket.end()
         return chunk
 
-    async def pass_on(self, take: Take) -> bytes | None:
+    async def pass_on(self, take: Take, framed: Take | None = None, /) -> bytes | None:
         """As `TokenStream` says."""
         if self._held:
             events, self._held = b"".join(map(chunk_event, self._held)), []
             if not take(events):
                 return None
         try:
-            last = await self._stream.pass_on(take)
+            last = await self._stream.pass_on(take, framed)
         except BaseException as error:
             self._ticket.fail(error)
             raise

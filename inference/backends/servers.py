@@ -51,9 +51,10 @@ class TokenStream(Protocol):
     async def receive(self) -> JsonObject | None:
         """The next chunk; None after a proper end. Raises `Failure`."""
 
-    async def pass_on(self, take: Take) -> bytes | None:
+    async def pass_on(self, take: Take, framed: Take | None = None, /) -> bytes | None:
         """Give the rest, as events of OpenAI's protocol, to `take` as it comes.
 
+        After the first piece an event may go to `framed` in its place, inside of one of HTTP's chunks.
         None if that has no room, to be called again when it has. After a proper end the last events
         (perhaps none), which `take` was not given: there is more to come with them. Raises `Failure`.
         """

@@ -112,8 +112,9 @@ class KnownServer:
 
     def enter(self) -> Ticket:
         """A request goes there; only after `admits` said so. The ticket must be settled."""
-        self._pace.take(now_ms())
-        self._tell(self._breaker.enter(now_ms()))
+        now = now_ms()
+        self._pace.take(now)
+        self._tell(self._breaker.enter(now))
         self._in_hand += 1
         self._sent += 1
         return Ticket(self)

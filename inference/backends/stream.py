@@ -56,6 +56,8 @@ class ChunkStream:
         self._like: Likeness | None = None
         """What is like the last event that was a piece of its own: as good as that one, as `_check` has found it."""
         self._lessons = 0
+        self._framed: Take | None = None
+        """What takes events in HTTP's chunks."""
         self._is_full = False
         """Whether the events went to somebody who has no room for more."""
 
@@ -77,7 +79,7 @@ class ChunkStream:
                 self._check.take(chunk)
                 self._ready.append(chunk)
 
-    async def pass_on(self, take: Take) -> bytes | None:
+    async def pass_on(self, take: Take, framed: Take | None = None, /) -> bytes | None:
         """As `TokenStream` says."""
         if self._ready:
             events = b"".join(map(chunk_event, self._ready))
@@ -86,9 +88,10 @@ class ChunkStream:
                 return None
         if not self._reader.is_done:
             self._is_full = False
-            await self._until_end(
-                partial(self._reply.receive_each, partial(self._pass_events, take))
-            )
+            passing = partial(self._pass_events, take)
+            self._framed = framed
+            passing_framed = None if framed is None else self._pass_framed
+            await self._until_end(partial(self._reply.receive_each, passing, passing_framed))
             if self._is_full:
                 return None
         if self._last and not (self._reply.is_whole and self._check.is_complete):
@@ -98,6 +101,16 @@ class ChunkStream:
                 return None
         await self._end()
         return self._last
+
+    def _pass_framed(self, received: bytes) -> bool | None:
+        """The way of nearly all that comes, in as few steps as there can be."""
+        if self._like is None or not self._like.holds_framed(received):
+            return None
+        assert self._framed is not None
+        self._patience.begins()
+        has_room = self._framed(received)
+        self._is_full = not has_room
+        return has_room
 
     def _pass_events(self, take: Take, received: bytes) -> bool:
         if self._like is not None and self._like.holds(received):

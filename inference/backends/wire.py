@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 import trio
 
-from inference.backends.connections import Connection, Ended, NotHttp, Pool, TooMuch
+from inference.backends.connections import Connection, Ended, NotHttp, Pool, TakeFramed, TooMuch
 from inference.chat import JsonObject, decode_object, error_text
 from inference.failures import (
     Broken,
@@ -142,13 +142,15 @@ class Reply:
         except _TROUBLE as error:
             raise _told(self._url, error) from error
 
-    async def receive_each(self, take: Callable[[bytes], bool]) -> None:
+    async def receive_each(
+        self, take: Callable[[bytes], bool], take_framed: TakeFramed | None = None
+    ) -> None:
         """Give the bytes to `take` as they come, until that says no or they end. Raises as `receive` does.
 
-        It is called in the thread of `inference/pump.py`.
+        As `Connection.receive_each`.
         """
         try:
-            await self._connection.receive_each(take)
+            await self._connection.receive_each(take, take_framed)
         except _TROUBLE as error:
             raise _told(self._url, error) from error
 

@@ -165,8 +165,8 @@ class _Told:
     async def receive(self) -> JsonObject | None:
         return await self._stream.receive()
 
-    async def pass_on(self, take: Take) -> bytes | None:
-        return await self._stream.pass_on(take)
+    async def pass_on(self, take: Take, framed: Take | None = None, /) -> bytes | None:
+        return await self._stream.pass_on(take, framed)
 
     async def aclose(self) -> None:
         await self._stream.aclose()

@@ -46,6 +46,11 @@ class Listener:
         """`write` without waiting; if it says no, `room` comes before anything else."""
         return self._keep if self._exchange is None else self._exchange.send_now
 
+    @property
+    def take_framed(self) -> Callable[[bytes], bool] | None:
+        """`take` for what is one of HTTP's chunks already, after the first piece of a stream that consists of them."""
+        return None if self._exchange is None else self._exchange.send_framed
+
     def _keep(self, data: bytes) -> bool:
         self._unsent += data
         return False
@@ -71,7 +76,7 @@ class Answering(Response):
     """Runs `work`, and cancels it when the caller hangs up."""
 
     def __init__(self, work: Work) -> None:
-        super().__init__()
+        # Not as other responses: those prepare a head, and whatever `work` gives has its own.
         self._work = work
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

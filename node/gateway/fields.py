@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -63,6 +63,12 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
     if patience.cancelled_caught:
         raise Problem(408, "body_timeout", f"the body was not here within {BODY_S} s")
     return _bounded(b"".join(parts), size_bytes, limit_bytes)
+
+
+def read_headers(request: Request) -> dict[str, str]:
+    """By their names in small letters, the first of each. `request.headers` goes through all for each look into it."""
+    raw: Sequence[tuple[bytes, bytes]] = request.scope["headers"]
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(raw)}
 
 
 def _bounded(body: bytes, size_bytes: int, limit_bytes: int) -> bytes:

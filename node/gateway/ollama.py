@@ -19,7 +19,7 @@ from inference.failures import Failure
 from node.gateway.answering import Answering, Listener
 from node.gateway.backroom import Queueing
 from node.gateway.endpoint import Endpoint, Handler
-from node.gateway.fields import MAX_TASK_BODY_BYTES, read_body
+from node.gateway.fields import MAX_TASK_BODY_BYTES, read_body, read_headers
 from node.gateway.model_routes import ollama_endpoints
 from node.gateway.ollama_form import OllamaForm, read_chat, read_embed, read_generate
 from node.gateway.openai import listed
@@ -66,10 +66,11 @@ class OllamaDoor:
         return self._answering(call, OllamaForm(is_chat=False), request)
 
     def _answering(self, call: Call, form: OllamaForm, request: Request) -> Response:
-        call = with_wishes(call, request.headers, peers=self._chat_peers)
+        headers = read_headers(request)
+        call, manner = with_wishes(call, headers, peers=self._chat_peers), manner_of(headers)
         work = self._stream if call.body["stream"] else self._whole
-        done = partial(work, call, form, manner_of(request.headers))
-        return Answering(self._or_wait(call, request.headers, done))
+        done = partial(work, call, form, manner)
+        return Answering(self._or_wait(call, headers, manner.asker, done))
 
     async def _whole(
         self, call: Call, form: OllamaForm, manner: Manner, _listener: Listener
@@ -99,8 +100,10 @@ class OllamaDoor:
 
     async def _embed(self, request: Request) -> Response:
         call = read_embed(await read_body(request, MAX_TASK_BODY_BYTES))
-        work = partial(self._vectors, call, manner_of(request.headers))
-        return Answering(self._or_wait(call, request.headers, work))
+        headers = read_headers(request)
+        manner = manner_of(headers)
+        work = partial(self._vectors, call, manner)
+        return Answering(self._or_wait(call, headers, manner.asker, work))
 
     async def _vectors(self, call: Call, manner: Manner, _listener: Listener) -> Response:
         routed = await self._engine.embed(call, manner.asker)

@@ -34,7 +34,7 @@ from node.driver import now_ms
 from node.gateway.answering import Answering, Listener
 from node.gateway.backroom import Queueing
 from node.gateway.endpoint import Endpoint, Handler
-from node.gateway.fields import MAX_TASK_BODY_BYTES, read_body
+from node.gateway.fields import MAX_TASK_BODY_BYTES, read_body, read_headers
 from node.gateway.model_routes import openai_endpoints
 from node.gateway.openai_form import (
     Manner,
@@ -92,18 +92,17 @@ class OpenAiDoor:
 
     async def _generate(self, kind: CallKind, request: Request) -> Response:
         call = read_call(kind, await read_body(request, MAX_TASK_BODY_BYTES))
-        call = with_wishes(call, request.headers, peers=self._chat_peers)
+        headers = read_headers(request)
+        call, manner = with_wishes(call, headers, peers=self._chat_peers), manner_of(headers)
         work = self._stream if call.body.get("stream") else self._whole
-        return Answering(
-            self._or_wait(call, request.headers, partial(work, call, manner_of(request.headers)))
-        )
+        return Answering(self._or_wait(call, headers, manner.asker, partial(work, call, manner)))
 
     async def _respond(self, request: Request) -> Response:
         call, asked = read_response_call(await read_body(request, MAX_TASK_BODY_BYTES))
-        call = with_wishes(call, request.headers, peers=self._chat_peers)
+        headers = read_headers(request)
+        call, manner = with_wishes(call, headers, peers=self._chat_peers), manner_of(headers)
         work = self._responses.stream if asked.get("stream") else self._responses.whole
-        work = partial(work, call, asked, manner_of(request.headers))
-        return Answering(self._or_wait.or_tell(request.headers, work))
+        return Answering(self._or_wait.or_tell(manner.asker, partial(work, call, asked, manner)))
 
     async def _whole(self, call: Call, manner: Manner, _listener: Listener) -> Response:
         routed = await self._engine.complete(call, manner.asker)
@@ -133,7 +132,7 @@ class OpenAiDoor:
             if explain and (first := await stream.receive()) is not None:
                 told = {**first, "bizra": explanation(routed.decision)}
                 await listener.write(event(msgspec.json.encode(told)))
-            while (last := await stream.pass_on(listener.take)) is None:
+            while (last := await stream.pass_on(listener.take, listener.take_framed)) is None:
                 await listener.room()
         except Failure as failure:
             error = OpenAiError(502, failure.code, f"{routed.server}: {failure}; the answer is cut")
@@ -144,8 +143,10 @@ class OpenAiDoor:
 
     async def _embed(self, request: Request) -> Response:
         call = read_call(CallKind.EMBED, await read_body(request, MAX_TASK_BODY_BYTES))
-        work = partial(self._vectors, call, manner_of(request.headers))
-        return Answering(self._or_wait(call, request.headers, work))
+        headers = read_headers(request)
+        manner = manner_of(headers)
+        work = partial(self._vectors, call, manner)
+        return Answering(self._or_wait(call, headers, manner.asker, work))
 
     async def _vectors(self, call: Call, manner: Manner, _listener: Listener) -> Response:
         routed = await self._engine.embed(call, manner.asker)

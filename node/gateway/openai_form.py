@@ -154,11 +154,12 @@ def checked_chat(value: JsonObject) -> None:
 
 def with_wishes(call: Call, headers: Mapping[str, str], *, peers: bool) -> Call:
     """The call with what its headers allow. `peers` is what the owner allows. Raises `OpenAiError`."""
+    waits = _would_wait(call, headers)
     return msgspec.structs.replace(
         call,
         peers=_wish(headers, "x-bizra-peers", default=peers),
-        quotes=_wish(headers, "x-bizra-extractive", default=not _would_wait(call, headers)),
-        waits=_would_wait(call, headers),
+        quotes=_wish(headers, "x-bizra-extractive", default=not waits),
+        waits=waits,
         continues=_wish(headers, "x-bizra-continue", default=False),
     )
 
@@ -184,8 +185,9 @@ def _would_wait(call: Call, headers: Mapping[str, str]) -> bool:
     said = call.body.get("queue", False)
     if not isinstance(said, bool):
         raise OpenAiError(422, "invalid_value", "queue: must be true or false", param="queue")
-    prefers = headers.get("prefer", "").lower().replace(" ", "")
-    return said or "respond-async" in re.split(r"[,;]", prefers)
+    if said or "prefer" not in headers:
+        return said
+    return "respond-async" in re.split(r"[,;]", headers["prefer"].lower().replace(" ", ""))
 
 
 def _number(headers: Mapping[str, str], name: str, default: int, most: int) -> int:

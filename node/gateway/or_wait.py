@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 
 from starlette.responses import Response
 
+from inference.answer_cache import Asker
 from inference.backend import BackendError
 from inference.chat import Call, JsonObject
 from node.gateway.answering import Listener, Work
 from node.gateway.backroom import Queueing
-from node.gateway.openai_form import OpenAiError, QueueWish, error_of, manner_of, queue_wish
+from node.gateway.openai_form import OpenAiError, QueueWish, error_of, queue_wish
 from node.gateway.reads import json_response
 from node.gateway.turns import Turns
 from node.work.foreman import QueueFullError, is_for_a_person, may_wait
@@ -25,12 +26,12 @@ class OrWait:
     def __init__(self, queue: Queueing | None, turns: Turns, tell: Tell) -> None:
         self._queue, self._turns, self._tell = queue, turns, tell
 
-    def __call__(self, call: Call, headers: Mapping[str, str], work: Work) -> Work:
+    def __call__(self, call: Call, headers: Mapping[str, str], asker: Asker, work: Work) -> Work:
         """The work, or where its caller would rather wait and nothing can serve it now, a place in the queue."""
         wish = None if self._queue is None else queue_wish(call, headers)
         call.body.pop("queue", None)
         if wish is None:
-            return self.or_tell(headers, work)
+            return self.or_tell(asker, work)
 
         async def waiting(listener: Listener) -> Response | None:
             try:
@@ -41,15 +42,14 @@ class OrWait:
                     raise
                 return await self._enqueue(call, wish)
 
-        return self.or_tell(headers, waiting)
+        return self.or_tell(asker, waiting)
 
-    def or_tell(self, headers: Mapping[str, str], work: Work) -> Work:
+    def or_tell(self, asker: Asker, work: Work) -> Work:
         """The work when it is its caller's turn, with what goes wrong in the caller's form."""
-        caller = manner_of(headers).asker.tenant
 
         async def told(listener: Listener) -> Response | None:
             try:
-                with self._turns.taken(caller):
+                with self._turns.taken(asker.tenant):
                     return await work(listener)
             except BackendError as error:
                 return self._tell(error_of(error))

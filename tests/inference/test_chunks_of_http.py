@@ -10,7 +10,8 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.backends.connections import Connection, Ended, NotHttp, TooMuch, whole_chunk
+from inference.backends.connections import Connection, Ended, NotHttp, TooMuch
+from inference.backends.framing import whole_chunk
 from inference.plain_socket import PlainSocket
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference.backends.framing import framed, whole_chunk
 from inference.backends.likeness import Likeness
 from inference.chat import decode_object
 from inference.sse import DATA, event
@@ -86,6 +87,33 @@ def test_what_is_held_for_like_differs_in_its_text_alone(
             assert one.endswith(b"\n\n")
             found = decode_object(one.removeprefix(DATA))
             assert without_text(found) == without_text(chunk)
+
+
+@given(
+    text=st.text(max_size=300),
+    place=st.integers(0),
+    noise=st.binary(max_size=3),
+    cut=st.integers(0, 1),
+)
+def test_a_chunk_of_http_is_taken_only_if_it_is_one_whole_chunk_with_such_an_event(
+    text: str, place: int, noise: bytes, cut: int
+) -> None:
+    def said(text: str) -> bytes:
+        return event(json.dumps({"choices": [{"delta": {"content": text}}]}).encode())
+
+    likeness = Likeness.of(said("x"), decode_object(said("x").removeprefix(DATA)))
+    assert likeness is not None
+    good = framed(said(text))
+    assert not likeness.holds_framed(good), "the first of each length is looked at more closely"
+    assert likeness.holds_framed(good) or b"\\" in good or "\x7f" in text
+    place %= len(good)
+    bad = good[:place] + noise + good[place + cut :]
+    likeness.holds_framed(bad)
+    if likeness.holds_framed(bad):
+        part = whole_chunk(bad)
+        assert part is not None
+        assert likeness.holds(part)
+        assert framed(part) == bad
 
 
 def test_the_next_words_of_a_stream_are_like_the_first() -> None:

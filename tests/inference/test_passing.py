@@ -11,6 +11,8 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference.backends.connections import TakeFramed
+from inference.backends.framing import framed, whole_chunk
 from inference.backends.openai import SseChunks
 from inference.backends.servers import Take
 from inference.backends.stream import ChunkStream
@@ -34,10 +36,12 @@ class Parts(Reply):
     def is_whole(self) -> bool:
         return not self.left and self._is_finished
 
-    async def receive_each(self, take: Take) -> None:
+    async def receive_each(self, take: Take, take_framed: TakeFramed | None = None) -> None:
         await trio.lowlevel.checkpoint()
         while self.left:
-            if not take(self.left.pop(0)):
+            part = self.left.pop(0)
+            has_room = take_framed(framed(part)) if take_framed else None
+            if not (take(part) if has_room is None else has_room):
                 return
         if not self._is_finished:
             raise Broken("the connection broke")
@@ -70,9 +74,15 @@ async def passed(reply: Parts, taken: list[bytes] | None = None) -> bytes:
         events.append(data)
         return True
 
+    def take_framed(data: bytes) -> bool:
+        assert events, "the first piece needs the answer's head before it"
+        part = whole_chunk(data)
+        assert part is not None
+        return take(part)
+
     stream = ChunkStream(reply, SseChunks(), CALL, 5)
     try:
-        last = await stream.pass_on(take)
+        last = await stream.pass_on(take, take_framed)
         assert last is not None
         return b"".join(events) + last
     finally:

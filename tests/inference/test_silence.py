@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 
+from inference.backends.connections import TakeFramed
 from inference.backends.openai import SseChunks
 from inference.backends.servers import Take
 from inference.backends.silence import Patience, watch
@@ -57,7 +58,7 @@ class Pinging(Reply):
             raise Broken("the connection broke")
         return b": ping\n\n"
 
-    async def receive_each(self, take: Take) -> None:
+    async def receive_each(self, take: Take, take_framed: TakeFramed | None = None) -> None:
         while take(await self.receive()):
             pass
 

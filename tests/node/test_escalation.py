@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from gossip.codec import Digest
+from inference.answer_cache import Asker
 from inference.backends.router import GivenUp, ModelRouter
 from inference.chat import Call, CallKind
 from inference.failures import Garbled
@@ -103,10 +104,10 @@ async def test_who_would_rather_wait_is_not_refused_what_goes_to_a_person(tmp_pa
             raise GivenUp(Decision("m", (), (line,), is_known=True), failure, 1)
 
         listener = Listener(_nowhere)
-        refused = await door(CALL, {}, garbled)(listener)
+        refused = await door(CALL, {}, Asker("a"), garbled)(listener)
         assert refused is not None
         assert refused.status_code == 502
-        placed = await door(CALL, {"prefer": "respond-async"}, garbled)(listener)
+        placed = await door(CALL, {"prefer": "respond-async"}, Asker("a"), garbled)(listener)
         assert placed is not None
         assert placed.status_code == 202
         (entry,) = foreman.core.room.all()

@@ -6,6 +6,7 @@ import trio
 import trio.testing
 from starlette.responses import Response
 
+from inference.answer_cache import Asker
 from inference.chat import Call, CallKind
 from node.gateway.answering import Listener
 from node.gateway.openai_form import OpenAiError
@@ -30,7 +31,7 @@ async def test_a_caller_that_has_as_many_as_it_may_is_told_and_others_are_served
 
     async def ask(key: str) -> None:
         call = Call(CallKind.CHAT, "m", {})
-        answers.append(await door(call, {"authorization": key}, work)(Listener(_nobody)))
+        answers.append(await door(call, {}, Asker(key), work)(Listener(_nobody)))
 
     async with trio.open_nursery() as nursery:
         for key in ("a", "a", "b"):

@@ -290,11 +290,7 @@ class Connection:
     def write_now(self, data: bytes) -> bool:
         """See `Way`."""
         assert not self._unsent
-        try:
-            sent = self._stream.send_now(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            # There is no room any more: `drain` finds out why.
-            sent = 0
+        sent = self._stream.send_now(data)
         if sent == len(data):
             return True
         self._unsent = memoryview(data)[sent:]

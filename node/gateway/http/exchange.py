@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import trio
+
+from inference.backends.framing import framed
 
 Message = MutableMapping[str, Any]
 Headers = list[tuple[bytes, bytes]]
@@ -207,8 +209,12 @@ class Exchange:
             return False
         self.is_begun = True
         is_plain = self._is_chunked and self._head is None and self.method != "HEAD"
-        framed = b"%x\r\n%b\r\n" % (len(part), part) if is_plain else self._framed(part)
-        return self._way.write_now(framed)
+        return self._way.write_now(framed(part) if is_plain else self._framed(part))
+
+    @property
+    def send_framed(self) -> Callable[[bytes], bool] | None:
+        """`send_now` for what is framed already, and not the first piece; None where the answer has no frames."""
+        return self._way.write_now if self._is_chunked else None
 
     async def room(self) -> None:
         """Wait until a piece can be sent. Nothing happens once the caller hung up."""
@@ -266,5 +272,4 @@ class Exchange:
             part = b""
         if not self._is_chunked:
             return head + part if head else part
-        framed = b"%x\r\n%b\r\n" % (len(part), part) if part else b""
-        return head + framed + (_LAST_CHUNK if is_last else b"")
+        return head + (framed(part) if part else b"") + (_LAST_CHUNK if is_last else b"")
