@@ -58,8 +58,8 @@ class Voting(Collecting):
         """Whether a fresh block is this replica's to make now."""
         return (
             self._entered
-            and self._slot.heard is None
             and self._slot.prepare_cast is None
+            and self._slot.heard is None
             and self._leads()
             and self._may_vote()
             and self._forced() is None

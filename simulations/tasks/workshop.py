@@ -312,7 +312,7 @@ class Workshop(Federation):
     def _arrive(self, sender: Process, target: Process, life: int, data: bytes) -> None:
         if target.core is None or target.life != life:
             return
-        self.trace.turn(self.now_us, target.number, data)
+        self.trace.turn(self.now_us, target.mark, data)
         try:
             frame = decode(data, Frame)
         except DecodeError:

@@ -8,7 +8,7 @@ as LevelDB's checksums do, or is given what is left.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections import deque
 
 from gossip.effects import Write
@@ -22,11 +22,12 @@ class CorruptionError(Exception):
 class MemoryStore:
     """One database. It outlives the process that writes to it."""
 
-    __slots__ = ("_keys", "_rotten", "_unsynced", "_values")
+    __slots__ = ("_is_sorted", "_keys", "_rotten", "_unsynced", "_values")
 
     def __init__(self) -> None:
         self._values: dict[bytes, bytes] = {}
         self._keys: list[bytes] | None = None
+        self._is_sorted = True
         self._unsynced: deque[tuple[int | None, tuple[Write, ...], int]] = deque()
         """When each batch will be synced (None: with the next that is), what undoes it, its number; oldest first."""
         self._rotten: set[bytes] = set()
@@ -40,7 +41,10 @@ class MemoryStore:
     def scan(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
         """See `KeyValueReader`. Raises `CorruptionError`."""
         if self._keys is None:
-            self._keys = sorted(self._values)
+            self._keys, self._is_sorted = sorted(self._values), True
+        if not self._is_sorted:  # what has come since stands at the end
+            self._keys.sort()
+            self._is_sorted = True
         keys, values = self._keys, self._values
         found: list[tuple[bytes, bytes]] = []
         for place in range(bisect_left(keys, prefix), len(keys)):
@@ -79,14 +83,15 @@ class MemoryStore:
         self._apply(writes)
 
     def _apply(self, writes: tuple[Write, ...]) -> None:
-        values = self._values
+        values, keys = self._values, self._keys
         for key, value in writes:
             if value is None:
                 if values.pop(key, None) is not None:
-                    self._keys = None
+                    self._keys = keys = None
             else:
-                if self._keys is not None and key not in values:
-                    insort(self._keys, key)
+                if keys is not None and key not in values:
+                    keys.append(key)
+                    self._is_sorted = False
                 values[key] = value
 
     def sync(self, now_us: int) -> None:

@@ -49,6 +49,7 @@ class Process:
         "liar",
         "life",
         "link",
+        "mark",
         "name",
         "node",
         "number",
@@ -79,6 +80,8 @@ class Process:
         self.is_honest, self.liar, self.clock = is_honest, liar, clock
         self.link = b"%d " % number
         """Its number, as the luck of a link to it spells it."""
+        self.mark = b" %d " % number
+        """Its number, as the trace spells it."""
         self.stores = stores
         """In the order in which they are synced."""
         self.batches = 0

@@ -69,9 +69,9 @@ class Trace:
         self.is_read = hear is not None
         self.wants_messages = messages and hear is not None
 
-    def turn(self, now_us: int, process: int, what: bytes) -> None:
-        """A core took an event."""
-        self._hash.update(str(now_us).encode() + b" %d " % process + what)
+    def turn(self, now_us: int, process: bytes, what: bytes) -> None:
+        """A core took an event; see `Process.mark`."""
+        self._hash.update(str(now_us).encode() + process + what)
 
     def line(self, now_us: int, who: str, kind: str, detail: str) -> str:
         """A transition; its text."""

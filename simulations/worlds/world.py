@@ -267,7 +267,7 @@ class World(Lives):
             self.at(process.paused_until_us, self._fire, process, life, name, token)
             return
         del process.timers[name]
-        self.trace.turn(self.now_us, process.number, name.encode())
+        self.trace.turn(self.now_us, process.mark, name.encode())
         self.turn(process, life, self.vocabulary.timer_fired(name))
 
     # Messages
@@ -285,7 +285,7 @@ class World(Lives):
         if target.core is None:
             return
         now_us = self.now_us
-        self.trace.turn(now_us, target.number, name)
+        self.trace.turn(now_us, target.mark, name)
         message = self.decoded.get(data)
         if message is None:
             try:

@@ -2,7 +2,35 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from simulations.worlds.disk import MemoryStore
+
+KEYS = st.binary(max_size=2)
+BATCHES = st.lists(st.tuples(KEYS, st.none() | st.just(b"1")), min_size=1, max_size=4).map(tuple)
+
+
+@given(st.lists(BATCHES | KEYS | st.booleans(), max_size=30))
+def test_a_scan_is_in_order_whatever_was_written_lost_and_scanned_before(
+    steps: list[tuple[tuple[bytes, bytes | None], ...] | bytes | bool],
+) -> None:
+    store, states = MemoryStore(), [dict[bytes, bytes]()]
+    for step in steps:
+        if isinstance(step, bytes):
+            wanted = [pair for pair in sorted(states[-1].items()) if pair[0].startswith(step)]
+            assert store.scan(step) == wanted
+        elif isinstance(step, bool):
+            lost = min(store.unsynced, 1 + step)
+            states = [states[-1 - lost]]
+            store.lose(lost)
+        else:
+            store.write(step, 2**62)
+            state = states[-1] | {key: value for key, value in step if value is not None}
+            for key, value in step:
+                if value is None and dict(step)[key] is None:
+                    state.pop(key, None)
+            states.append(state)
 
 
 def test_what_was_written_after_a_lost_batch_of_another_database_is_known_by_its_number() -> None:
