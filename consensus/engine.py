@@ -395,6 +395,7 @@ class Engine:
             peer, message, self.validators, self.replica.last_ballots, self.replica.promise
         )
         if any(isinstance(one, Notify) and isinstance(one.what, VotesAgain) for one in out):
+            self._own_votes.excuse(self.known_height)
             out += self.replica.resume(self._now_ms)
         return out
 
@@ -408,6 +409,7 @@ class Engine:
         done = self._execution.execute(block, certificate, voters)
         out, members = done.effects, done.next_set
         gatherers = self.replica.gatherers(certificate.ballot)
+        out += self._own_votes.on_decided(certificate, self.replica.last_ballots)
         out += self._finality.executed(done.statement, voters, known, gatherers)
         tip = tip_of(block, certificate)
         if members.epoch == voters.epoch:

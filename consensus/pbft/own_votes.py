@@ -3,7 +3,8 @@
 A replica's own log keeps it from voting twice as long as there is one log. A restored backup, or a second machine with
 a copy of the key, has another. So at every start a validator first asks the others for the newest votes under its key,
 and votes when enough of them have answered that, with itself, they are a quorum; and whenever a vote by its key appears
-that its log lacks, it becomes an observer until the key is rotated.
+that its log lacks, alone or in the certificate of a block decided since, it becomes an observer until the key is
+rotated.
 
 Why a quorum. Suppose the key voted where the log does not say so, and the vote counted: it is in a quorum `Q`. The
 answerers and the asker are a quorum `A`. `Q` and `A` share more than a third of the power, so besides the asker, whose
@@ -17,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from consensus.certificates import Ballot, is_endorsed
+from consensus.certificates import Ballot, Certificate, is_endorsed
 from consensus.faults import KNOWN, UNASKED, Fault, forged
 from consensus.messages import AskVotes, NewestVotes, ViewChange, Vote
 from consensus.pbft.vote_log import BallotRecord, ViewRecord
@@ -155,6 +156,8 @@ class OwnVotes:
     def __init__(self, keys: VotingKeys, chain: Digest, verifier: Verifier) -> None:
         self._keys, self._chain, self._verifier = keys, chain, verifier
         self._answered: set[NodeId] = set()
+        self._former_height = 0
+        """Up to here blocks may hold votes that the log lacks: they were decided before this node was to vote again."""
 
     def begin(self, members: ValidatorSet) -> list[Effect]:
         """At the start: ask, and do not vote until enough have answered."""
@@ -238,6 +241,21 @@ class OwnVotes:
             return []
         return self._stop(
             f"it voted at height {ballot.height} in view {ballot.view}, which this node's log lacks"
+        )
+
+    def excuse(self, known_height: int) -> None:
+        """Enough have answered, and peers say that they have blocks up to here."""
+        self._former_height = known_height
+
+    def on_decided(self, certificate: Certificate, known: BallotRecord | None) -> list[Effect]:
+        """A block was decided, and this node executes it: its key may have had a part in that elsewhere."""
+        ballot, key = certificate.ballot, self._keys.present
+        if ballot.height <= self._former_height or self._keys.is_muted or not lacks(known, ballot):
+            return []
+        if all(one.voter != key for one in certificate.endorsements):
+            return []
+        return self._stop(
+            f"it had a part in deciding block {ballot.height}, which this node's log lacks"
         )
 
     def _is_foreign_promise(self, change: ViewChange, promised: ViewRecord | None) -> bool:
