@@ -22,6 +22,8 @@ _TEXT: Final = re.compile(_STRING)
 _OTHER: Final = b"another text"
 _USUAL: Final = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))
 """Letters that stand for themselves; to find no others takes less time than a regular expression."""
+_NEVER: Final = b"\0"
+"""No chunk begins with this."""
 _MOST_LENGTHS: Final = 256
 """Chunks of a stream differ in length by a word."""
 
@@ -60,29 +62,23 @@ class Likeness:
         return last >= first and _is_text(event[first:last])
 
     def holds_framed(self, received: bytes) -> bool:
-        """Whether these bytes are one of HTTP's chunks, as `framed` writes it, with an event like this one.
-
-        It says no to texts of unusual letters, and to the first chunk of each length.
-        """
-        begin = self._framed_begins.get(len(received))
-        if begin is None:
-            self._learn_length(received)
-            return False
+        """Whether these bytes are one of HTTP's chunks, as `framed` writes it, with an event like this one."""
+        begin = self._framed_begins.get(len(received)) or self._framed_begin(received)
         end = self._framed_end
         first, last = len(begin), len(received) - len(end)
-        return (
-            first <= last
-            and received.startswith(begin)
-            and received.endswith(end)
-            and not received[first:last].translate(None, _USUAL)
-        )
+        if first > last or not (received.startswith(begin) and received.endswith(end)):
+            return False
+        text = received[first:last]
+        return not text.translate(None, _USUAL) or _is_text(text)
 
-    def _learn_length(self, received: bytes) -> None:
+    def _framed_begin(self, received: bytes) -> bytes:
         event = whole_chunk(received)
-        if event is not None and len(self._framed_begins) < _MOST_LENGTHS:
-            self._framed_begins[len(received)] = (
-                framed(event)[: len(received) - len(event) - 2] + self.begin
-            )
+        if event is None:
+            return _NEVER
+        begin = framed(event)[: len(received) - len(event) - 2] + self.begin
+        if len(self._framed_begins) < _MOST_LENGTHS:
+            self._framed_begins[len(received)] = begin
+        return begin
 
 
 def _is_text(written: bytes) -> bool:

@@ -140,7 +140,6 @@ class RoutedStream:
         """The next chunk; None after a proper end. Raises `Failure`: the answer is broken."""
         if self._held:
             return self._held.pop(0)
-        # Not `watching`: this is called for every chunk of every stream.
         try:
             chunk = await self._stream.receive()
         except BaseException as error:
@@ -408,11 +407,14 @@ class ModelRouter:
         work: Callable[[KnownServer, Call, Ticket], Awaitable[T]],
     ) -> T:
         ticket = known.enter()
-        with ticket.watching():
+        try:
             chosen = msgspec.structs.replace(
                 call, model=choice.model, file=choice.file, why=choice.why
             )
             return await work(known, chosen, ticket)
+        except BaseException as error:
+            ticket.fail(error)
+            raise
 
 
 def _wanted(call: Call, standings: Sequence[Standing]) -> Wanted:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import trio
@@ -161,15 +160,6 @@ class Ticket:
         if self._is_open:
             self._is_open = False
             self._known.settle(None, is_abandoned=True)
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Settle the ticket if what is done inside does not end well."""
-        try:
-            yield
-        except BaseException as error:
-            self.fail(error)
-            raise
 
     def fail(self, error: BaseException) -> None:
         """It ended by this error; any other than a `Failure` means that it was given up."""

@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -65,7 +64,7 @@ class Wire:
 
     async def open(self, path: str, body: JsonObject, media_type: str) -> Reply:
         """An answer of this media type, its head alone read. The caller closes it."""
-        with _in_time(self._timeout_s):
+        with trio.move_on_after(self._timeout_s):
             reply = await self._send("POST", path, body)
             try:
                 await _check_status(reply)
@@ -74,19 +73,19 @@ class Wire:
                 reply.close()
                 raise
             return reply
-        raise AssertionError  # pragma: no cover - `_in_time` returns or raises
+        raise _too_late(self._timeout_s)
 
     async def _whole(
         self, method: str, path: str, body: JsonObject | None, timeout_s: float
     ) -> JsonObject:
-        with _in_time(timeout_s):
+        with trio.move_on_after(timeout_s):
             reply = await self._send(method, path, body)
             try:
                 await _check_status(reply)
                 return decode_object(await reply.read(MAX_ANSWER_BYTES))
             finally:
                 reply.close()
-        raise AssertionError  # pragma: no cover - as above
+        raise _too_late(timeout_s)
 
     async def _send(self, method: str, path: str, body: JsonObject | None) -> Reply:
         content = b"" if body is None else msgspec.json.encode(body)
@@ -94,10 +93,12 @@ class Wire:
             f"{method} {self._base}{path} HTTP/1.1\r\n{self._headers}\r\n"
             f"Content-Length: {len(content)}\r\n\r\n"
         )
-        with _telling(self._url):
+        try:
             connection = await self._pool.ask(head.encode("latin-1") + content, _CONNECT_S)
-            if connection is not None:
-                return Reply(connection, self._pool, self._url)
+        except _TROUBLE as error:
+            raise _told(self._url, error) from error
+        if connection is not None:
+            return Reply(connection, self._pool, self._url)
         raise Unreachable(f"all {MAX_CONNECTIONS} connections to {self._url} are in use")
 
 
@@ -136,7 +137,6 @@ class Reply:
 
     async def receive(self) -> bytes | None:
         """The next bytes; None at the end. Raises `Broken`, `Garbled`."""
-        # Not `_telling`: a context manager for every piece of every stream costs as much as the rest.
         try:
             return await self._connection.receive()
         except _TROUBLE as error:
@@ -159,8 +159,10 @@ class Reply:
         parts = bytearray()
         while len(parts) < most_bytes and (part := await self.receive()) is not None:
             parts += part
-        with _telling(self._url):
+        try:
             self._connection.check()
+        except _TROUBLE as error:
+            raise _told(self._url, error) from error
         return bytes(parts)
 
     def cut(self) -> None:
@@ -193,21 +195,8 @@ async def _check_media_type(reply: Reply, expected: str) -> None:
         raise Garbled(f"it streams {reply.media_type!r} instead of {expected}: {shown!r}")
 
 
-@contextmanager
-def _in_time(timeout_s: float) -> Iterator[None]:
-    with trio.move_on_after(timeout_s) as scope:
-        yield
-    if scope.cancelled_caught:
-        raise Silent(f"it did not answer within {timeout_s:g} s")
-
-
-@contextmanager
-def _telling(url: str) -> Iterator[None]:
-    """What goes wrong below as a `Failure`."""
-    try:
-        yield
-    except _TROUBLE as error:
-        raise _told(url, error) from error
+def _too_late(timeout_s: float) -> Silent:
+    return Silent(f"it did not answer within {timeout_s:g} s")
 
 
 _TROUBLE: Final = (OSError, NotHttp, TooMuch, Ended)

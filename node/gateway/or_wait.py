@@ -49,8 +49,11 @@ class OrWait:
 
         async def told(listener: Listener) -> Response | None:
             try:
-                with self._turns.taken(asker.tenant):
+                self._turns.take(asker.tenant)
+                try:
                     return await work(listener)
+                finally:
+                    self._turns.give_back(asker.tenant)
             except BackendError as error:
                 return self._tell(error_of(error))
             except OpenAiError as error:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from node.gateway.openai_form import OpenAiError
 
@@ -16,16 +14,15 @@ class Turns:
         self._most = most
         self._in_hand: Counter[str] = Counter()
 
-    @contextmanager
-    def taken(self, caller: str) -> Iterator[None]:
-        """While a request is under way. Raises `OpenAiError` if the caller has as many as it may."""
+    def take(self, caller: str) -> None:
+        """A request begins, whose turn must be given back. Raises `OpenAiError` if the caller has as many as it may."""
         if self._most and self._in_hand[caller] >= self._most:
             told = f"{self._most} requests of this caller are under way, which is all it may have at once"
             raise OpenAiError(429, "too_many_at_once", told, headers={"retry-after": "1"})
         self._in_hand[caller] += 1
-        try:
-            yield
-        finally:
-            self._in_hand[caller] -= 1
-            if not self._in_hand[caller]:
-                del self._in_hand[caller]
+
+    def give_back(self, caller: str) -> None:
+        """It has ended."""
+        self._in_hand[caller] -= 1
+        if not self._in_hand[caller]:
+            del self._in_hand[caller]

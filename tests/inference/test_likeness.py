@@ -104,11 +104,9 @@ def test_a_chunk_of_http_is_taken_only_if_it_is_one_whole_chunk_with_such_an_eve
     likeness = Likeness.of(said("x"), decode_object(said("x").removeprefix(DATA)))
     assert likeness is not None
     good = framed(said(text))
-    assert not likeness.holds_framed(good), "the first of each length is looked at more closely"
-    assert likeness.holds_framed(good) or b"\\" in good or "\x7f" in text
+    assert likeness.holds_framed(good) or b"\\u" in good
     place %= len(good)
     bad = good[:place] + noise + good[place + cut :]
-    likeness.holds_framed(bad)
     if likeness.holds_framed(bad):
         part = whole_chunk(bad)
         assert part is not None
