@@ -222,7 +222,7 @@ def _assemble(
         return None if member is None else member.role.value
 
     peers = peer_service(parts, genesis, admitted, stores["peers"], nursery)
-    chain = ChainService(engine, stores, peers.send_consensus)
+    chain = ChainService(engine, stores, peers.send_consensus, peers.link.together)
     account = OwnAccount(keys.identity, chain)
     tasks = TaskService(
         chain=chain,

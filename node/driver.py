@@ -18,6 +18,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Generic, TypeVar
 
 import trio
@@ -47,11 +48,17 @@ class CoreDriver(Generic[Event]):
         carry_out: Callable[[object], None],
         stores: Mapping[Store, StagedStore],
         ahead: Store | None = None,
+        *,
+        together: AbstractContextManager[None] | None = None,
     ) -> None:
-        """`ahead` is the store that events posted ahead may write; it is not synced."""
+        """`ahead` is the store that events posted ahead may write; it is not synced.
+
+        What a round asks to be carried out is carried out inside `together`.
+        """
         self._handle, self._timer_event, self._carry_out = handle, timer_event, carry_out
         self._stores = {name: store for name, store in stores.items() if name is not ahead}
         self._lane: _Lane[Event] | None = None if ahead is None else _Lane(ahead, stores[ahead])
+        self._together = nullcontext() if together is None else together
         self._queue: deque[Event | trio.Event] = deque()
         self._sleeper: trio.lowlevel.Task | None = None
         """The task of `run` while it waits for something to do."""
@@ -131,11 +138,17 @@ class CoreDriver(Generic[Event]):
                 self._take_in(effect, touched, to_tell)
         self._held_back.unpark_all()
         await self._write(touched)
-        for one in to_tell:
-            if isinstance(one, trio.Event):
-                one.set()
-            else:
-                self._carry_out(one)
+        self._tell(to_tell)
+
+    def _tell(self, effects: list[object]) -> None:
+        if not effects:
+            return
+        with self._together:
+            for one in effects:
+                if isinstance(one, trio.Event):
+                    one.set()
+                else:
+                    self._carry_out(one)
 
     async def _run_lane(self, lane: _Lane[Event]) -> None:
         while True:
@@ -155,8 +168,7 @@ class CoreDriver(Generic[Event]):
                 async with lane.turn:
                     lane.store.take_first()
                     await lane.put()
-            for one in to_tell:
-                self._carry_out(one)
+            self._tell(to_tell)
             await trio.lowlevel.checkpoint()
 
     async def _is_woken(self, alarm: trio.CancelScope) -> bool:

@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -334,6 +335,13 @@ class Transport(Protocol):
 
         With a /p2p/PEERID part, nobody else is accepted. A peer that is connected already is
         returned as it is.
+        """
+
+    @property
+    def together(self) -> AbstractContextManager[None]:
+        """What is sent inside leaves at the end of it, for all peers at once; may be entered again and again.
+
+        Nothing may be awaited inside. What is sent elsewhere leaves at the next turn of the loop.
         """
 
     def send(self, peer: NodeId, channel: int, payload: bytes, *, urgent: bool = False) -> bool:

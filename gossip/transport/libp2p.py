@@ -74,6 +74,30 @@ class NoRoomError(ConnectionError):
     """All connections are taken by peers that are worth no less."""
 
 
+def _push_all(filled: list[Link]) -> None:
+    """Send on the spot what waits for these, and let go of them."""
+    while filled:
+        links = filled.copy()
+        filled.clear()
+        for link in links:
+            link.push()
+
+
+class _Together:
+    """See `Transport.together`."""
+
+    def __init__(self, filled: list[Link]) -> None:
+        self._filled = filled
+        self.is_on = False
+
+    def __enter__(self) -> None:
+        self.is_on = True
+
+    def __exit__(self, *_: object) -> None:
+        self.is_on = False
+        _push_all(self._filled)
+
+
 class Libp2pTransport:
     """See `gossip.transport.Transport`.
 
@@ -102,6 +126,8 @@ class Libp2pTransport:
         self._filled: list[Link] = []
         """Those to whom something is to be sent at the end of this turn of the loop."""
         self._pusher = trio.lowlevel.ParkingLot()
+        self.together = _Together(self._filled)
+        """See `Transport.together`."""
         self._links = Links(self._identity.node_id, self._inbox, outbox, self._on_filled)
         self._connections: dict[Connection, None] = {}
         self._handlers: dict[str, StreamHandler] = {}
@@ -152,15 +178,13 @@ class Libp2pTransport:
 
     def _on_filled(self, link: Link) -> None:
         self._filled.append(link)
-        self._pusher.unpark()
+        if not self.together.is_on:
+            self._pusher.unpark()
 
     async def _push(self) -> None:
         """Send what one turn of the loop has queued, for all peers in one task."""
         while True:
-            while self._filled:
-                links, self._filled = self._filled, []
-                for link in links:
-                    link.push()
+            _push_all(self._filled)
             await self._pusher.park()
 
     async def flushed(self) -> None:

@@ -9,6 +9,7 @@ Rates aren't held.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
@@ -245,6 +246,11 @@ class MemoryTransport:
         self._inbox.put_now(PeerDown(peer, reason))
         if not told:
             half.other._part(self._node_id, "it closed the connection", told=True)
+
+    @property
+    def together(self) -> AbstractContextManager[None]:
+        """See `Transport.together`: nothing is gained here."""
+        return nullcontext()
 
     def send(self, peer: NodeId, channel: int, payload: bytes, *, urgent: bool = False) -> bool:
         """See `Transport.send`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import structlog
@@ -101,13 +102,14 @@ class _Watch:
 
 
 class ChainService:
-    """The engine's surroundings. `send(peer, payload, urgent)` queues a frame or says no."""
+    """The engine's surroundings. `send(peer, payload, urgent)` queues a frame or says no; see `Transport.together`."""
 
     def __init__(
         self,
         engine: Engine,
         stores: Mapping[str, StagedStore],
         send: Callable[[NodeId, bytes, bool], bool],
+        together: AbstractContextManager[None] | None = None,
     ) -> None:
         """`stores` has `pool`, `chain` and `votes`; `chain` is written before `votes`, and `pool` ahead of both.
 
@@ -117,7 +119,7 @@ class ChainService:
         self.engine = engine
         ordered = {store: stores[store.value] for store in (Store.POOL, Store.CHAIN, Store.VOTES)}
         self._driver: CoreDriver[EngineEvent] = CoreDriver(
-            self._handle, TimerFired, self._carry_out, ordered, ahead=Store.POOL
+            self._handle, TimerFired, self._carry_out, ordered, Store.POOL, together=together
         )
         self._send = send
         self._chain = stores["chain"]

@@ -77,6 +77,25 @@ async def test_frames_keep_their_order_in_both_directions(world: World) -> None:
         assert await next_event(alice, Frame) == Frame(bob.node_id, channel, b"b%d" % number)
 
 
+async def test_frames_that_are_sent_together_arrive_with_those_before_and_after_in_order(
+    world: World,
+) -> None:
+    alice, bob, carol = [await world.node(name) for name in ("alice", "bob", "carol")]
+    await connect(alice, bob)
+    await connect(alice, carol)
+    for _ in range(3):
+        assert alice.send(bob.node_id, 1, b"before")
+        with alice.together:
+            for number in range(20):
+                assert alice.send(bob.node_id, 1, b"%d" % number)
+                assert alice.send(carol.node_id, 1, b"%d" % number)
+        assert alice.send(bob.node_id, 1, b"after")
+        between = [b"%d" % number for number in range(20)]
+        heard = [(await next_event(bob, Frame)).payload for _ in range(22)]
+        assert heard == [b"before", *between, b"after"]
+        assert [(await next_event(carol, Frame)).payload for _ in range(20)] == between
+
+
 async def test_urgent_frames_overtake_bulk(world: World) -> None:
     alice, bob = await world.node("alice"), await world.node("bob")
     await connect(alice, bob)
