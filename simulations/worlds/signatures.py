@@ -13,27 +13,38 @@ from simulations.worlds.draws import Draws
 
 _KEY_BYTES = 32
 _REMEMBERED = 4096
+_KEPT_BYTES = 1024
 
 
 class KeyedHash:
-    """The verifier of one world; it alone knows the secret that its signers sign with."""
+    """The verifier of one world; it alone knows the secret that its signers sign with.
 
-    __slots__ = ("_begun",)
+    What was signed is checked by everybody who hears of it, so the newest signatures are kept.
+    """
+
+    __slots__ = ("_begun", "_known")
 
     def __init__(self, secret: bytes) -> None:
         self._begun = blake2b(key=secret).copy
+        self._known: dict[tuple[bytes, bytes], Signature] = {}
 
     def signature(self, public: bytes, message: bytes) -> Signature:
         """What the signer of `public` writes under `message`."""
+        known = self._known.get((public, message))
+        if known is not None:
+            return known
         hashing = self._begun()
         hashing.update(public + message)
-        return Signature(hashing.digest())
+        signed = Signature(hashing.digest())
+        if len(message) <= _KEPT_BYTES:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[public, message] = signed
+        return signed
 
     def verify(self, public: bytes, message: bytes, signature: bytes) -> bool:
         """See `gossip.identity.Verifier`."""
-        hashing = self._begun()
-        hashing.update(public + message)
-        return len(public) == _KEY_BYTES and hashing.digest() == signature
+        return self.signature(public, message) == signature and len(public) == _KEY_BYTES
 
 
 class Remembering:
