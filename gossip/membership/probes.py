@@ -23,6 +23,8 @@ _PATIENT_MS = 60_000
 _MAX_SLOW = 1_024
 _MOST_ILL = 8
 _MAX_PROBES = 1024
+_CALLED_BACK = 4
+"""One in so many of the turns of the dead is used."""
 
 
 class _Step(enum.Enum):
@@ -76,6 +78,7 @@ class Probes:
         self._nonces, self._pace, self._helpful = nonces, pace, helpful
         self._lateness = lateness
         self._ring: list[NodeId] = []
+        self._passed_over = 0
         self._probes: dict[NodeId, _Probe] = {}
         self._ill = 0
         self._slow: dict[NodeId, tuple[int, int]] = {}
@@ -115,10 +118,20 @@ class Probes:
             if not self._ring:
                 self._ring = self._lots.draw(members, len(members))
             node = self._ring.pop() if self._ring else None
-            if node is not None and node in known and not is_dead(node):
-                if node not in self._probes:
-                    self.begin(now_ms, node, out)
-                return
+            if node is None or node not in known:
+                continue
+            if is_dead(node):
+                self._call_back(node, out)
+                continue
+            if node not in self._probes:
+                self.begin(now_ms, node, out)
+            return
+
+    def _call_back(self, node: NodeId, out: list[Effect]) -> None:
+        """Now and then a dead one is asked once: two that take each other for dead may both have missed it all."""
+        self._passed_over += 1
+        if self._passed_over % _CALLED_BACK == 0 and node in self._roster.connected():
+            out.append(Send(node, Ping(next(self._nonces))))
 
     def begin(
         self,
