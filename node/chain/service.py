@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+import msgspec
 import structlog
 import trio
 
@@ -232,11 +233,11 @@ class ChainService:
         return watch.fate
 
     def certified_block(self, height: int) -> bytes | None:
-        """The canonical bytes of a final block with its certificates."""
+        """The canonical bytes of a final block with its certificates, put together as they are stored."""
         if height > self.durable_height:
             return None
-        block = self.engine.chain.certified_block(height)
-        return None if block is None else encode(block)
+        parts = self.engine.chain.certified_bytes(height)
+        return None if parts is None else encode(tuple(map(msgspec.Raw, parts)))
 
     @property
     def certified_heights(self) -> range:

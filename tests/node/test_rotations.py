@@ -13,6 +13,7 @@ import trio
 from consensus.chain import certified_height_write
 from consensus.engine import Engine
 from consensus.pbft.own_votes import VotingKeys
+from gossip.codec import encode
 from gossip.identity import Ed25519Verifier
 from node.chain.own_account import OwnAccount
 from node.chain.registry import Registry
@@ -33,6 +34,7 @@ class _Validator:
     home: Home
     identity: bytes
     engine: Engine
+    chain: ChainService
     registry: Registry
     disk: LevelStore
 
@@ -70,7 +72,7 @@ async def _validator(home: Home) -> AsyncIterator[_Validator]:
         registry = Registry(home, engine.keys, chain, account)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(chain.run)
-            yield _Validator(home, keys.identity.public, engine, registry, disks["chain"])
+            yield _Validator(home, keys.identity.public, engine, chain, registry, disks["chain"])
             nursery.cancel_scope.cancel()
 
 
@@ -96,3 +98,15 @@ async def test_keys_are_kept_until_their_epochs_are_certified_and_too_many_have_
         last = node.engine.keys.present
         await node.rotate()
         assert [one.public for one in retired_keys(node.home)] == [last]
+
+
+async def test_a_final_block_is_handed_out_in_its_canonical_bytes_and_one_that_is_not_here_is_not(
+    tmp_path: Path,
+) -> None:
+    async with _validator(Home(tmp_path / "home")) as node:
+        await node.rotate()
+        height = node.engine.height
+        handed_out = node.chain.certified_block(height)
+        assert handed_out == encode(node.engine.chain.certified_block(height))
+        assert node.chain.certified_block(height + 1) is None
+        assert node.chain.certified_block(0) is None
