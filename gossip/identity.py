@@ -1,8 +1,9 @@
 """Who a node is: an Ed25519 key, and the one pinned way to check a signature.
 
-A `NodeId` is the raw public key, so whoever holds an id can check what its owner signed. libsodium is the verifier:
-it refuses non-canonical S, non-canonical and small-order points, and is never used in batch mode, so that two honest
-nodes can't disagree on a signature (Chalkias, Garillot, Nikolaenko 2020, "Taming the many EdDSAs").
+A `NodeId` is the raw public key, so whoever holds an id can check what its owner signed. The verifier refuses
+non-canonical S, non-canonical and small-order points, checks the equation with the cofactor (ZIP 215), and is never
+used in batch mode, so that two honest nodes can't disagree on a signature (Chalkias, Garillot, Nikolaenko 2020, "Taming
+the many EdDSAs", whose algorithm 2 this is).
 
 Cores get a `Signer` and a `Verifier` passed in; the simulator passes a keyed hash instead of Ed25519.
 """
@@ -11,8 +12,8 @@ from __future__ import annotations
 
 from typing import NewType, Protocol
 
+import ed25519_zebra
 import nacl.bindings
-import nacl.exceptions
 
 from gossip.codec import Digest, encode
 
@@ -79,17 +80,40 @@ class Ed25519Signer:
 
 
 class Ed25519Verifier:
-    """libsodium's strict, cofactorless check of one signature."""
+    """ed25519-zebra's check of one signature, on points that are spelled in their one way and bind to one message.
+
+    It takes two thirds of libsodium's time. The two differ on keys with a part of small order alone, which nobody's
+    key has who made it as RFC 8032 says: there libsodium's equation, without the cofactor, holds for some messages.
+    """
 
     def verify(self, public: bytes, message: bytes, signature: bytes) -> bool:
         """See `Verifier.verify`."""
         if len(public) != KEY_BYTES or len(signature) != 2 * KEY_BYTES:
             return False
-        try:
-            nacl.bindings.crypto_sign_open(signature + message, public)
-        except (nacl.exceptions.BadSignatureError, ValueError):
+        nonce_point = signature[:KEY_BYTES]
+        if _is_odd(public) or _is_odd(nonce_point):
             return False
+        holds: bool = ed25519_zebra.ed_verify(signature, message, public)
+        return holds
+
+
+_PRIME = 2**255 - 19
+_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+"""The y of a point of order 8; the other ones have its negative."""
+_SMALL_Y = (0, 1, _PRIME - 1, _ORDER_8, _PRIME - _ORDER_8)
+_SMALL_ORDER = frozenset(
+    (y | sign << 255).to_bytes(KEY_BYTES, "little") for y in _SMALL_Y for sign in (0, 1)
+)
+_HIGH = 0x7F
+"""The last byte, but for the sign, of every y from the prime on, and of one canonical y in 128."""
+
+
+def _is_odd(point: bytes) -> bool:
+    """Whether a point is of small order, or spelled with a y that is not below the prime."""
+    if point in _SMALL_ORDER:
         return True
+    last = point[-1] & _HIGH
+    return last == _HIGH and int.from_bytes((*point[:-1], last), "little") >= _PRIME
 
 
 def signing_bytes(kind: str, chain: Digest, *fields: object) -> bytes:

@@ -1,8 +1,8 @@
 """Many signatures at a time, checked in a process of its own beside the event loop.
 
-A thread would not do: libsodium gives the interpreter away for each signature and then waits for it behind the busy
-loop, up to 5 ms each time. The process is started when it is first needed; while it starts, and where it can't be had,
-a thread does its work: who comes first waits no longer for a program to load than anybody else.
+A thread would not do: it and the event loop would take the interpreter from each other, for up to 5 ms each time. The
+process is started when it is first needed; while it starts, and where it can't be had, a thread does its work: who
+comes first waits no longer for a program to load than anybody else.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import nacl.bindings as sodium
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nacl.exceptions import BadSignatureError
 
 from gossip.codec import Digest
 from gossip.identity import Ed25519Signer, Ed25519Verifier, Signature, signing_bytes
@@ -120,21 +121,52 @@ def scalar_of(signer: Ed25519Signer) -> int:
     return int.from_bytes(wide, "little")
 
 
-def test_the_equation_is_checked_without_the_cofactor() -> None:
-    """A key with a part of order 8 signs some messages under the cofactored rule that ours refuses."""
+def test_the_equation_is_checked_with_the_cofactor() -> None:
+    """A key with a part of order 8 signs every message; without the cofactor it would hold for one in eight."""
     torsion = small(_ROOT)
     if not sodium.crypto_core_ed25519_is_valid_point(alice.public):
         pytest.fail("alice's key is a point of the main group")
     mixed = sodium.crypto_core_ed25519_add(alice.public, torsion)
-    verdicts: dict[bool, set[bool]] = {True: set(), False: set()}
     nonce_point = base_times(11)
+    seen = set()
     for attempt in range(64):
         message = b"mixed %d" % attempt
         h = scalar(nonce_point, mixed, message)
         s = (11 + h * scalar_of(alice)) % ORDER
-        holds = verifier.verify(mixed, message, Signature(nonce_point + small(s)))
-        verdicts[h % 8 == 0].add(holds)
-    assert verdicts == {True: {True}, False: {False}}
+        assert verifier.verify(mixed, message, Signature(nonce_point + small(s)))
+        assert not verifier.verify(mixed, message + b"!", Signature(nonce_point + small(s)))
+        seen.add(h % 8 == 0)
+    assert seen == {True, False}
+
+
+@given(st.binary(max_size=300), st.binary(min_size=32, max_size=32), st.integers(0, 767))
+def test_libsodium_says_the_same_of_keys_that_are_made_as_they_should(
+    message: bytes, seed: bytes, flipped: int
+) -> None:
+    signer = Ed25519Signer(seed)
+    both = bytearray(signer.public + signer.sign(message))
+    assert _sodium_holds(bytes(both), message)
+    assert verifier.verify(signer.public, message, bytes(both[32:]))
+    both[flipped // 8] ^= 1 << flipped % 8
+    held = verifier.verify(bytes(both[:32]), message, bytes(both[32:]))
+    assert held == _sodium_holds(bytes(both), message)
+
+
+def _sodium_holds(both: bytes, message: bytes) -> bool:
+    try:
+        sodium.crypto_sign_open(both[32:] + message, both[:32])
+    except (BadSignatureError, ValueError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("y", range(PRIME, 2**255))
+@pytest.mark.parametrize("sign", [0, SIGN_BIT], ids=["even x", "odd x"])
+def test_a_nonce_point_spelled_with_y_above_the_prime_is_refused(y: int, sign: int) -> None:
+    """S = ha + r for those of them that are points of small order, whose r is nothing under the cofactor."""
+    point = small(y | sign)
+    s = scalar(point, alice.public, b"m") * scalar_of(alice) % ORDER
+    assert not verifier.verify(alice.public, b"m", Signature(point + small(s)))
 
 
 def test_what_is_signed_names_kind_and_chain() -> None:
