@@ -222,7 +222,7 @@ class Cases:
         )
 
     def _wait(self, now_ms: int, case: Case) -> None:
-        case.asks += 1
+        case.asks, case.is_put_off = case.asks + 1, False
         doublings = min(_MOST_DOUBLINGS, max(0, case.asks - _EAGER_ASKS))
         case.ask_ms = now_ms + (self._pace.voices_ms << doublings)
 
@@ -318,8 +318,9 @@ class Cases:
             wanted = [tag for tag in theirs if tag not in ours][: max(0, self._enough - len(own))]
         if not given and not wanted:
             return []
-        if case is not None and case.own_ms is not None:
-            self._wait(now_ms, case)
+        if case is not None and case.own_ms is not None and not case.is_put_off:
+            # We compare now, and need not ask as well; once between two questions of ours, or a liar could hold us up.
+            case.is_put_off, case.ask_ms = True, now_ms + self._pace.voices_ms
         answer = Voices(node, fetch.incarnation, fetch.salt, shorten(given), b"".join(wanted))
         return [Send(peer, answer)]
 

@@ -101,7 +101,8 @@ class Case:
 
     `own_ms` is since when this node itself can't reach it, None while it has not tried; `check_ms`
     is when to try, `tell_ms` when to pass on what was heard unless it answers first. `ask_ms` is
-    when to look for more voices, after `asks` times. `is_spread` is whether others than the accusers
+    when to look for more voices, after `asks` times; `is_put_off` is whether somebody who asked us has
+    put that off since the last time. `is_spread` is whether others than the accusers
     themselves tell of it. Only who is unreachable for us, and for more
     than f members in all, is `dead` in the end.
     """
@@ -114,6 +115,7 @@ class Case:
     tell_ms: int | None = None
     ask_ms: int = 0
     asks: int = 0
+    is_put_off: bool = False
     is_spread: bool = False
     dead: bool = False
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gossip.effects import Effect, Rejected, Send
 from gossip.identity import NodeId
 from gossip.membership.detector import Detector
-from gossip.membership.messages import Rumours
+from gossip.membership.messages import Ping, Rumours
 from gossip.membership.suspicions import Suspicion
 from gossip.membership.voices import (
     PREFIX_BYTES,
@@ -125,3 +125,22 @@ def test_tags_are_cut_into_pairs(joined: bytes) -> None:
     tags = split_tags(joined)
     assert b"".join(tags) == joined[: len(joined) // 2 * 2]
     assert all(len(tag) == 2 for tag in tags)
+
+
+def test_a_liar_that_asks_all_the_time_keeps_nobody_from_asking_others() -> None:
+    core = detector(1)
+    asked: list[NodeId] = []
+    for now_ms in range(0, 30_000, 50):
+        effects = core.tick(now_ms) if core.due_ms <= now_ms else []
+        for effect in effects:
+            if not isinstance(effect, Send):
+                continue
+            if isinstance(effect.message, Ping) and effect.to != ACCUSED:
+                core.heard(now_ms, effect.to)
+            if isinstance(effect.message, FetchVoices):
+                asked.append(effect.to)
+        if core.is_suspect(ACCUSED):
+            question = FetchVoices(ACCUSED, INCARNATION, SALT, b"")
+            assert said(core.on_message(now_ms, node(2), question, always)).voices
+    assert len(asked) > 10
+    assert set(asked) > {node(3), node(4)}
