@@ -125,19 +125,21 @@ class ChatWork:
         if server is None:
             raise TaskFailed(f"backend_wrong_model: {asked.model!r} is no longer here")
         chat = self._chats[task] = _Chat(asked.model, asked.file)
+        began_s = trio.current_time()
         call = asked.call()
         if asked.proof and self._files.is_ollama(server):
             call.body.pop("logprobs", None)
         with trio.move_on_after(timeout_s) as deadline, chat.scope:
             await self._write(task, chat, call, server, streamed=asked.streamed)
+        took_ms = int(1000 * (trio.current_time() - began_s))
         if chat.whole is not None:
-            return _result(asked, chat.whole, is_whole=True)
+            return _result(asked, chat.whole, took_ms, is_whole=True)
         if deadline.cancelled_caught:
             raise TaskFailed("backend_timeout: its time ran out")
         chat.unsent.clear()  # what is signed for below is all that ever leaves
         if not chat.sent:
             raise TaskFailed("stopped by its asker")
-        return _result(asked, chat.sent, is_whole=False)
+        return _result(asked, chat.sent, took_ms, is_whole=False)
 
     async def _write(
         self, task: Digest, chat: _Chat, call: Call, server: str, *, streamed: bool
@@ -183,10 +185,10 @@ def _line(value: JsonObject) -> str:
     return line
 
 
-def _result(asked: ChatInput, lines: list[str], *, is_whole: bool) -> Result:
+def _result(asked: ChatInput, lines: list[str], took_ms: int, *, is_whole: bool) -> Result:
     parsed = [msgspec.json.decode(line) for line in lines]
     return Result(
         encode_chat(ChatOutput(lines=tuple(lines), is_whole=is_whole)),
-        Usage(items=1, tokens=tokens_of(parsed), duration_ms=0),
+        Usage(items=1, tokens=tokens_of(parsed), duration_ms=took_ms),
         asked.file,
     )

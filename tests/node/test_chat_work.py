@@ -114,6 +114,13 @@ async def test_a_stop_reaches_the_server_and_what_was_sent_is_signed_for(tmp_pat
         assert result.model_hash == here.file
 
 
+async def test_the_usage_says_how_long_it_took(tmp_path: Path) -> None:
+    async with bench(tmp_path) as here:
+        here.server.acts = [Speak("a b c", pause_ms=5)]
+        result = await here.work.run(TASK, here.asked(), 60)
+        assert result.usage.duration_ms > 0
+
+
 async def test_a_stop_before_the_first_line_is_no_work(tmp_path: Path) -> None:
     async with bench(tmp_path) as here, trio.open_nursery() as nursery:
         here.server.acts = [Speak("a b c", wait_after=0)]
