@@ -39,6 +39,7 @@ from consensus.operations.transactions import (
 )
 from consensus.operations.validators import (
     ActivateValidator,
+    ApproveExpulsion,
     ApproveParameter,
     ApproveRemoval,
     Delegate,
@@ -409,6 +410,7 @@ _URGENT = frozenset(
         ApproveValidator,
         ActivateValidator,
         ApproveRemoval,
+        ApproveExpulsion,
         ApproveParameter,
         ReportEquivocation,
         CommitResult,

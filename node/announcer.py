@@ -122,6 +122,13 @@ class Announcer:
             f"({len(members.validators)} validators, {tolerated} may fail)."
         )
 
+    def expelled(self) -> None:
+        """The federation has shut this node out."""
+        self._say(
+            "The validators have ended this node's membership: nobody passes anything on to it any more.",
+            "What it owns stays its own. A validator can let it in again: bizra-node admit",
+        )
+
     def epoch(self, members: ValidatorSet) -> None:
         """The validator set has changed."""
         count, tolerated = len(members.validators), members.faults_tolerated

@@ -9,6 +9,7 @@ from consensus.engine import Engine
 from consensus.evidence import evidence_of
 from consensus.execution import BlockExecuted
 from consensus.ledger.events import EpochChanged, MemberChanged, VotingKeyRotated
+from consensus.ledger.records import Role
 from consensus.operations.transactions import AdmitObserver
 from consensus.operations.validators import ReportEquivocation
 from consensus.pbft.own_votes import VotesElsewhere
@@ -62,13 +63,19 @@ class News:
             if isinstance(event, MemberChanged):
                 changed.add(NodeId(event.node))
                 if event.node == self._account.node_id:
-                    self._announcer.own_role(event.role.value, self._engine.validators)
+                    self._tell_role(event.role)
             elif isinstance(event, VotingKeyRotated) and event.node == self._account.node_id:
                 self._take_key(event.voting_key)
             elif isinstance(event, EpochChanged):
                 self._announcer.epoch(event.now)
         if changed:
             self._peers.post(AdmissionChanged(tuple(sorted(changed))))
+
+    def _tell_role(self, role: Role | None) -> None:
+        if role is None:
+            self._announcer.expelled()
+        else:
+            self._announcer.own_role(role.value, self._engine.validators)
 
     def _take_key(self, voting_key: bytes) -> None:
         """The block that rotated the own key is on disk; so is the key. From the next start on it is the only one."""

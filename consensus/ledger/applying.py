@@ -10,6 +10,7 @@ from consensus.ledger.amendments import approve_parameter
 from consensus.ledger.outcomes import Refusal
 from consensus.ledger.registry import (
     activate,
+    approve_expulsion,
     approve_removal,
     leave,
     register,
@@ -35,6 +36,7 @@ from consensus.operations.transactions import (
 )
 from consensus.operations.validators import (
     ActivateValidator,
+    ApproveExpulsion,
     ApproveParameter,
     ApproveRemoval,
     Delegate,
@@ -46,6 +48,7 @@ from consensus.operations.validators import (
     Undelegate,
     Unstake,
     ValidatorOperation,
+    ValidatorWord,
 )
 
 
@@ -98,8 +101,16 @@ def _apply_to_registry(
             return rotate_key(draft, context, operation)
         case ReportEquivocation():
             return report(draft, context, operation)
+        case _:
+            return _apply_word(draft, context, operation)
+
+
+def _apply_word(draft: Draft, context: Context, operation: ValidatorWord) -> Refusal | None:
+    match operation:
         case ApproveRemoval():
             return approve_removal(draft, context, operation)
+        case ApproveExpulsion():
+            return approve_expulsion(draft, context, operation)
         case ApproveParameter():
             return approve_parameter(draft, context, operation)
         case _:

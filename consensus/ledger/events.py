@@ -35,10 +35,10 @@ class TaskGroupChanged(Wire, frozen=True):
 
 
 class MemberChanged(Wire, frozen=True):
-    """A node was admitted, became a validator, or is one no more."""
+    """A node was admitted, became a validator, is one no more, or (without a role) is no member any more."""
 
     node: bytes
-    role: Role
+    role: Role | None
     transaction: bytes | None
 
 

@@ -236,6 +236,10 @@ class Ledger:
         reputation: Reputation | None = self._state.get(REPUTATION.key(node))
         return reputation
 
+    def reputations(self) -> list[tuple[bytes, Reputation]]:
+        """All of whom something is known, members or not any more, in the order of their ids."""
+        return sorted(self._state.items(REPUTATION))
+
     def member(self, node: bytes) -> Member | None:
         """A member, or None if the node was never admitted."""
         member: Member | None = self._state.get(MEMBERS.key(node))

@@ -56,6 +56,8 @@ class Code(Enum):
     VOTING_KEY_MISMATCH = "voting_key_mismatch"
     NOT_READY = "not_ready"
     UNKNOWN_VALIDATOR = "unknown_validator"
+    UNKNOWN_MEMBER = "unknown_member"
+    STILL_VALIDATOR = "still_validator"
     TOO_MANY_BACKERS = "too_many_backers"
     LABEL_INVALID = "label_invalid"
     CONDEMNED = "condemned"
@@ -113,6 +115,8 @@ _SENTENCES: dict[Code, str] = {
     Code.VOTING_KEY_MISMATCH: "the candidate registered another voting key",
     Code.NOT_READY: "the proof names height {0}, it must lie between {1} and {2}",
     Code.UNKNOWN_VALIDATOR: "there is no such validator",
+    Code.UNKNOWN_MEMBER: "there is no such member",
+    Code.STILL_VALIDATOR: "the node has a seat, which must be taken away first",
     Code.TOO_MANY_BACKERS: "{0} people have money there already",
     Code.LABEL_INVALID: "the name has characters that don't print, or blanks at an end",
     Code.CONDEMNED: "the validator contradicted itself and is about to lose its seat",

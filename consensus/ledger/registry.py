@@ -20,7 +20,14 @@ from consensus.ledger.events import (
 )
 from consensus.ledger.outcomes import Code, Refusal
 from consensus.ledger.records import KeyRecord, Registration, Reputation, Role, Word
-from consensus.ledger.seats import is_key_free, refresh_powers, replace_key, seat, unseat
+from consensus.ledger.seats import (
+    end_membership,
+    is_key_free,
+    refresh_powers,
+    replace_key,
+    seat,
+    unseat,
+)
 from consensus.ledger.stake import (
     put_record,
     record_of,
@@ -43,6 +50,7 @@ from consensus.ledger.tables import (
 from consensus.operations.validators import (
     MAX_AMOUNT,
     ActivateValidator,
+    ApproveExpulsion,
     ApproveRemoval,
     LeaveValidators,
     RegisterValidator,
@@ -184,6 +192,30 @@ def approve_removal(draft: Draft, context: Context, operation: ApproveRemoval) -
     if not add_word(draft, context, name):
         return None
     return _deactivate(draft, context, operation.node, "removed")
+
+
+def approve_expulsion(
+    draft: Draft, context: Context, operation: ApproveExpulsion
+) -> Refusal | None:
+    """A validator's word against an observer; the one that makes a quorum ends its membership.
+
+    What it owns stays its own. A seat has to be taken away first, since that is bound to other rules.
+    """
+    node = operation.node
+    if context.sender not in context.validators.nodes:
+        return Refusal(Code.NOT_VALIDATOR)
+    member = draft.get(MEMBERS, node)
+    if member is None:
+        return Refusal(Code.UNKNOWN_MEMBER)
+    if member.role is Role.VALIDATOR:
+        return Refusal(Code.STILL_VALIDATOR)
+    if not add_word(draft, context, digest(b"expulsion", node)):
+        return None
+    if draft.get(REGISTRATIONS, node) is not None:
+        _end_registration(draft, context, node, "expelled")
+    draft.put(CANDIDATES, node, None)
+    end_membership(draft, context, node)
+    return None
 
 
 def add_word(draft: Draft, context: Context, name: bytes) -> bool:

@@ -132,6 +132,12 @@ def set_role(draft: Draft, context: Context, node: bytes, role: Role) -> None:
     draft.emit(MemberChanged(node, role, context.transaction))
 
 
+def end_membership(draft: Draft, context: Context, node: bytes) -> None:
+    """Make an observer a stranger."""
+    draft.put(MEMBERS, node, None)
+    draft.emit(MemberChanged(node, None, context.transaction))
+
+
 def _seats(members: ValidatorSet) -> Seats:
     return tuple((NodeId(one.node), PublicKey(one.voting_key)) for one in members.validators)
 

@@ -130,6 +130,12 @@ class ApproveRemoval(Wire, frozen=True, tag="approve_removal"):
     node: Bytes32
 
 
+class ApproveExpulsion(Wire, frozen=True, tag="approve_expulsion"):
+    """A validator's word against an observer's membership; more than two thirds of the power end it."""
+
+    node: Bytes32
+
+
 class ApproveParameter(Wire, frozen=True, tag="approve_parameter"):
     """A validator's word for another value of a constant; more than two thirds of the power set it.
 
@@ -139,6 +145,9 @@ class ApproveParameter(Wire, frozen=True, tag="approve_parameter"):
     name: Name
     value: Natural
 
+
+ValidatorWord = ApproveRemoval | ApproveExpulsion | ApproveParameter
+"""What more than two thirds of the power have to say."""
 
 ValidatorOperation = (
     Stake
@@ -150,8 +159,7 @@ ValidatorOperation = (
     | LeaveValidators
     | RotateVotingKey
     | ReportEquivocation
-    | ApproveRemoval
-    | ApproveParameter
+    | ValidatorWord
 )
 
 

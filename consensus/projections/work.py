@@ -100,10 +100,8 @@ def leaders(
 def _begin_conduct(rows: Rows, ledger: Ledger) -> None:
     for _, task in ledger.tasks():
         _end_task(rows, task)
-    for node, _ in ledger.members():
-        known = ledger.reputation(node)
-        if known is not None:
-            _score(rows, node, known.score)
+    for node, known in ledger.reputations():
+        _score(rows, node, known.score)
 
 
 def _on_conduct(rows: Rows, logged: Logged) -> None:
@@ -165,12 +163,22 @@ def _begin_shares(rows: Rows, ledger: Ledger) -> None:
 
 def _on_share(rows: Rows, logged: Logged) -> None:
     match logged.event:
+        case MemberChanged(node, None):
+            _forget_unpaid(rows, node)
         case MemberChanged(node):
             _share(rows, node, 0)
         case TaskChanged() as event:
             _share_reward(rows, event.now)
         case _:
             pass
+
+
+def _forget_unpaid(rows: Rows, node: bytes) -> None:
+    """Who is no member any more and earned nothing has no share; what was earned stays."""
+    before = read(rows, _NODE + node, Earned)
+    if before is not None and not before.total:
+        rows.put(_RANKED + up(0) + node, None)
+        rows.put(_NODE + node, None)
 
 
 def _share_reward(rows: Rows, task: Task) -> None:

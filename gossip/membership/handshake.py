@@ -123,8 +123,9 @@ class Handshake:
             return
         link.signed = welcome.record
         if link.told is not welcome.standing:
+            is_taken_back = link.told is Standing.MEMBER
             link.told = welcome.standing
-            if self._gate.is_joining:
+            if self._gate.is_joining or is_taken_back:
                 out.append(Notify(StandingChanged(peer, welcome.standing, welcome.reason)))
         self._greet(out, home, peer, link)
 

@@ -7,6 +7,7 @@ from typing import Final
 import trio
 
 from consensus.operations.validators import (
+    ApproveExpulsion,
     ApproveParameter,
     ApproveRemoval,
     Delegate,
@@ -117,6 +118,10 @@ class Registry:
     async def approve_removal(self, node: bytes) -> DeedView:
         """Say a validator's word against another's seat."""
         return await self._do(ApproveRemoval(node))
+
+    async def approve_expulsion(self, node: bytes) -> DeedView:
+        """Say a validator's word against an observer's membership."""
+        return await self._do(ApproveExpulsion(node))
 
     async def approve_parameter(self, name: str, value: int) -> DeedView:
         """Say a validator's word for another value of a constant."""

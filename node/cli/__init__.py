@@ -22,6 +22,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "validators": ("node.cli.validators:validators", "Who decides; register, stake, leave."),
     "invite": ("node.cli.joining:invite", "Make an invite that lets one node in."),
     "admit": ("node.cli.joining:admit", "Let a node in, or speak for it as a validator."),
+    "expel": ("node.cli.joining:expel", "Speak against a member that has no seat."),
     "token": ("node.cli.token:token", "What other programs may do in this node's name."),
     "tx": ("node.cli.tx:tx", "Pay, and see what became of a transaction."),
     "account": ("node.cli.account:account", "What accounts hold."),

@@ -1,4 +1,4 @@
-"""`invite` and `admit`: how others get in."""
+"""`invite`, `admit` and `expel`: how others get in, and out."""
 
 from __future__ import annotations
 
@@ -67,3 +67,20 @@ def admit(session: Session, *, node: str, validator: bool) -> None:
     )
     session.tell(view, text)
     end_unless(done=view.status not in ("failed", "rejected", "expired"))
+
+
+@click.command()
+@click.argument("node", metavar="ID")
+@with_session
+def expel(session: Session, *, node: str) -> None:
+    """Say this validator's word against the membership of ID; more than two thirds of the power end it.
+
+    ID is that of an observer: a validator loses its seat first, by `bizra-node validators remove`.
+    """
+    with session.client() as client:
+        view = client.expel(node)
+    text = (
+        f"Said against {short(node)}: {view.status}\n"
+        f"Who is a member: bizra-node peers; this word: bizra-node tx show {short(view.tx_hash)}"
+    )
+    session.tell(view, text)

@@ -144,6 +144,7 @@ class AsyncClient(AsyncCarrier):
     approve_parameter = _held(chain.approve_parameter)
     invite = _held(chain.invite)
     admit = _held(chain.admit)
+    expel = _held(chain.expel)
 
     # Read models
 

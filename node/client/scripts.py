@@ -99,6 +99,7 @@ class Client(StreamCalls):
     approve_parameter = held(chain.approve_parameter)
     invite = held(chain.invite)
     admit = held(chain.admit)
+    expel = held(chain.expel)
 
     # Read models
 

@@ -155,6 +155,25 @@ class RegistryDoor:
             ),
             Endpoint(
                 "POST",
+                "/api/v2/expulsions",
+                self._expel,
+                "This validator's word against an observer's membership.",
+                DeedView,
+                200,
+                (NodeRequest,),
+                problems=(
+                    *_OWN,
+                    *_ID,
+                    (409, "not_validator"),
+                    (409, "unknown_member"),
+                    (409, "still_validator"),
+                ),
+                owner=True,
+                idempotent=True,
+                example={"node_id": "29" * 32},
+            ),
+            Endpoint(
+                "POST",
                 "/api/v2/parameters",
                 self._change,
                 f"This validator's word for a constant: {', '.join(CHANGEABLE)}.",
@@ -209,6 +228,12 @@ class RegistryDoor:
         node = fields.id("node_id", Named.NODE)
         fields.done()
         return json_response(await self._registry.approve_removal(node))
+
+    async def _expel(self, request: HttpRequest) -> Response:
+        fields = await self._owned(request)
+        node = fields.id("node_id", Named.NODE)
+        fields.done()
+        return json_response(await self._registry.approve_expulsion(node))
 
     async def _change(self, request: HttpRequest) -> Response:
         fields = await self._owned(request)

@@ -7,6 +7,7 @@ import pytest
 from consensus.certificates import Ballot, Phase
 from consensus.ledger.events import (
     Event,
+    MemberChanged,
     ParameterChanged,
     RegistrationEnded,
     ReputationScoreChanged,
@@ -25,6 +26,7 @@ from consensus.messages import proposal_bytes
 from consensus.operations.transactions import AdmitObserver, ApproveValidator, Transfer
 from consensus.operations.validators import (
     ActivateValidator,
+    ApproveExpulsion,
     ApproveParameter,
     ApproveRemoval,
     Delegate,
@@ -266,6 +268,37 @@ def test_a_quorum_removes_a_validator_that_does_not_come_back() -> None:
     result = made.block(made.signed(made.nodes[3], ApproveRemoval(lost.node_id)))
     assert len(result.next_set.validators) == 4
     assert made.code(made.nodes[3], ApproveRemoval(lost.node_id)) == "unknown_validator"
+
+
+def test_a_quorum_ends_the_membership_of_an_observer() -> None:
+    made = town()
+    assert made.code(made.nodes[0], ApproveExpulsion(made.nodes[1].node_id)) == "still_validator"
+    assert made.code(made.nodes[0], ApproveExpulsion(bytes(32))) == "unknown_member"
+    assert made.code(BOB, ApproveExpulsion(BOB.node_id)) == "not_validator"
+    held = made.balance(BOB)
+    for node in made.nodes[:3]:
+        assert made.code(node, ApproveExpulsion(BOB.node_id)) == "ok"
+        assert made.code(node, ApproveExpulsion(BOB.node_id)) == "ok", "counted once"
+    assert made.ledger.member(BOB.node_id) is not None
+    result = made.block(made.signed(made.nodes[3], ApproveExpulsion(BOB.node_id)))
+    assert [one.role for one in result.events if isinstance(one, MemberChanged)] == [None]
+    assert made.ledger.member(BOB.node_id) is None
+    assert made.balance(BOB) == held
+    assert made.code(made.nodes[4], ApproveExpulsion(BOB.node_id)) == "unknown_member"
+    assert made.code(made.nodes[4], AdmitObserver(BOB.node_id, None)) == "ok", "let in again"
+    assert made.code(made.nodes[4], ApproveExpulsion(BOB.node_id)) == "ok", "old words are gone"
+    assert made.ledger.member(BOB.node_id) is not None
+
+
+def test_whoever_is_expelled_gets_its_stake_back() -> None:
+    made = town()
+    held = made.balance(BOB)
+    assert made.code(BOB, wish(made)) == "ok"
+    for node in made.nodes[:4]:
+        assert made.code(node, ApproveExpulsion(BOB.node_id)) == "ok"
+    assert made.ledger.member(BOB.node_id) is None
+    assert made.balance(BOB) == held
+    assert made.ledger.stake(BOB.node_id) is None
 
 
 # Stake and delegation.

@@ -22,6 +22,7 @@ from consensus.operations.transactions import (
 )
 from consensus.operations.validators import (
     ActivateValidator,
+    ApproveExpulsion,
     ApproveParameter,
     ApproveRemoval,
     Delegate,
@@ -68,6 +69,7 @@ operations: st.SearchStrategy[Operation] = st.one_of(
         st.builds(SignedDigest, ids, signatures),
     ),
     st.builds(ApproveRemoval, ids),
+    st.builds(ApproveExpulsion, ids),
     st.builds(ApproveParameter, names, naturals),
 )
 transactions = st.builds(

@@ -11,6 +11,7 @@ import trio
 from consensus.chain import first_height_write
 from consensus.ledger.records import TaskState
 from consensus.operations.transactions import AdmitObserver, Transfer
+from consensus.operations.validators import ApproveExpulsion
 from consensus.projections import accounts, tasks, transactions, validators, work
 from consensus.projections.rows import RowReader
 from node.chain.projector import Projector, open_projections
@@ -18,7 +19,7 @@ from node.storage.store import LevelStore
 from tests.consensus.chains import StoredTown
 from tests.consensus.world import HashSigner
 
-BOB, CAROL = HashSigner("bob"), HashSigner("carol")
+BOB, CAROL, DAVE = HashSigner("bob"), HashSigner("carol"), HashSigner("dave")
 
 
 @dataclass
@@ -55,7 +56,11 @@ class Place:
         town.block(town.signed(BOB, Transfer(CAROL.node_id, 30), Transfer(BOB.node_id, 1)))
         town.block(town.signed(BOB, Transfer(CAROL.node_id, 3000)))
         town.block(town.signed(town.nodes[0], AdmitObserver(CAROL.node_id, None)))
+        town.block(town.signed(town.nodes[0], AdmitObserver(DAVE.node_id, None)))
         town.work()
+        for node in town.nodes:
+            town.block(town.signed(node, ApproveExpulsion(DAVE.node_id)))
+        assert town.ledger.member(DAVE.node_id) is None
         self.publish()
 
     def contents(self) -> dict[str, list[tuple[bytes, bytes]]]:

@@ -106,6 +106,11 @@ def approve_parameter(name: str, value: int) -> Conversation[DeedView]:
     return post("/api/v2/parameters", {"name": name, "value": value}, DeedView)
 
 
+def expel(node_id: str) -> Conversation[DeedView]:
+    """Speak against an observer's membership."""
+    return post("/api/v2/expulsions", {"node_id": node_id}, DeedView)
+
+
 def invite(ttl_ms: int) -> Conversation[InviteView]:
     """Make an invite for one node."""
     return post("/api/v2/invites", {"ttl_ms": ttl_ms}, InviteView)

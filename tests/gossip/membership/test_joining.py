@@ -113,6 +113,28 @@ def test_an_applicant_is_shown_by_name_and_learns_the_table_when_it_is_admitted(
         assert one.rejected == []
 
 
+def test_who_is_no_member_any_more_is_told_and_waits_like_a_stranger() -> None:
+    town = founded(3)
+    word = dict(town.ledger)
+    lost = town.settle(9, ledger=word, bootstrap=(address(2),))
+    admit(town, 9, word)
+    town.run(3_000)
+    assert all(
+        one.status(9) is Liveness.ALIVE for one in town.residents.values() if one is not lost
+    )
+    del town.ledger[node(9)]
+    for number in (1, 2, 3):
+        town.tell(number, AdmissionChanged((node(9),)))
+    town.run(4 * LATENCY_MS)
+    for number in (1, 2, 3):
+        host = town.residents[node(number)].core
+        assert not host.is_member(node(9))
+        assert node(9) not in {row.node_id for row in host.table()}
+    told = lost.told(StandingChanged)[-1]
+    assert told.standing is Standing.APPLICANT
+    assert "not a member any more" in told.reason
+
+
 def test_with_an_invite_one_is_a_member_at_once_and_the_ledger_is_asked() -> None:
     town = founded(3)
     newcomer = town.settle(9, role=None, genesis=None, ledger={}, invite=invite_from(1))

@@ -326,6 +326,8 @@ CASES: list[Case] = [
     (409, "unknown_parameter", lambda it: it.post(f"{V2}/parameters", {"name": "dreams", "value": 1})),
     (409, "unknown_protocol", lambda it: it.post(f"{V2}/parameters", {"name": "protocol_version", "value": 9})),
     (409, "unknown_validator", lambda it: it.post(f"{V2}/validators/delegate", {"validator": NOBODY, "amount": "5"})),
+    (409, "unknown_member", lambda it: it.post(f"{V2}/expulsions", {"node_id": NOBODY})),
+    (409, "still_validator", lambda it: it.post(f"{V2}/expulsions", {"node_id": it.daemon.id})),
     (409, "stake_too_large", lambda it: it.post(f"{V2}/validators/unstake", {"amount": "5"})),
     (422, "already_validator", lambda it: it.post(f"{V2}/validators/register", {"name": "ada", "stake": "1000000"})),
     (507, "store_full", lambda it: it.post(f"{V2}/contents", random.Random(1).randbytes(17_000_000))),

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.node.e2e.daemons import STOP_S, Daemon, Fleet, now_s, seat, until
+from tests.node.e2e.daemons import STOP_S, Daemon, Fleet, knows, now_s, seat, until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -64,3 +64,26 @@ def test_leaving_is_told_and_coming_back_needs_no_address(
     again = shared_fleet.new("again").command("leave")
     assert again.code == 3
     assert "no daemon is running" in again.err
+
+
+def test_who_is_expelled_is_a_stranger_until_it_is_let_in_again(
+    pair: tuple[Daemon, Daemon], shared_fleet: Fleet
+) -> None:
+    founder, guest = pair
+    third = shared_fleet.new("third", ()).start("--bootstrap", founder.address)
+    until(lambda: knows(founder, third), "the third to be heard of")
+    assert founder.command("admit", third.id).code == 0
+    until(lambda: status_of(founder, third) == "alive", "the third to be a member")
+    until(lambda: third.status.role == "observer", "the third to know it")
+    refused = founder.command("expel", guest.id, "--json")
+    assert (refused.code, refused.json["error"]["code"]) == (1, "still_validator")
+    told = founder.command("expel", third.id[:16])  # of two, the founder alone has two thirds
+    assert told.code == 0, told.err
+    until(lambda: status_of(founder, third) == "", "the third to be gone from the table")
+    third.says("not a member any more")
+    applicants = until(lambda: founder.client.peers(applicants=True).peers, "it to be a stranger")
+    assert [one.node_id for one in applicants] == [third.id]
+    again = founder.command("expel", third.id, "--json")
+    assert (again.code, again.json["error"]["code"]) == (1, "unknown_member")
+    assert founder.command("admit", third.id).code == 0
+    until(lambda: status_of(founder, third) == "alive", "the third to be back")
