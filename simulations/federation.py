@@ -42,6 +42,7 @@ from simulations.clients import Client, Joiner
 from simulations.history import History
 from simulations.labels import labelled
 from simulations.liars.attacks import KINDS
+from simulations.liars.habits import UnrestrainedKeys
 from simulations.oracles import Oracles
 from simulations.registrar import STAKE_PER_POWER, Registrar, limits
 from simulations.scenario import Scenario
@@ -211,7 +212,7 @@ class Federation(World):
         delays = self.scenario.delays
         return {
             "genesis": self._genesis,
-            "voting_key": self._keys_of(process.node),
+            "voting_key": self._keys_of(process),
             "verifier": self.verifier,
             "chain": process.stores[Store.CHAIN],
             "votes": process.stores[Store.VOTES],
@@ -226,9 +227,10 @@ class Federation(World):
             "asks_at_start": process.is_honest and process.life > 0,
         }
 
-    def _keys_of(self, node: int) -> Signer | VotingKeys:
-        key = self._voters[node]
-        return key if self._registrar is None else self._registrar.keys(node, key)
+    def _keys_of(self, process: Process) -> VotingKeys:
+        own = self._voters[process.node]
+        held = (own,) if self._registrar is None else self._registrar.keys(process.node, own)
+        return VotingKeys(*held) if process.is_honest else UnrestrainedKeys(*held)
 
     def decode(self, data: bytes) -> object:
         """A message that goes to several is decoded once; it is frozen all through."""
@@ -252,9 +254,9 @@ class Federation(World):
             client, engine = self.clients[one.node], one.core
             if engine is None:
                 continue
-            told = self.oracles.told(one.number)
+            shown = self.oracles.shown(one.number)
             for name in [
-                id_ for id_, asked in client.pending.items() if _is_done(engine, told, asked)
+                id_ for id_, asked in client.pending.items() if _is_done(engine, shown, asked)
             ]:
                 del client.pending[name]
             if client.pending and now_ms % 1000 == 0:
@@ -458,11 +460,11 @@ class Federation(World):
                 self._history.answered(process.number, transaction.id, block.height)
 
 
-def _is_done(engine: Engine, told: int, transaction: Transaction) -> bool:
+def _is_done(engine: Engine, shown: int, transaction: Transaction) -> bool:
     """Whether its user has been told of the block that it is in, or that is below a snapshot here."""
     place = engine.chain.place_of(transaction.id)
     if place is not None:
-        return place.height <= told
+        return place.height <= shown
     account = engine.ledger.account(transaction.body.sender)
     is_used = account is not None and transaction.body.nonce < account.nonce
     return engine.chain.first_height() > 1 and is_used

@@ -33,6 +33,7 @@ class Oracles:
         self._nonces: dict[tuple[bytes, int], bytes] = {}
         self._must_succeed: set[bytes] = set()
         self._told: dict[int, int] = {}
+        self._had: dict[int, int] = {}
         self._told_transactions: dict[int, list[bytes]] = {}
         self._powers: tuple[ValidatorSet | None, dict[bytes, int], int] = (None, {}, 0)
         """The set that was last judged by: the power of each of its keys, and of all together."""
@@ -47,6 +48,10 @@ class Oracles:
     def told(self, process: int) -> int:
         """Up to which height an honest node has told its clients."""
         return self._told.get(process, 0)
+
+    def shown(self, process: int) -> int:
+        """Up to which height its clients can know: it told them, or its disk had it at the last start."""
+        return max(self.told(process), self._had.get(process, 0))
 
     def expect_success(self, transaction: bytes) -> None:
         """Name a transaction that is valid whatever comes before it: it may not fail."""
@@ -233,6 +238,7 @@ class Oracles:
                 raise ViolationError("durability", f"n{process} lost block {height}")
             root, outcomes = execution.statement.state_root, execution.results.outcomes
             self._agreed(process, block, root, outcomes)
+        self._had[process] = engine.height
         for transaction in self._told_transactions.get(process, ()):
             if engine.chain.place_of(transaction) is None:
                 raise ViolationError("durability", f"n{process} lost {transaction.hex()[:16]}")

@@ -6,6 +6,7 @@ and seat, and begins an epoch; so do rotated keys, and powers that are reckoned 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING
@@ -14,7 +15,6 @@ from consensus.evidence import evidence_of
 from consensus.operations.transactions import Transaction
 from consensus.operations.validators import Delegate, ReportEquivocation, rotate_voting_key
 from consensus.parameters import Parameters
-from consensus.pbft.own_votes import VotingKeys
 from consensus.pbft.reports import Equivocation
 from consensus.quorum import LEAST_TOLERANT, capped_powers
 from gossip.codec import Digest
@@ -73,10 +73,10 @@ class Registrar:
         }
         self._forgotten: set[bytes] = set()
 
-    def keys(self, node: int, key: Signer) -> Signer | VotingKeys:
+    def keys(self, node: int, key: Signer) -> Sequence[Signer]:
         """What a node's engine signs with: the keys in its home."""
         held = [one for one in self._keys.get(node, ()) if one.public not in self._forgotten]
-        return VotingKeys(*held) if held else key
+        return held or (key,)
 
     def started(self, node: int, engine: Engine) -> None:
         """As a daemon does: forget the keys that were rotated away once their epochs are certified."""

@@ -25,6 +25,7 @@ from consensus.messages import (
     proposal_bytes,
 )
 from consensus.operations.transactions import Transaction
+from consensus.pbft.own_votes import VotingKeys
 from gossip.codec import Digest, Wire, decode, encode
 from gossip.effects import Broadcast, Effect, Send
 from gossip.identity import NodeId, Signer
@@ -33,6 +34,13 @@ from simulations.worlds.twisted import Garbage, Late
 
 Twisted = list[Effect | Late | Garbage]
 _BODIES = 32
+
+
+class UnrestrainedKeys(VotingKeys):
+    """A liar goes on signing, whatever its engine finds out about its own key."""
+
+    def silence(self, key: bytes) -> None:
+        """It is not."""
 
 
 @dataclass(slots=True)

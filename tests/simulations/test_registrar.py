@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,6 @@ import pytest
 
 from consensus.engine import Engine
 from consensus.messages import Certified, StateVote
-from consensus.pbft.own_votes import VotingKeys
 from gossip.codec import Wire
 from gossip.effects import Broadcast
 from gossip.identity import NodeId, Signer
@@ -79,10 +79,10 @@ def test_two_keys_that_were_rotated_away_sign_what_their_blocks_came_to_and_one_
 
     kept, starts = Registrar.keys, Counter[int]()
 
-    def without_the_oldest(made: Registrar, node: int, key: Signer) -> Signer | VotingKeys:
+    def without_the_oldest(made: Registrar, node: int, key: Signer) -> Sequence[Signer]:
         starts[node] += 1
         if starts[node] > 1 and node in made._keys:
-            return VotingKeys(*made._keys[node][1:])
+            return made._keys[node][1:]
         return kept(made, node, key)
 
     monkeypatch.setattr(Registrar, "keys", without_the_oldest)
