@@ -125,10 +125,14 @@ class Finality:
         self._executed = reader.height()
         self._certified = reader.certified_height()
         self._closed_now: set[int] = set()
-        lowest_new = max(self._certified, self._executed - _KEPT_OPEN)
-        for height in range(self._certified + 1, self._executed + 1):
-            if height <= self._certified + _KEPT_OPEN or height > lowest_new:
-                self._reopen(height)
+        # The oldest and the newest; what lies between is not looked at, since a damaged number may make it endless.
+        oldest = min(self._executed, self._certified + _KEPT_OPEN)
+        newest = max(oldest, self._executed - _KEPT_OPEN)
+        for height in (
+            *range(self._certified + 1, oldest + 1),
+            *range(newest + 1, self._executed + 1),
+        ):
+            self._reopen(height)
         self._advance()
 
     @property
