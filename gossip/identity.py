@@ -3,7 +3,7 @@
 A `NodeId` is the raw public key, so whoever holds an id can check what its owner signed. The verifier refuses
 non-canonical S, non-canonical and small-order points, checks the equation with the cofactor (ZIP 215), and is never
 used in batch mode, so that two honest nodes can't disagree on a signature (Chalkias, Garillot, Nikolaenko 2020, "Taming
-the many EdDSAs", whose algorithm 2 this is).
+the many EdDSAs", whose algorithm 2 this is, but that it lets nonce points of small order be).
 
 Cores get a `Signer` and a `Verifier` passed in; the simulator passes a keyed hash instead of Ed25519.
 """

@@ -241,7 +241,7 @@ class Ledger:
         return sorted(self._state.items(REPUTATION))
 
     def member(self, node: bytes) -> Member | None:
-        """A member, or None if the node was never admitted."""
+        """A member, or None if the node is none."""
         member: Member | None = self._state.get(MEMBERS.key(node))
         return member
 

@@ -14,7 +14,16 @@ from consensus.ledger.events import MemberChanged, ValidatorActivated
 from consensus.ledger.outcomes import Code, Refusal
 from consensus.ledger.records import KeyRecord, Member, Role, StakeRecord
 from consensus.ledger.state import Context, Draft
-from consensus.ledger.tables import CANDIDATES, KEYS, MEMBERS, STAKES, THE_ONE, VALIDATORS, WORDS
+from consensus.ledger.tables import (
+    CANDIDATES,
+    KEYS,
+    MEMBERS,
+    OFFERINGS,
+    STAKES,
+    THE_ONE,
+    VALIDATORS,
+    WORDS,
+)
 from consensus.quorum import (
     LEAST_TOLERANT,
     MAX_VALIDATORS,
@@ -133,8 +142,9 @@ def set_role(draft: Draft, context: Context, node: bytes, role: Role) -> None:
 
 
 def end_membership(draft: Draft, context: Context, node: bytes) -> None:
-    """Make an observer a stranger."""
+    """Make an observer a stranger; nobody draws it for work any more."""
     draft.put(MEMBERS, node, None)
+    draft.put(OFFERINGS, node, None)
     draft.emit(MemberChanged(node, None, context.transaction))
 
 

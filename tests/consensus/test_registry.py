@@ -23,6 +23,7 @@ from consensus.ledger.events import (
 from consensus.ledger.machine import BlockResult, Ledger
 from consensus.ledger.records import Delegation, Role, StakeRecord, Unbonding
 from consensus.messages import proposal_bytes
+from consensus.operations.groups import OfferKinds
 from consensus.operations.transactions import AdmitObserver, ApproveValidator, Transfer
 from consensus.operations.validators import (
     ActivateValidator,
@@ -288,6 +289,15 @@ def test_a_quorum_ends_the_membership_of_an_observer() -> None:
     assert made.code(made.nodes[4], AdmitObserver(BOB.node_id, None)) == "ok", "let in again"
     assert made.code(made.nodes[4], ApproveExpulsion(BOB.node_id)) == "ok", "old words are gone"
     assert made.ledger.member(BOB.node_id) is not None
+
+
+def test_whoever_is_expelled_is_drawn_for_work_no_more() -> None:
+    made = town()
+    assert made.code(BOB, OfferKinds(("embed",))) == "ok"
+    assert made.ledger.offering(BOB.node_id) == ("embed",)
+    for node in made.nodes[:4]:
+        assert made.code(node, ApproveExpulsion(BOB.node_id)) == "ok"
+    assert made.ledger.offering(BOB.node_id) == ()
 
 
 def test_whoever_is_expelled_gets_its_stake_back() -> None:
