@@ -20,11 +20,32 @@ _P = ParamSpec("_P")
 TIMEOUT_S = 30.0
 
 
-class Carrier:
-    """One node's interface. Every method raises `NotReachableError` and `RefusedError`."""
+class Caller:
+    """Where a node is, and what shows that its owner asks: the same however it is asked."""
 
     def __init__(self, url: str, read_token: Callable[[], str] | None = None) -> None:
         self.url, self._read_token = url, read_token
+
+    def _headers(self, asked: Ask) -> dict[str, str]:
+        """What is sent above a request."""
+        return asked.headers | (self._owner() if asked.owner else {})
+
+    def _owner(self) -> dict[str, str]:
+        return {} if self._read_token is None else {"Authorization": f"Bearer {self._read_token()}"}
+
+
+def reply_to(asked: Ask, response: httpx2.Response, body: bytes) -> Reply:
+    """What came back. Raises `RefusedError`."""
+    if not response.is_success and not asked.whatever:
+        raise refusal(response, body)
+    return Reply.of(body, response.headers.get(HEIGHT))
+
+
+class Carrier(Caller):
+    """One node's interface. Every method raises `NotReachableError` and `RefusedError`."""
+
+    def __init__(self, url: str, read_token: Callable[[], str] | None = None) -> None:
+        super().__init__(url, read_token)
         # The environment's proxies are not for loopback.
         self._http = httpx2.Client(base_url=url, trust_env=False, timeout=TIMEOUT_S)
 
@@ -46,22 +67,15 @@ class Carrier:
         if asked.pause_s:
             time.sleep(asked.pause_s)
         body = bytearray()
-        headers = asked.headers | (self._owner() if asked.owner else {})
         try:
             with self._http.stream(
-                asked.method, asked.path, content=asked.content, headers=headers
+                asked.method, asked.path, content=asked.content, headers=self._headers(asked)
             ) as response:
                 for piece in response.iter_bytes():
                     more_of(body, piece, response)
         except httpx2.TransportError as error:
             raise unreachable(self.url, error, TIMEOUT_S) from None
-        if not response.is_success and not asked.whatever:
-            raise refusal(response, bytes(body))
-        return Reply.of(bytes(body), response.headers.get(HEIGHT))
-
-    def _owner(self) -> dict[str, str]:
-        """What shows that the owner asks."""
-        return {} if self._read_token is None else {"Authorization": f"Bearer {self._read_token()}"}
+        return reply_to(asked, response, bytes(body))
 
 
 def held(ask: Callable[_P, Conversation[_T]]) -> Callable[Concatenate[Carrier, _P], _T]:

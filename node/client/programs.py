@@ -17,17 +17,16 @@ import httpx2
 
 from consensus.genesis import Genesis
 from consensus.verify import Trust
-from node.client.answers import StillWaitingError, more_of, refusal, unreachable
+from node.client.answers import StillWaitingError, more_of, unreachable
 from node.client.audit.audits import AsyncAudit
 from node.client.audit.copy import Opening, Progress
-from node.client.carrying import TIMEOUT_S, as_method
+from node.client.carrying import TIMEOUT_S, Caller, as_method, reply_to
 from node.client.conversations import Ask, Conversation, Reply
 from node.client.event_stream import EventStream
 from node.client.paths import query
 from node.client.questions import chain, house, lists, proofs, work
 from node.client.questions.chain import FINAL_TRANSACTION
 from node.client.questions.work import FINAL_TASK
-from node.views.headers import HEIGHT
 from node.views.records import TaskView, TransactionView
 
 Kept = TypeVar("Kept")
@@ -49,11 +48,11 @@ def _step(conversation: Conversation[Kept], reply: Reply | None) -> Ask | _Ended
         return _Ended(end.value)
 
 
-class AsyncCarrier:
+class AsyncCarrier(Caller):
     """Carries conversations under an event loop."""
 
     def __init__(self, url: str, read_token: Callable[[], str] | None = None) -> None:
-        self.url, self._read_token = url, read_token
+        super().__init__(url, read_token)
         # The environment's proxies are not for loopback.
         self._http = httpx2.AsyncClient(base_url=url, trust_env=False, timeout=TIMEOUT_S)
 
@@ -75,20 +74,15 @@ class AsyncCarrier:
         if asked.pause_s:
             await anyio.sleep(asked.pause_s)
         body = bytearray()
-        headers = asked.headers
-        if asked.owner and self._read_token is not None:
-            headers = {**headers, "Authorization": f"Bearer {self._read_token()}"}
         try:
             async with self._http.stream(
-                asked.method, asked.path, content=asked.content, headers=headers
+                asked.method, asked.path, content=asked.content, headers=self._headers(asked)
             ) as response:
                 async for piece in response.aiter_bytes():
                     more_of(body, piece, response)
         except httpx2.TransportError as error:
             raise unreachable(self.url, error, TIMEOUT_S) from None
-        if not response.is_success and not asked.whatever:
-            raise refusal(response, bytes(body))
-        return Reply.of(bytes(body), response.headers.get(HEIGHT))
+        return reply_to(asked, response, bytes(body))
 
 
 def _held(

@@ -83,8 +83,9 @@ class RegistryDoor:
 
     def endpoints(self) -> list[Endpoint]:
         """All that is served here."""
-        registry = self._registry
-        ready = ((409, "not_approved"), (409, "not_ready"), (409, "too_many_validators"))
+        return [*self._views(), *self._own_deeds(), *self._words()]
+
+    def _views(self) -> list[Endpoint]:
         return [
             Endpoint(
                 "GET",
@@ -100,6 +101,13 @@ class RegistryDoor:
                 "The federation's constants in force.",
                 ParametersView,
             ),
+        ]
+
+    def _own_deeds(self) -> list[Endpoint]:
+        """About this node's own seat and money."""
+        registry = self._registry
+        ready = ((409, "not_approved"), (409, "not_ready"), (409, "too_many_validators"))
+        return [
             self._deed(
                 "activate", "Take the approved seat.", self._plain(registry.activate), ready
             ),
@@ -146,6 +154,11 @@ class RegistryDoor:
                 (*_STAKE, *_ID),
                 DelegationRequest,
             ),
+        ]
+
+    def _words(self) -> list[Endpoint]:
+        """What a validator says, and a quorum makes true."""
+        return [
             self._deed(
                 "remove",
                 "This validator's word against another's seat.",
