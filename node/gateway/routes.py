@@ -111,7 +111,16 @@ _LIMIT = _number("limit", "How many at most.", 1, MAX_PAGE, PAGE)
 
 def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
     """What every node answers."""
-    unknown_tx, unknown_task = (404, "unknown_transaction"), (404, "unknown_task")
+    return [
+        *_house_endpoints(reads),
+        *_ledger_endpoints(reads, writes),
+        *_task_endpoints(reads, writes),
+        *_deed_endpoints(writes),
+    ]
+
+
+def _house_endpoints(reads: Reads) -> list[Endpoint]:
+    """How the node is, and whom it knows."""
     return [
         Endpoint("GET", "/health", reads.health, "The process answers.", HealthView),
         Endpoint(
@@ -123,6 +132,23 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             others=((503, ReadinessView),),
         ),
         Endpoint("GET", "/api/v2/status", reads.status, "The node at a glance.", StatusView),
+        Endpoint(
+            "GET",
+            "/api/v2/peers",
+            reads.peers,
+            "The peer table, or who asks to be let in.",
+            PeersView,
+            params=(
+                Param("applicants", "1 for those who ask to be let in.", {"enum": ["0", "1"]}),
+            ),
+        ),
+    ]
+
+
+def _ledger_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
+    """Transactions, accounts, blocks, and who decides them."""
+    unknown = (404, "unknown_transaction")
+    return [
         Endpoint(
             "POST",
             "/api/v2/transactions",
@@ -140,7 +166,7 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             "Where a transaction stands.",
             TransactionView,
             params=(ID,),
-            problems=(unknown_tx,),
+            problems=(unknown,),
             cached=True,
         ),
         Endpoint(
@@ -150,7 +176,7 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             "The proof of its outcome: certificate and Merkle path, for `bizra-node verify`.",
             JsonObject,
             params=(ID,),
-            problems=(unknown_tx, (404, "no_receipt")),
+            problems=(unknown, (404, "no_receipt")),
         ),
         Endpoint(
             "GET",
@@ -198,16 +224,13 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             "Who decides the next block.",
             ValidatorsView,
         ),
-        Endpoint(
-            "GET",
-            "/api/v2/peers",
-            reads.peers,
-            "The peer table, or who asks to be let in.",
-            PeersView,
-            params=(
-                Param("applicants", "1 for those who ask to be let in.", {"enum": ["0", "1"]}),
-            ),
-        ),
+    ]
+
+
+def _task_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
+    """Work of the node's own."""
+    unknown = (404, "unknown_task")
+    return [
         Endpoint(
             "GET",
             "/api/v2/tasks",
@@ -247,7 +270,7 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             "A task, with its output if this node asked for it.",
             TaskView,
             params=(ID,),
-            problems=(unknown_task,),
+            problems=(unknown,),
         ),
         Endpoint(
             "DELETE",
@@ -257,9 +280,15 @@ def core_endpoints(reads: Reads, writes: Writes) -> list[Endpoint]:
             TaskView,
             202,
             params=(ID,),
-            problems=(*OWN, unknown_task, (409, "too_late")),
+            problems=(*OWN, unknown, (409, "too_late")),
             owner=True,
         ),
+    ]
+
+
+def _deed_endpoints(writes: Writes) -> list[Endpoint]:
+    """What the owner does with the node's own account."""
+    return [
         Endpoint(
             "POST",
             "/api/v2/transfers",
@@ -405,27 +434,34 @@ def bulk_endpoints(bulk: Bulk) -> list[Endpoint]:
     ]
 
 
+_PAGE_PARAMS = (_LIMIT, _AFTER)
+_CURSORS = ((400, "bad_cursor"),)
+_NODE = Param("id", "A node's id, or its first digits.", ID.schema, "29" * 32)
+
+
+def _listed(path: str, handler: Any, about: str, answer: Any) -> Endpoint:  # noqa: ANN401 - methods and types
+    return Endpoint(
+        "GET",
+        f"/api/v2/{path}",
+        handler,
+        about,
+        answer,
+        params=_PAGE_PARAMS,
+        problems=_CURSORS,
+        cached=True,
+    )
+
+
 def list_endpoints(lists: Lists) -> list[Endpoint]:
     """Read models."""
-    page = (_LIMIT, _AFTER)
-    cursor = ((400, "bad_cursor"),)
-    node = Param("id", "A node's id, or its first digits.", ID.schema, "29" * 32)
+    return [*_row_endpoints(lists), *_merit_endpoints(lists), *_log_endpoints(lists)]
 
-    def listed(path: str, handler: Any, about: str, answer: Any, *more: Param) -> Endpoint:  # noqa: ANN401 - methods and types
-        return Endpoint(
-            "GET",
-            f"/api/v2/{path}",
-            handler,
-            about,
-            answer,
-            params=(*page, *more),
-            problems=cursor,
-            cached=True,
-        )
 
+def _row_endpoints(lists: Lists) -> list[Endpoint]:
+    """What the ledger has many of, page by page."""
     return [
-        listed("accounts", lists.accounts, "The richest accounts first.", AccountsView),
-        listed(
+        _listed("accounts", lists.accounts, "The richest accounts first.", AccountsView),
+        _listed(
             "transactions",
             lists.transactions,
             "Executed transactions, newest first.",
@@ -437,8 +473,8 @@ def list_endpoints(lists: Lists) -> list[Endpoint]:
             lists.account_transactions,
             "Executed transactions that name an account, newest first.",
             TransactionsView,
-            params=(ID, *page),
-            problems=(*cursor, (404, "unknown_account")),
+            params=(ID, *_PAGE_PARAMS),
+            problems=(*_CURSORS, (404, "unknown_account")),
             cached=True,
         ),
         Endpoint(
@@ -465,21 +501,27 @@ def list_endpoints(lists: Lists) -> list[Endpoint]:
             "Tasks as the ledger knows them, newest first; by state, owner or executor.",
             TaskRowsView,
             params=(
-                *page,
+                *_PAGE_PARAMS,
                 Param("state", "Only these.", {"enum": [one.value for one in TaskState]}),
                 Param("owner", "Only what this account asked for.", ID.schema),
                 Param("executor", "Only what this node works or worked on.", ID.schema),
             ),
             problems=(
-                *cursor,
+                *_CURSORS,
                 (400, "bad_id"),
                 (400, "ambiguous_id"),
                 (404, "unknown_account"),
             ),
             cached=True,
         ),
-        listed("leaderboard", lists.leaderboard, "Who earned the most by tasks.", LeaderboardView),
-        listed(
+    ]
+
+
+def _merit_endpoints(lists: Lists) -> list[Endpoint]:
+    """Who did how much, and how well."""
+    return [
+        _listed("leaderboard", lists.leaderboard, "Who earned the most by tasks.", LeaderboardView),
+        _listed(
             "reputation",
             lists.reputations,
             "How reliably nodes end what they claim, the best first.",
@@ -491,7 +533,7 @@ def list_endpoints(lists: Lists) -> list[Endpoint]:
             lists.reputation,
             "How reliably one node ends what it claims.",
             ReputationView,
-            params=(node,),
+            params=(_NODE,),
             problems=((404, "unknown_node"),),
             cached=True,
         ),
@@ -503,6 +545,12 @@ def list_endpoints(lists: Lists) -> list[Endpoint]:
             FairnessView,
             cached=True,
         ),
+    ]
+
+
+def _log_endpoints(lists: Lists) -> list[Endpoint]:
+    """What happened, and the read models themselves."""
+    return [
         Endpoint(
             "GET",
             "/api/v2/events/log",
@@ -513,7 +561,7 @@ def list_endpoints(lists: Lists) -> list[Endpoint]:
                 _number("limit", "How many at most.", 1, MAX_EVENTS, 100),
                 Param("after", "A place in the log: HEIGHT.INDEX, or HEIGHT.", _EVENT_CURSOR, "0"),
             ),
-            problems=cursor,
+            problems=_CURSORS,
         ),
         Endpoint(
             "GET",
