@@ -11,6 +11,7 @@ from node.bench import endurance, flood, throughput
 from node.bench import gateway as gateway_bench
 from node.bench import gossip as gossip_bench
 from node.bench import lan as lan_bench
+from node.bench.bft_smart import bft_smart, bft_smart_bare
 from node.bench.consensus import ConsensusFigures, Work, as_json, measure
 from node.bench.engine import EngineWork, measure_engine
 from node.bench.etcd import etcd
@@ -22,7 +23,12 @@ from node.cli.session import Session, with_session
 from node.cli.shapes import pairs, table
 from node.demo.growth import LEAST_FOR_A_FAULT
 
-RIVALS = {"etcd": etcd, "pysyncobj": pysyncobj}
+RIVALS = {
+    "bft-smart": bft_smart,
+    "bft-smart-bare": bft_smart_bare,
+    "etcd": etcd,
+    "pysyncobj": pysyncobj,
+}
 
 
 @click.group()
@@ -166,11 +172,17 @@ def _compared(ours: ConsensusFigures, other: RivalFigures) -> dict[str, object]:
 def _rival_line(ours: ConsensusFigures, other: RivalFigures) -> str:
     ratio = ours.tx_per_cpu_second / other.tx_per_cpu_second
     p50, p99 = ours.p50_ms / other.p50_ms, ours.p99_ms / other.p99_ms
+    promises = ", ".join(
+        (
+            "signed" if other.signed else "unsigned",
+            "bears liars" if other.byzantine else "bears crashes only",
+            "synced" if other.durable else "not synced",
+        )
+    )
     return (
         f"{other.system}, {other.clients} clients: {other.tps} a second, p50 {other.p50_ms} ms, p99 {other.p99_ms} ms, "
-        f"{other.tx_per_cpu_second} a CPU-second; this node does {ratio:.2f} of that, "
-        f"and takes {p50:.2f} times as long (p99 {p99:.2f}). It is unsigned, bears crashes only, "
-        f"{'synced' if other.durable else 'not synced'}; {other.note}"
+        f"{other.tx_per_cpu_second} a CPU-second; this node does {ratio:.2f} times that, "
+        f"and takes {p50:.2f} times as long (p99 {p99:.2f}). It: {promises}; {other.note}"
     )
 
 

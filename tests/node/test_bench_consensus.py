@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from base64 import b64decode
 
-import pytest
-from click.testing import CliRunner
-
 from consensus.operations.transactions import Remark, Transfer
 from gossip.codec import Digest
 from gossip.identity import Ed25519Signer, Ed25519Verifier
 from node.bench.etcd import LETTERS
 from node.bench.rivals import VALUE_BYTES
 from node.bench.wallets import Wallets
-from node.cli import main
 
 CHAIN = Digest(bytes(32))
 PAYEE = bytes(range(32))
@@ -49,15 +45,3 @@ def test_more_accounts_than_one_transaction_can_fund_take_several() -> None:
 
 def test_a_value_of_the_compiled_clients_is_as_long_as_a_payload() -> None:
     assert len(b64decode("B" * LETTERS + "A=", validate=True)) == VALUE_BYTES
-
-
-@pytest.mark.parametrize("rival", ["etcd", "pysyncobj"])
-def test_a_rival_that_is_not_installed_is_named_before_anything_starts(
-    rival: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr("node.bench.pysyncobj.find_spec", lambda _: None)
-    result = CliRunner().invoke(main, ["bench", "consensus", "--against", rival])
-    assert result.exit_code == 1
-    assert f"--against {rival}" in result.output
-    assert "starting" not in result.output
