@@ -18,13 +18,12 @@ from consensus.operations.transactions import (
 )
 from gossip.codec import Digest, decode_canonical, encode
 from gossip.identity import Ed25519Signer, Ed25519Verifier
+from node.gateway.list_routes import event_endpoints, list_endpoints
 from node.gateway.model_routes import ollama_endpoints, openai_endpoints
 from node.gateway.openapi import problems_of
 from node.gateway.routes import (
     bulk_endpoints,
     core_endpoints,
-    event_endpoints,
-    list_endpoints,
 )
 
 DOC = Path(__file__).parent.parent / "docs" / "API.md"

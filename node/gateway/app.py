@@ -40,6 +40,7 @@ from node.gateway.groups import GroupDoor
 from node.gateway.guard import Guard, OwnerCheck, is_loopback
 from node.gateway.idempotency import Idempotency
 from node.gateway.leaving import LeavingDoor
+from node.gateway.list_routes import event_endpoints, list_endpoints
 from node.gateway.lists import Lists
 from node.gateway.metering import Metered
 from node.gateway.metrics import ConsensusTraffic, MetricsDoor
@@ -54,8 +55,6 @@ from node.gateway.registry import RegistryDoor
 from node.gateway.routes import (
     bulk_endpoints,
     core_endpoints,
-    event_endpoints,
-    list_endpoints,
     proof_endpoints,
 )
 from node.gateway.snapshots import SnapshotDoor
