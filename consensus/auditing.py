@@ -37,6 +37,10 @@ class NotTheChainError(Exception):
     """What was handed out is not the federation's chain; the text names the height and what doesn't hold."""
 
 
+class NewerProtocolError(Exception):
+    """The chain goes on by rules that this program does not know; the text names the height and the protocol."""
+
+
 class _NothingChecked:
     def contains(self, transaction_id: bytes) -> bool:
         """No signature has been checked before."""
@@ -84,12 +88,17 @@ class Follower:
         return None if execution is None else Digest(execution.statement.state_root)
 
     def take(self, item: CertifiedBlock, *, handed_over: bool = False) -> tuple[Write, ...]:
-        """The next block: what is to be written of it, in one batch. Raises `NotTheChainError`.
+        """The next block: what is to be written of it, in one batch. Raises `NotTheChainError`, `NewerProtocolError`.
 
         The last one before a quorum was lost may have no certificate of its state: `handed_over` says that what the
         survivors signed is looked at next, and stands in the same batch.
         """
         block, voters, height = item.block, self.validators, self.height + 1
+        if self.ledger.is_outdated:
+            raise NewerProtocolError(
+                f"from height {height} on the federation speaks protocol {self.ledger.protocol_version}, "
+                f"this program {self.ledger.speaks}: install a newer version"
+            )
         fault = certified_block_fault(item, self._tip, voters, self._chain, self._verifier)
         if fault is not None:
             raise NotTheChainError(f"block {height}: {fault}")

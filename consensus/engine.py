@@ -16,7 +16,7 @@ from consensus.block_rules import BlockRules
 from consensus.blocks import Block
 from consensus.certificates import Certificate, StateCertificate
 from consensus.chain import ChainReader, genesis_writes
-from consensus.execution import BlockExecution
+from consensus.execution import BlockExecution, UnknownProtocol
 from consensus.faults import KNOWN, NOT_HERE, UNASKED, Fault, unsound
 from consensus.genesis import Genesis
 from consensus.intake import Intake, spread
@@ -180,6 +180,7 @@ class Engine:
         pool: KeyValueReader,
         timing: Timing | None = None,
         asks_at_start: bool = False,
+        rules: type[Ledger] = Ledger,
     ) -> None:
         """With `asks_at_start` a validator votes when enough others have said what they have seen of its key."""
         self._asks_at_start = asks_at_start
@@ -187,7 +188,8 @@ class Engine:
         self._verifier = verifier
         self._timing = timing or Timing()
         self.chain = ChainReader(chain)
-        self.ledger = Ledger.load(genesis, chain, verifier)
+        self.ledger = rules.load(genesis, chain, verifier)
+        self._is_outdated = self.ledger.is_outdated
         self.mempool = Mempool(self._chain_id)
         self._pool_log = PoolLog(pool)
         self._intake = Intake(self.mempool, self._pool_log, self.ledger, verifier)
@@ -270,6 +272,8 @@ class Engine:
         """Take one event; the effects are carried out in order."""
         self._now_ms = self.mempool.now_ms = now_ms
         out: list[Effect] = []
+        if self._is_outdated:
+            return [self._unknown_protocol()] if isinstance(event, Started) else []
         match event:
             case Received():
                 self._settle(out, self._on_message(event.peer, event.message))
@@ -328,6 +332,8 @@ class Engine:
 
     def _go_on(self, out: list[Effect]) -> None:
         """After every event: propose if it is this node's turn, and let the leader's clock run while work waits."""
+        if self._is_outdated:
+            return
         replica, has_ready = self.replica, self.mempool.has_ready
         if replica.is_gathering:
             self._settle(out, replica.look(self._now_ms))
@@ -414,16 +420,25 @@ class Engine:
         tip = tip_of(block, certificate)
         if members.epoch == voters.epoch:
             is_unfair = self.mempool.overtaken_ms > self._timing.progress_ms
-            out += self.replica.advance(self._now_ms, tip, is_unfair=is_unfair)
+            following = self.replica.advance(self._now_ms, tip, is_unfair=is_unfair)
         else:
             base = EpochBase(block.height, block.digest)
             self.keys.choose(members)
-            out += self.replica.enter_epoch(self._now_ms, members, base, tip)
+            following = self.replica.enter_epoch(self._now_ms, members, base, tip)
+        if (
+            self.ledger.is_outdated
+        ):  # what follows may be votes on a block that can't be judged here
+            self._is_outdated = True
+            return [*out, self._unknown_protocol()]
+        out += following
         if self._relay.is_on:
             out += self._relay.on_block(self.height, self._watching(), self._status)
         elif block.header.proposer in self._own_nodes(voters):
             out += self._announce()
         return out
+
+    def _unknown_protocol(self) -> Effect:
+        return Notify(UnknownProtocol(self.ledger.protocol_version, self.height))
 
     def _is_absent(self, node: bytes) -> bool:
         return node not in self._peers and node not in self._own_nodes(self.validators)
@@ -505,6 +520,8 @@ class Engine:
                 out += self._sync.on_failure(peer, self.height)
                 return out
             self._settle(out, self._execute(item.block, item.certificate, item.state))
+            if self._is_outdated:
+                return out
         if self.height == before:
             out.append((KNOWN if message.blocks else UNASKED).of(peer))
             return [*out, *self._sync.on_failure(peer, self.height)]

@@ -23,6 +23,16 @@ class BlockExecuted(msgspec.Struct, frozen=True, gc=False):
     result: BlockResult
 
 
+class UnknownProtocol(msgspec.Struct, frozen=True, gc=False):
+    """After this height the federation speaks a protocol that this program does not know.
+
+    It takes no further block and votes no more: a newer program goes on from what is on disk.
+    """
+
+    version: int
+    height: int
+
+
 @dataclass(frozen=True, slots=True)
 class Executed:
     """What came of a block: the statement to sign, who votes from now on, the batch and the news."""

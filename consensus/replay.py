@@ -47,6 +47,11 @@ def replay(
                 reason if height < first else "the block is missing",
             )
             return
+        if ledger.is_outdated:
+            spoken = f"protocol {ledger.protocol_version}, which this program does not know"
+            reason = f"from here on the blocks are executed by {spoken}: install a newer version"
+            yield Replayed(height, 0, 0, ledger.state_root, reason)
+            return
         yield _replayed(ledger, block, execution.statement, log)
         following = chain.epoch(ledger.validators.epoch + 1)
         if following is not None and following.base_height == height:

@@ -19,9 +19,10 @@ from consensus.engine import (
     TimerFired,
     initial_writes,
 )
-from consensus.execution import BlockExecuted
+from consensus.execution import BlockExecuted, UnknownProtocol
 from consensus.genesis import Founder, Genesis, found
 from consensus.ledger.events import Slashed, ValidatorDeactivated, VotingKeyRotated
+from consensus.ledger.machine import Ledger
 from consensus.messages import (
     Blocks,
     ConsensusMessage,
@@ -47,8 +48,10 @@ from simulations.oracles import Oracles
 from simulations.registrar import STAKE_PER_POWER, Registrar, limits
 from simulations.scenario import Scenario
 from simulations.snapshot_node import FederationMessage, SnapshotNode, SnapshotTaken
+from simulations.upgrades import FEE, Upgrades, fees
 from simulations.worlds.disk import MemoryStore
 from simulations.worlds.hooks import Vocabulary
+from simulations.worlds.lives import SUPERVISOR_MS
 from simulations.worlds.process import Core, Process
 from simulations.worlds.result import Result
 from simulations.worlds.signatures import Keyring
@@ -96,6 +99,7 @@ class Federation(World):
         self._registrar = None
         if scenario.by_stake:
             self._registrar = Registrar(chain, scenario.deeds, ids, rotated)
+        self._upgrades = None if scenario.upgrade is None else Upgrades(scenario.upgrade)
         self.populate(self._processes(ids))
         honest_keys = frozenset(
             key.public
@@ -190,6 +194,10 @@ class Federation(World):
             late = process.node - scenario.founders
             self.at(0 if late < 0 else scenario.joiners[late] * 1000, self.start, process)
         self.plan_faults()
+        if scenario.upgrade is not None:
+            for one in self.processes:
+                if one.node in scenario.upgrade.late:
+                    self.at(scenario.upgrade.late_ms * 1000, self._install, one)
         wanted = scenario.clients
         for one in self.honest:
             if one.node < scenario.founders and (not wanted.only or one.node in wanted.only):
@@ -209,8 +217,11 @@ class Federation(World):
 
     def engine_parts(self, process: Process) -> dict[str, Any]:
         """What an engine is made from."""
-        delays = self.scenario.delays
+        delays, upgrades = self.scenario.delays, self._upgrades
+        now_ms = self.now_us // 1000
+        rules = Ledger if upgrades is None else upgrades.rules(process.node, now_ms)
         return {
+            "rules": rules,
             "genesis": self._genesis,
             "voting_key": self._keys_of(process),
             "verifier": self.verifier,
@@ -226,6 +237,12 @@ class Federation(World):
             ),
             "asks_at_start": process.is_honest and process.life > 0,
         }
+
+    def _install(self, process: Process) -> None:
+        """The operator of a late node starts the newer program."""
+        self.line(process.name, "installs", "the program that knows the newer protocol")
+        if process.is_up:
+            self.die(process, SUPERVISOR_MS)
 
     def _keys_of(self, process: Process) -> VotingKeys:
         own = self._voters[process.node]
@@ -262,11 +279,21 @@ class Federation(World):
             if client.pending and now_ms % 1000 == 0:
                 self.turn(one, one.life, Submit(tuple(client.pending.values())))
             self._operate(one, client, now_ms)
-            if self._registrar is not None and self._is_operated(one):
-                asked = tuple(self._registrar.ask(now_ms, one.node, one.core, client))
-                if asked:
-                    self.turn(one, one.life, Submit(asked))
+            asked = self._asked_of_the_ledger(now_ms, one, client)
+            if asked:
+                self.turn(one, one.life, Submit(asked))
             self._read(one)
+
+    def _asked_of_the_ledger(
+        self, now_ms: int, one: Process, client: Client
+    ) -> tuple[Transaction, ...]:
+        """What an operator hands in about the registry, and about the protocol."""
+        asked: tuple[Transaction, ...] = ()
+        if self._registrar is not None and self._is_operated(one):
+            asked += tuple(self._registrar.ask(now_ms, one.node, one.core, client))
+        if self._upgrades is not None and one.core is not None:
+            asked += self._upgrades.ask(now_ms, one, client)
+        return asked
 
     def _read(self, one: Process) -> None:
         """Each user asks its own node for two balances."""
@@ -308,7 +335,8 @@ class Federation(World):
         rounds = -(-wanted.transactions // wanted.burst)
         last_ms = _FIRST_ASKED_MS + rounds * wanted.interval_ms
         deeds_ms = (one.at_ms for one in self.scenario.deeds)
-        return now_ms >= max((last_ms, *self.scenario.joiners, *deeds_ms))
+        upgrade_ms = 0 if self.scenario.upgrade is None else self.scenario.upgrade.at_ms
+        return now_ms >= max((last_ms, upgrade_ms, *self.scenario.joiners, *deeds_ms))
 
     def missing(self) -> str:
         heights = {}
@@ -333,7 +361,9 @@ class Federation(World):
                 )
             if not {joiner.node for joiner in self._joiners} <= set(engine.validators.nodes):
                 return f"{one.name} knows of no seat for somebody who joined"
-        return "" if self._registrar is None else self._registrar.missing(self.honest[0].core)
+        engine = self.honest[0].core
+        lacks = "" if self._upgrades is None else self._upgrades.missing(engine)
+        return lacks or ("" if self._registrar is None else self._registrar.missing(engine))
 
     def height(self) -> int:
         return self.oracles.height
@@ -384,6 +414,8 @@ class Federation(World):
             return
         if process.is_honest:
             self.oracles.sent(process.name, process.stores[Store.VOTES], message)
+            if self._upgrades is not None and kind is Vote:
+                self._upgrades.voted(process.name, process.core, message.ballot.height)
 
     def on_message(self, message: Any) -> None:  # noqa: ANN401 - see World
         if type(message) is Blocks and message.blocks:
@@ -414,11 +446,8 @@ class Federation(World):
                 self.oracles.accused(number, what.voter)
                 self._note_evidence(process, what)
                 self.line(process.name, "evidence", f"against {what.voter.hex()[:8]}")
-            case SnapshotTaken():
-                self.marks["snapshot taken"] += 1
-                self.line(process.name, "snapshot", f"taken, height={what.height}")
-                self.oracles.took_snapshot(number, process.stores[Store.CHAIN], what.height)
-                self.die(process, 1)
+            case SnapshotTaken() | UnknownProtocol():
+                self._end_life(process, what)
             case VotesElsewhere():
                 self.marks["own vote from elsewhere"] += 1
                 if process.is_honest:
@@ -431,6 +460,18 @@ class Federation(World):
                 self.line(process.name, "entered", f"epoch={what.epoch} view={what.view}")
             case _:
                 pass
+
+    def _end_life(self, process: Process, why: SnapshotTaken | UnknownProtocol) -> None:
+        """A program that ends by itself, and is started again."""
+        if isinstance(why, UnknownProtocol):
+            self.marks["stopped at a newer protocol"] += 1
+            self.line(process.name, "stopped", f"protocol {why.version} is not known here")
+            self.die(process, SUPERVISOR_MS)
+            return
+        self.marks["snapshot taken"] += 1
+        self.line(process.name, "snapshot", f"taken, height={why.height}")
+        self.oracles.took_snapshot(process.number, process.stores[Store.CHAIN], why.height)
+        self.die(process, 1)
 
     def _note_evidence(self, process: Process, report: Equivocation) -> None:
         if self._registrar is not None and process.is_honest:
@@ -454,6 +495,10 @@ class Federation(World):
             stored, execution = chain.block(height), chain.execution(height)
             succeeded = (outcome.ok for outcome in execution.results.outcomes)
             self._history.ordered(height, tuple(zip(stored.transactions, succeeded, strict=True)))
+            if self._upgrades is not None:
+                self._upgrades.executed(height, process.stores[Store.CHAIN])
+                if self._upgrades.last == height:
+                    self._history.charge((FEE, fees))
         pending = self.clients[process.node].pending
         for transaction in block.transactions:
             if transaction.id in pending:

@@ -10,6 +10,7 @@ called final before, restarts included. A read at another node may be older; new
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from consensus.operations.transactions import Transaction, Transfer
@@ -17,6 +18,8 @@ from simulations.violations import ViolationError
 
 Place = tuple[int, int]
 """Height, and place in the block."""
+Fees = tuple[int, Callable[[Transaction], tuple[bytes, ...]]]
+"""What a fee is, and who pays one for a transaction, as often as it does."""
 
 
 @dataclass(slots=True)
@@ -48,6 +51,7 @@ class History:
         }
         self._places: dict[bytes, Place] = {}
         self._shown: dict[int, int] = {}
+        self._fees: Fees | None = None
         self._height = 0
         self.reads = 0
 
@@ -64,6 +68,10 @@ class History:
             self._places[transaction.id] = height, index
             self._book(height, transaction, succeeded=succeeded)
 
+    def charge(self, fees: Fees) -> None:
+        """From the next height on what succeeds costs its sender something."""
+        self._fees = fees
+
     def _book(self, height: int, transaction: Transaction, *, succeeded: bool) -> None:
         body = transaction.body
         for operation in body.operations:
@@ -77,6 +85,11 @@ class History:
                 ):
                     if owner in self._accounts:
                         self._accounts[owner].add(height, amount)
+        if self._fees is not None and succeeded:
+            fee, payers_of = self._fees
+            for payer in payers_of(transaction):
+                if payer in self._accounts:
+                    self._accounts[payer].add(height, -fee)
 
     def answered(self, node: int, transaction: bytes, height: int) -> None:
         """A node tells its client that this is final."""

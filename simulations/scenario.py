@@ -134,6 +134,17 @@ class Deed(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     power: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0
 
 
+class Upgrade(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The federation goes on to protocol 2 (`simulations.upgrades`) while it runs."""
+
+    at_ms: Ms = 500
+    """From then on operators whose program knows it say their word for it."""
+    late: tuple[Node, ...] = ()
+    """The founders whose program knows protocol 1 only."""
+    late_ms: Ms = 3_000
+    """When they install the newer one."""
+
+
 class Scenario(Setting, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """See the module."""
 
@@ -153,6 +164,8 @@ class Scenario(Setting, frozen=True, kw_only=True, forbid_unknown_fields=True):
     by_stake: bool = False
     """Votes weigh by stake, and contradictions are punished; else as admission says, and nobody tells of them."""
     deeds: Annotated[tuple[Deed, ...], msgspec.Meta(max_length=100)] = ()
+    upgrade: Upgrade | None = None
+    """None: it stays with protocol 1."""
     tasks: Tasks = Tasks()
     workers: tuple[Worker, ...] = ()
 
@@ -217,7 +230,12 @@ def fault_of(scenario: Scenario) -> str | None:
     lying = sum(scenario.weights[node] for node in scenario.liars if node < scenario.founders)
     if 3 * lying >= sum(scenario.weights):
         return f"actors: they hold {lying} of {sum(scenario.weights)}; a third is more than any protocol bears"
-    return _deeds_fault(scenario) or _tasks_fault(scenario) or setting_fault(scenario)
+    return (
+        _deeds_fault(scenario)
+        or _upgrade_fault(scenario)
+        or _tasks_fault(scenario)
+        or setting_fault(scenario)
+    )
 
 
 def _idle(scenario: Scenario, kind: ActorKind) -> str | None:
@@ -247,6 +265,22 @@ def _deeds_fault(scenario: Scenario) -> str | None:
     apart = {(deed.node, deed.at_ms if deed.to is None else None) for deed in scenario.deeds}
     if len(apart) < len(scenario.deeds):
         return "deeds: a node binds money once, and rotates its key once at a time"
+    return None
+
+
+def _upgrade_fault(scenario: Scenario) -> str | None:
+    upgrade = scenario.upgrade
+    if upgrade is None:
+        return None
+    for node in upgrade.late:
+        if node >= scenario.founders:
+            return f"upgrade.late: node {node} is no founder (0 to {scenario.founders - 1})"
+        if node in scenario.liars:
+            return f"upgrade.late: node {node} lies; whatever its program knows, nothing is asked of it"
+    if max(upgrade.at_ms, upgrade.late_ms) > scenario.heal_ms:
+        return f"upgrade: all of it happens by heal_ms = {scenario.heal_ms}"
+    if scenario.snapshots is not None or scenario.tasks.count:
+        return "upgrade: snapshots and tasks are for scenarios without it"
     return None
 
 

@@ -149,7 +149,7 @@ class ReputationScoreChanged(Wire, frozen=True):
 
 
 class ParameterChanged(Wire, frozen=True):
-    """A quorum set a constant, or the protocol version, from the next transaction on."""
+    """A quorum set a constant, from the next transaction on, or the protocol version, from the next block on."""
 
     name: str
     value: int

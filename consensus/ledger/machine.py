@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from consensus.blocks import Block
 from consensus.genesis import Genesis
@@ -53,7 +53,7 @@ from consensus.ledger.tables import (
     WORDS,
 )
 from consensus.operations.transactions import Transaction
-from consensus.parameters import Parameters
+from consensus.parameters import PROTOCOL_VERSION, Parameters
 from consensus.quorum import ValidatorSet
 from gossip.codec import DecodeError, Digest, decode_canonical, digest, encode
 from gossip.effects import KeyValueReader, Write
@@ -125,6 +125,9 @@ class Recovered:
 class Ledger:
     """The state after the last executed block, in memory."""
 
+    speaks: ClassVar[int] = PROTOCOL_VERSION
+    """The newest protocol whose rules it knows."""
+
     def __init__(self, genesis: Genesis, verifier: Verifier) -> None:
         self._genesis = genesis
         self._verifier = verifier
@@ -171,6 +174,11 @@ class Ledger:
     def protocol_version(self) -> int:
         """The protocol that the federation speaks from the next block on."""
         return self._in_force.protocol_version
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the next block is executed by rules that are not known here."""
+        return self.protocol_version > self.speaks
 
     @property
     def _in_force(self) -> InForce:
@@ -316,9 +324,11 @@ class Ledger:
     def execute(self, block: Block) -> BlockResult:
         """Execute the next committed block.
 
-        The caller persists `writes` before it tells anybody.
+        The caller persists `writes` before it tells anybody. One protocol holds for all of a block: the one that was in
+        force before it.
         """
         header, present = block.header, self.validators
+        assert not self.is_outdated, f"protocol {self.protocol_version} is not known here"
         assert header.height == self.height + 1, f"block {header.height} after {self.height}"
         assert header.chain == self._genesis.federation_id, "a block of another federation"
         draft = Draft(self._state)

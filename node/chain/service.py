@@ -22,7 +22,7 @@ from consensus.engine import (
     Submit,
     TimerFired,
 )
-from consensus.execution import BlockExecuted
+from consensus.execution import BlockExecuted, UnknownProtocol
 from consensus.intake import Submitted
 from consensus.ledger.outcomes import Outcome
 from consensus.mempool import Added, Dropped, Refused
@@ -150,7 +150,6 @@ class ChainService:
 
     async def run(self) -> None:
         """Serve until cancelled. Raises `StoreError`, `StateDivergedError` or `NodeError` when it can't go on."""
-        self._check_protocol()
         self.post(Started())
         await self._driver.run()
 
@@ -313,7 +312,6 @@ class ChainService:
                 self._grown = trio.Event()
                 for outcome in what.result.outcomes:
                     self._decide(Digest(outcome.transaction), outcome)
-                self._check_protocol()
             case StateCertified():
                 self._certified.set()
                 self._certified = trio.Event()
@@ -323,25 +321,12 @@ class ChainService:
                 log.error("a validator signed two contradicting statements", voter=what.voter.hex())
             case VotesElsewhere():
                 log.error("the voting key votes elsewhere", reason=what.sentence)
-            case Diverged():
-                raise StateDivergedError(
-                    f"at height {what.own.height} this node computed the state root "
-                    f"{what.own.state_root.hex()}, but a quorum certified "
-                    f"{what.certified.state_root.hex()}: this node's data is damaged, or it runs "
-                    "other software. Keep a copy of its home, and join again from a new one."
-                )
+            case Diverged() | UnknownProtocol():
+                raise _end(what)
             case _:
                 pass
         for listener in self._listeners:
             listener(what)
-
-    def _check_protocol(self) -> None:
-        spoken = self.engine.ledger.protocol_version
-        if spoken > PROTOCOL_VERSION:
-            raise NodeError(
-                f"the federation speaks protocol {spoken} from height {self.engine.height} on, this "
-                f"program {PROTOCOL_VERSION}: install a newer version and start it again"
-            )
 
     def _note(self) -> None:
         if self._votes is not None:
@@ -395,3 +380,17 @@ def _joined(before: EngineEvent, event: EngineEvent) -> EngineEvent | None:
     if len(before.transactions) + len(event.transactions) > _OFFERED_AT_ONCE:
         return None
     return Offer((*before.transactions, *event.transactions))
+
+
+def _end(what: Diverged | UnknownProtocol) -> Exception:
+    """Why the node can't go on."""
+    if isinstance(what, UnknownProtocol):
+        return NodeError(
+            f"the federation speaks protocol {what.version} after height {what.height}, this program "
+            f"{PROTOCOL_VERSION}: install a newer version and start it again"
+        )
+    return StateDivergedError(
+        f"at height {what.own.height} this node computed the state root {what.own.state_root.hex()}, "
+        f"but a quorum certified {what.certified.state_root.hex()}: this node's data is damaged, or it runs "
+        "other software. Keep a copy of its home, and join again from a new one."
+    )

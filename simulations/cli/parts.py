@@ -59,7 +59,7 @@ def family_option(command: Command) -> Command:
         show_default=True,
         help="What seeds stand for: anything; snapshots from helpers that lie; as many liars as can be borne;"
         " whole nodes that hand tasks to each other; votes that go through collectors;"
-        " 32 to 40 validators.",
+        " 32 to 40 validators; a newer protocol, and nodes that do not know it yet.",
     )(command)
 
 

@@ -191,6 +191,12 @@ MUTANTS: tuple[Mutant, ...] = (
         family="collectors",
     ),
     Mutant(
+        "unknown_rules",
+        "a program goes on though it does not know the protocol's rules",
+        mistakes.unknown_rules,
+        family="upgrades",
+    ),
+    Mutant(
         "output_before_claim",
         "an output leaves before its claim is final",
         task_mistakes.output_before_claim,

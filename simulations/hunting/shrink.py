@@ -230,11 +230,14 @@ def _without(setting: Setting, node: int) -> dict[str, Any] | None:
         for deed in setting.deeds
         if node not in (deed.node, deed.to)
     )
+    if setting.upgrade is not None:
+        late = tuple(moved(one) for one in setting.upgrade.late if one != node)
+        changes["upgrade"] = msgspec.structs.replace(setting.upgrade, late=late)
     only = tuple(moved(one) for one in setting.clients.only if one != node)
     changes["clients"] = msgspec.structs.replace(setting.clients, only=only)
-    late = node - setting.founders
-    if late >= 0:
-        joiners = setting.joiners[:late] + setting.joiners[late + 1 :]
+    place = node - setting.founders
+    if place >= 0:
+        joiners = setting.joiners[:place] + setting.joiners[place + 1 :]
         return changes | {"joiners": joiners}
     if setting.founders == 1:
         return None

@@ -9,6 +9,7 @@ from simulations.scenario import Scenario
 from simulations.seeds.expand import collecting, crowd, expand, large_set, registering
 from simulations.seeds.expand_tasks import expand_tasks
 from simulations.seeds.latecomers import latecomer
+from simulations.seeds.upgrading import upgrading
 
 Family = Literal[
     "federations",
@@ -18,6 +19,7 @@ Family = Literal[
     "whole-nodes",
     "collectors",
     "large-sets",
+    "upgrades",
 ]
 
 FAMILIES: dict[Family, Callable[[int], Scenario]] = {
@@ -28,4 +30,5 @@ FAMILIES: dict[Family, Callable[[int], Scenario]] = {
     "whole-nodes": expand_tasks,
     "collectors": collecting,
     "large-sets": large_set,
+    "upgrades": upgrading,
 }

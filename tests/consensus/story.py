@@ -42,6 +42,7 @@ from consensus.engine import (
 )
 from consensus.execution import BlockExecuted
 from consensus.genesis import Founder, Genesis, found
+from consensus.ledger.machine import Ledger
 from consensus.messages import (
     CollectedStates,
     CollectedVotes,
@@ -131,6 +132,8 @@ class Story:
         self.timing = Timing()
         self.deaf: set[tuple[int, str]] = set()
         self.posted: Counter[str] = Counter()
+        self.rules: dict[int, type[Ledger]] = {}
+        """The ledgers of those whose program is another one."""
 
     # Commands
 
@@ -183,6 +186,7 @@ class Story:
             votes=actor.votes,
             pool=actor.pool,
             timing=self.timing,
+            rules=self.rules.get(actor.number, Ledger),
         )
         self.turn(actor, Started())
         for other in self.actors:

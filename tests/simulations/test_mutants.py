@@ -26,6 +26,7 @@ QUICK = {
     "silent_after_restart": 20,
     "state_votes_not_voters": 10,
     "unbounded_future": 40,
+    "unknown_rules": 12,
     "unsorted_set": 5,
     "votes_after_sending": 5,
     "votes_not_voters": 20,

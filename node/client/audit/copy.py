@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from consensus.auditing import Follower, NotTheChainError
+from consensus.auditing import Follower, NewerProtocolError, NotTheChainError
 from consensus.chain import ChainReader
 from consensus.engine import initial_writes
 from consensus.genesis import Genesis
@@ -136,6 +136,8 @@ class Copy:
                 writes += self._follower.hand_over(link)
         except NotTheChainError as fault:
             raise self._failed(fault) from None
+        except NewerProtocolError as fault:
+            raise AuditError(str(fault)) from None
         self._keep(writes)
         if self._opening.progress is not None:
             self._opening.progress(self.height, known_height)
