@@ -8,11 +8,11 @@ identifies the value.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import cache
 from hashlib import blake2b
 from threading import Lock
-from typing import Annotated, Any, NewType, TypeVar, cast
+from typing import Annotated, Any, NewType, TypeVar
 
 import msgspec
 
@@ -47,18 +47,20 @@ encode: Callable[[object], bytes] = _encoder.encode
 _making = Lock()
 
 
-@cache
-def _decoder(kind: Hashable) -> msgspec.msgpack.Decoder[Any]:
+def _made(kind: type) -> msgspec.msgpack.Decoder[Any]:
     # msgspec notes what it knows of a struct before it knows all of it: a thread that meets a struct which another
     # thread is just reading about would end the process with a segmentation fault.
     with _making:
-        return msgspec.msgpack.Decoder(cast("type", kind))
+        return msgspec.msgpack.Decoder(kind)
+
+
+_decoder: Callable[[type], msgspec.msgpack.Decoder[Any]] = cache(_made)
 
 
 def decode(data: bytes, kind: type[T]) -> T:
     """Decode and check `data` against `kind`. Raises `DecodeError`."""
     try:
-        value: T = _decoder(cast("Hashable", kind)).decode(data)
+        value: T = _decoder(kind).decode(data)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise DecodeError(str(error)) from None
     return value
@@ -74,12 +76,15 @@ def decode_canonical(data: bytes, kind: type[T]) -> T:
 
 def digest(domain: bytes, data: bytes) -> Digest:
     """blake2b-256 of `data`, personalised by `domain` (at most 16 bytes), so that kinds of hashes never collide."""
-    begun = _begun(domain).copy()
-    begun.update(data)
-    return Digest(begun.digest())
+    hashing = begun(domain).copy()
+    hashing.update(data)
+    return Digest(hashing.digest())
 
 
 @cache
-def _begun(domain: bytes) -> blake2b:
-    """Copying it takes a third of the time of making one. Domains are constants of the code, a few dozen."""
+def begun(domain: bytes) -> blake2b:
+    """The hash of `digest` before its data: copying it takes a third of the time of making one.
+
+    Domains are constants of the code, a few dozen.
+    """
     return blake2b(digest_size=32, person=domain)

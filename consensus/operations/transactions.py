@@ -6,8 +6,8 @@ the hash of the full signed bytes. Amounts are integers of the smallest unit.
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
-from typing import Annotated
+from functools import lru_cache
+from typing import Annotated, Any, Self
 
 import msgspec
 
@@ -22,6 +22,7 @@ from gossip.codec import (
     Natural,
     Sentence,
     Wire,
+    begun,
     decode_canonical,
     digest,
     encode,
@@ -31,8 +32,8 @@ from gossip.identity import NodeId, Signature, Signer, Verifier, signing_bytes
 MAX_TRANSACTION_BYTES = 64 * 1024
 MAX_OPERATIONS = 1000
 MAX_REMARK_BYTES = 256
-_HEAD_BYTES = 2
-"""Before the bytes of a signature stand their kind and number."""
+_TAIL_BYTES = 2 + 64
+"""Behind the body stand kind and number of the signature's bytes, and these."""
 
 
 class Transfer(Wire, frozen=True, tag="transfer"):
@@ -174,21 +175,29 @@ class TransactionBody(Wire, frozen=True):
     ]
 
 
-class Transaction(Wire, frozen=True, dict=True, gc=True):
-    """A signed command. `raw` is its one canonical encoding, `id` the hash of that."""
+class _Signed(Wire, frozen=True):
+    """A transaction as it is spelled."""
 
     body: TransactionBody
     signature: Bytes64
 
-    @cached_property
-    def raw(self) -> bytes:
-        """The canonical bytes; kept once made."""
-        return encode(self)
 
-    @cached_property
-    def id(self) -> Digest:
-        """The transaction id, printed as `txHash`."""
-        return id_of(self.raw)
+class Transaction(msgspec.Struct, frozen=True, gc=False):
+    """A signed command. `raw` is its one canonical encoding, `id` the hash of that, printed as `txHash`.
+
+    Made by `decode_transaction`, `sign_transaction` or `of` alone, so that the four always belong together.
+    """
+
+    body: TransactionBody
+    signature: bytes
+    raw: bytes
+    id: Digest
+
+    @classmethod
+    def of(cls, body: TransactionBody, signature: bytes) -> Self:
+        """A body with its signature, whether it holds or not."""
+        raw = encode(_Signed(body, signature))
+        return cls(body, signature, raw, id_of(raw))
 
     @property
     def claim(self) -> tuple[bytes, bytes, bytes]:
@@ -197,7 +206,7 @@ class Transaction(Wire, frozen=True, dict=True, gc=True):
 
     def is_signed(self, verifier: Verifier) -> bool:
         """Whether its sender signed it."""
-        return verifier.verify(*self.claim)
+        return verifier.verify(self.body.sender, _signed_part(self), self.signature)
 
 
 def _transaction_bytes(body: TransactionBody) -> bytes:
@@ -206,16 +215,13 @@ def _transaction_bytes(body: TransactionBody) -> bytes:
 
 def _signed_part(transaction: Transaction) -> bytes:
     """The same bytes as `_transaction_bytes` of its body, which `raw` has encoded in it already."""
-    return (
-        _signed_head(Digest(transaction.body.chain))
-        + transaction.raw[1 : -_HEAD_BYTES - len(transaction.signature)]
-    )
+    return _signed_head(transaction.body.chain) + transaction.raw[1:-_TAIL_BYTES]
 
 
 @lru_cache(maxsize=16)
-def _signed_head(chain: Digest) -> bytes:
+def _signed_head(chain: bytes) -> bytes:
     """What stands before the body in what is signed."""
-    return signing_bytes("transaction", chain, None)[:-1]
+    return signing_bytes("transaction", Digest(chain), None)[:-1]
 
 
 def _receipt_bytes(receipt: TaskReceipt) -> bytes:
@@ -228,7 +234,7 @@ def _countersigned_bytes(signed: SignedReceipt) -> bytes:
 
 def sign_transaction(signer: Signer, body: TransactionBody) -> Transaction:
     """Sign a body with the identity key of its sender."""
-    return Transaction(body, signer.sign(_transaction_bytes(body)))
+    return Transaction.of(body, signer.sign(_transaction_bytes(body)))
 
 
 def sign_receipt(signer: Signer, receipt: TaskReceipt) -> SignedReceipt:
@@ -242,8 +248,14 @@ def countersign(signer: Signer, signed: SignedReceipt) -> Signature:
 
 
 def id_of(raw: bytes) -> Digest:
-    """The id of the transaction with these canonical bytes."""
-    return digest(b"transaction", raw)
+    """The id of the transaction with these canonical bytes: `digest`, written out for it is asked of every one."""
+    hashing: Any = _BEGUN_ID()
+    hashing.update(raw)
+    name: Digest = hashing.digest()
+    return name
+
+
+_BEGUN_ID = begun(b"transaction").copy
 
 
 def decode_transaction(raw: bytes, known_id: Digest | None = None) -> Transaction:
@@ -255,10 +267,8 @@ def decode_transaction(raw: bytes, known_id: Digest | None = None) -> Transactio
         raise DecodeError(
             f"a transaction has at most {MAX_TRANSACTION_BYTES} bytes, this one has {len(raw)}"
         )
-    transaction = decode_canonical(raw, Transaction)
-    known = transaction.__dict__
-    known["raw"], known["id"] = raw, known_id or id_of(raw)
-    return transaction
+    signed = decode_canonical(raw, _Signed)
+    return Transaction(signed.body, signed.signature, raw, known_id or id_of(raw))
 
 
 def task_id(transaction: Digest, operation: int) -> Digest:

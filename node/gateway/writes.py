@@ -88,7 +88,7 @@ class Writes:
             expiry_height=fields.natural("expiry_height", NEVER),
             operations=(Transfer(fields.sized("to", _ID_BYTES), fields.amount("amount")),),
         )
-        return Transaction(body, fields.sized("signature", _SIGNATURE_BYTES))
+        return Transaction.of(body, fields.sized("signature", _SIGNATURE_BYTES))
 
     async def transfer(self, request: Request) -> Response:
         """Pay from the node's own account."""

@@ -128,7 +128,7 @@ def test_what_is_replaced_is_told_and_does_not_come_back() -> None:
 def test_what_can_not_be_read_or_is_not_signed_any_more_is_left_out_and_cleared() -> None:
     node = Node()
     good, forged = paid(1), paid(2)
-    false = Transaction(forged.body, bytes(64))
+    false = Transaction.of(forged.body, bytes(64))
     node.stores[Store.POOL].write(
         ((b"pending/" + good.id, good.raw), (b"pending/" + false.id, false.raw))
     )

@@ -33,7 +33,7 @@ BODIES = st.builds(
 @given(BODIES, st.binary(min_size=64, max_size=64))
 def test_what_is_checked_is_what_was_signed(body: TransactionBody, signature: bytes) -> None:
     signed = signing_bytes("transaction", Digest(body.chain), body)
-    one = Transaction(body, signature)
+    one = Transaction.of(body, signature)
     assert one.claim == (body.sender, signed, signature)
     assert decode_transaction(one.raw).claim == one.claim
 

@@ -27,7 +27,7 @@ def _many(count: int, false_at: int | None) -> list[Transaction]:
         for nonce in range(count)
     ]
     if false_at is not None:
-        signed[false_at] = Transaction(signed[false_at].body, signed[false_at - 1].signature)
+        signed[false_at] = Transaction.of(signed[false_at].body, signed[false_at - 1].signature)
     return signed
 
 

@@ -174,7 +174,7 @@ class Wrongdoer:
 
     def forged(self) -> Transaction:
         sound = self.signed()
-        return Transaction(sound.body, BOB.sign(b"something else"))
+        return Transaction.of(sound.body, BOB.sign(b"something else"))
 
     def ambiguous(self) -> httpx2.Response:
         """Two accounts whose ids begin with the same digits; anybody may be paid."""

@@ -103,7 +103,7 @@ def test_a_forged_signature_is_refused(four: list[Daemon]) -> None:
     payer = four[1]
     nonce = payer.client.account(payer.id).nonce
     sound = _signed(payer, load_key(payer.home.identity_key, Purpose.IDENTITY), nonce, 1)
-    forged = Transaction(sound.body, STRANGER.sign(b"something else"))
+    forged = Transaction.of(sound.body, STRANGER.sign(b"something else"))
     assert _refusal(four[0], forged).code == "bad_signature"
 
 
