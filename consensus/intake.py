@@ -86,7 +86,7 @@ class Intake:
         out: list[Effect] = []
         fresh: list[Transaction] = []
         unfit = KNOWN
-        mempool, ledger = self._mempool, self._ledger
+        mempool, ledger, verifier = self._mempool, self._ledger, self._verifier
         for raw in message.raw:
             name = id_of(raw)
             if mempool.contains(name):
@@ -95,16 +95,16 @@ class Intake:
                 transaction = decode_transaction(raw, name)
             except DecodeError as error:
                 return [*out, Rejected(peer, f"transaction: {error}", Cause.MALFORMED)]
-            refused = mempool.refusal(transaction, ledger)
-            if refused is not None:
-                unfit = Fault(_CAUSES[refused.code], f"transaction: {refused.reason}")
+            judged = mempool.judged(transaction, ledger)
+            if isinstance(judged, Refused):
+                unfit = Fault(_CAUSES[judged.code], f"transaction: {judged.reason}")
                 if not unfit.cause.is_usual:
                     return [*out, unfit.of(peer)]
                 continue
-            if not transaction.is_signed(self._verifier):
+            if not transaction.is_signed(verifier):
                 return [*out, forged("transaction").of(peer)]
             fresh.append(transaction)
-            added = mempool.place(transaction, ledger)
+            added = mempool.place(judged)
             if added.replaced is not None:
                 out += self._after(transaction, added)
         return [*out, *spread(fresh, ways)] if fresh else [*out, unfit.of(peer)]

@@ -12,42 +12,17 @@ gaps. A transaction that comes before its predecessor is held, up to `max_gap` n
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
-from typing import Any
 
 import msgspec
 
 from consensus.blocks import Block
 from consensus.ledger.machine import Ledger
-from consensus.ledger.records import Account
-from consensus.operations.groups import AttestGroup, CommitResult, SubmitGroup
-from consensus.operations.transactions import (
-    MAX_TRANSACTION_BYTES,
-    AdmitObserver,
-    ApproveValidator,
-    CompleteTask,
-    FailTask,
-    Operation,
-    Remark,
-    SettleTask,
-    SubmitTask,
-    Transaction,
-    Transfer,
-)
-from consensus.operations.validators import (
-    ActivateValidator,
-    ApproveExpulsion,
-    ApproveParameter,
-    ApproveRemoval,
-    Delegate,
-    LeaveValidators,
-    RegisterValidator,
-    ReportEquivocation,
-    Stake,
-)
+from consensus.operations.transactions import MAX_TRANSACTION_BYTES, Transaction
+from consensus.weighing import weighed
 from gossip.codec import Digest
 
 _SLACK = 1024
@@ -107,14 +82,6 @@ class Limits:
     max_gap: int = 512
 
 
-class _Waiting(msgspec.Struct, frozen=True, gc=False):
-    """A transaction with what is asked of it more than once."""
-
-    transaction: Transaction
-    spending: int
-    is_urgent: bool
-
-
 class _Queue(msgspec.Struct):
     """One sender's waiting transactions by nonce.
 
@@ -129,13 +96,23 @@ class _Queue(msgspec.Struct):
     urgent: int = 0
 
 
+class Fit(msgspec.Struct, frozen=True, gc=False):
+    """A transaction that can be taken, with what is asked of it again."""
+
+    transaction: Transaction
+    spending: int
+    is_urgent: bool
+    queue: _Queue
+    """Its sender's, which is in use while anything waits in it."""
+
+
 class Mempool:
     """See the module."""
 
     def __init__(self, chain: Digest, limits: Limits | None = None) -> None:
         self._chain = chain
         self._limits = limits or Limits()
-        self._by_id: dict[bytes, _Waiting] = {}
+        self._by_id: dict[bytes, Fit] = {}
         self._queues: dict[bytes, _Queue] = {}
         self._ready: dict[bytes, int] = {}
         """The senders whose turn comes, in the order in which they joined the line, and when that was, ms."""
@@ -188,37 +165,45 @@ class Mempool:
 
     def add(self, transaction: Transaction, ledger: Ledger) -> Added | Refused:
         """Take a transaction whose signature has been verified."""
-        refused = self.refusal(transaction, ledger)
-        return self.place(transaction, ledger) if refused is None else refused
+        judged = self.judged(transaction, ledger)
+        return judged if isinstance(judged, Refused) else self.place(judged)
 
-    def refusal(self, transaction: Transaction, ledger: Ledger) -> Refused | None:
-        """Why the transaction would not be taken, signed or not."""
-        account = ledger.account(transaction.body.sender)
-        return self._unfit(transaction, ledger) or self._unplaceable(transaction, account)
-
-    def place(self, transaction: Transaction, ledger: Ledger) -> Added:
-        """Take a transaction whose signature has been verified and that there is no `refusal` of."""
+    def judged(self, transaction: Transaction, ledger: Ledger) -> Fit | Refused:
+        """Whether the transaction would be taken if it is signed."""
         body = transaction.body
-        queue = self._queues.get(body.sender)
-        if queue is None:
-            account = ledger.account(body.sender)
-            assert account is not None
-            queue = self._queues[body.sender] = _Queue(account.nonce, account.nonce)
-        replaced = queue.waiting.get(body.nonce)
+        unfit = self._unfit(transaction, ledger.height)
+        if unfit is not None:
+            return unfit
+        account = ledger.account(body.sender)
+        if account is None:
+            return Refused(
+                RefusalCode.UNKNOWN_ACCOUNT,
+                "the sender has no account: it has never received anything",
+            )
+        queue = self._queues.get(body.sender) or _Queue(account.nonce, account.nonce)
+        spending, is_urgent = weighed(body)
+        fit = Fit(transaction, spending, is_urgent, queue)
+        return self._unplaceable(fit, account.balance) or fit
+
+    def place(self, fit: Fit) -> Added:
+        """Take a transaction that has been `judged` since anything else happened here, and is signed."""
+        transaction, queue = fit.transaction, fit.queue
+        body, name, size_bytes = transaction.body, transaction.id, len(transaction.raw)
+        self._queues[body.sender] = queue
+        waiting, nonce = queue.waiting, body.nonce
+        replaced = waiting.get(nonce)
         if replaced is not None:
             self._remove(replaced)
-        name, size_bytes = transaction.id, len(transaction.raw)
-        waiting = _Waiting(transaction, _spending(transaction), _is_urgent(transaction))
-        queue.waiting[body.nonce] = transaction
+        waiting[nonce] = transaction
         queue.size_bytes += size_bytes
-        queue.spending += waiting.spending
-        queue.urgent += waiting.is_urgent
-        self._by_id[name] = waiting
+        queue.spending += fit.spending
+        queue.urgent += fit.is_urgent
+        self._by_id[name] = fit
         self._size_bytes += size_bytes
         heapq.heappush(self._expiries, (body.expiry_height, name))
-        while queue.first_gap in queue.waiting:
+        while queue.first_gap in waiting:
             queue.first_gap += 1
-        is_ready = body.nonce < queue.first_gap
+        is_ready = nonce < queue.first_gap
         if is_ready:
             self._note_ready(body.sender, queue)
         return Added(is_ready, replaced)
@@ -228,7 +213,7 @@ class Mempool:
         if queue.urgent:
             self._urgent.setdefault(sender)
 
-    def _unfit(self, transaction: Transaction, ledger: Ledger) -> Refused | None:
+    def _unfit(self, transaction: Transaction, height: int) -> Refused | None:
         """Why the transaction can't be taken whatever else waits."""
         body = transaction.body
         if transaction.id in self._by_id:
@@ -237,22 +222,17 @@ class Mempool:
             return Refused(RefusalCode.WRONG_CHAIN, "signed for another federation")
         if len(transaction.raw) > MAX_TRANSACTION_BYTES:
             return Refused(RefusalCode.TOO_LARGE, f"more than {MAX_TRANSACTION_BYTES} bytes")
-        if body.expiry_height <= ledger.height:
+        if body.expiry_height <= height:
             return Refused(
                 RefusalCode.EXPIRED,
-                f"valid up to height {body.expiry_height}, the next block has {ledger.height + 1}",
+                f"valid up to height {body.expiry_height}, the next block has {height + 1}",
             )
         return None
 
-    def _unplaceable(self, transaction: Transaction, account: Account | None) -> Refused | None:
+    def _unplaceable(self, fit: Fit, balance: int) -> Refused | None:
         """Why the transaction doesn't fit its sender's account and queue, or the pool."""
-        body, limits = transaction.body, self._limits
-        if account is None:
-            return Refused(
-                RefusalCode.UNKNOWN_ACCOUNT,
-                "the sender has no account: it has never received anything",
-            )
-        queue = self._queues.get(body.sender) or _Queue(account.nonce, account.nonce)
+        transaction, queue, limits = fit.transaction, fit.queue, self._limits
+        body = transaction.body
         if body.nonce < queue.next_nonce:
             return Refused(
                 RefusalCode.BAD_NONCE,
@@ -271,13 +251,13 @@ class Mempool:
                 f"nonce {body.nonce} is more than {limits.max_gap} ahead of {queue.first_gap}, "
                 "the first one missing",
             )
-        size_bytes, spending = len(transaction.raw), queue.spending + _spending(transaction)
+        size_bytes, spending = len(transaction.raw), queue.spending + fit.spending
         if rival is not None:
             spending -= self._by_id[rival.id].spending
-        if spending > account.balance:
+        if spending > balance:
             return Refused(
                 RefusalCode.OVERDRAFT,
-                f"the balance is {account.balance}, {spending} are needed with what waits already",
+                f"the balance is {balance}, {spending} are needed with what waits already",
             )
         if (
             rival is None and len(queue.waiting) >= limits.max_sender_count
@@ -320,11 +300,12 @@ class Mempool:
 
         The ledger has executed it.
         """
-        self._watch(block)
+        served = dict.fromkeys([one.body.sender for one in block.transactions])
+        self._watch(served)
         for transaction in block.transactions:
             self._remove(transaction)
         dropped: list[Dropped] = []
-        for sender in dict.fromkeys(transaction.body.sender for transaction in block.transactions):
+        for sender in served:
             dropped += self._settle(sender, ledger)
         while self._expiries and self._expiries[0][0] <= ledger.height:
             _, transaction_id = heapq.heappop(self._expiries)
@@ -341,14 +322,13 @@ class Mempool:
             heapq.heapify(self._expiries)
         return tuple(dropped)
 
-    def _watch(self, block: Block) -> None:
-        """Compare whom the block serves with who waits longest here.
+    def _watch(self, served: Collection[bytes]) -> None:
+        """Compare whom a block serves with who waits longest here.
 
         A leader lets all senders have their turns in a line like this one, only the urgent go before. Where too much
         waits, the lines of two nodes may differ, and nothing is said.
         """
         self.overtaken_ms = 0
-        served = {one.body.sender for one in block.transactions}
         oldest = next((at for sender, at in self._ready.items() if sender not in served), None)
         if oldest is None or 2 * self.size > self._limits.max_count:
             return
@@ -363,27 +343,26 @@ class Mempool:
         self.overtaken_ms = max(0, newest - oldest)
 
     def _remove(self, transaction: Transaction) -> None:
-        waiting = self._by_id.pop(transaction.id, None)
-        if waiting is None:
+        fit = self._by_id.pop(transaction.id, None)
+        if fit is None:
             return
-        body, size_bytes = transaction.body, len(transaction.raw)
-        queue = self._queues[body.sender]
-        del queue.waiting[body.nonce]
+        queue, size_bytes = fit.queue, len(transaction.raw)
+        del queue.waiting[transaction.body.nonce]
         queue.size_bytes -= size_bytes
-        queue.spending -= waiting.spending
-        queue.urgent -= waiting.is_urgent
+        queue.spending -= fit.spending
+        queue.urgent -= fit.is_urgent
         self._size_bytes -= size_bytes
 
-    def _settle(self, sender: bytes, ledger: Ledger) -> list[Dropped]:
+    def _settle(self, sender: bytes, ledger: Ledger) -> Iterable[Dropped]:
         """Bring a sender's queue in line with its account; it moves to the end of the line."""
         queue = self._queues.get(sender)
         if queue is None:
-            return []
+            return ()
         self._ready.pop(sender, None)
         self._urgent.pop(sender, None)
         if not queue.waiting:
             del self._queues[sender]
-            return []
+            return ()
         account = ledger.account(sender)
         assert account is not None
         stale = [
@@ -402,58 +381,3 @@ class Mempool:
             f"another transaction has used its nonce; the account's next one is {account.nonce}"
         )
         return [Dropped(transaction, RefusalCode.BAD_NONCE, reason) for transaction in stale]
-
-
-_URGENT = frozenset(
-    (
-        AdmitObserver,
-        ApproveValidator,
-        ActivateValidator,
-        ApproveRemoval,
-        ApproveExpulsion,
-        ApproveParameter,
-        ReportEquivocation,
-        CommitResult,
-        CompleteTask,
-        SettleTask,
-        SettleTask,
-        FailTask,
-    )
-)
-"""Without these others wait: somebody to be let in, a liar to be punished, a reward in escrow."""
-
-
-def _is_urgent(transaction: Transaction) -> bool:
-    return not _URGENT.isdisjoint(map(type, transaction.body.operations))
-
-
-_SPENDERS: dict[type[Operation], Callable[[Any], int]] = {
-    SubmitTask: lambda operation: operation.reward,
-    SubmitGroup: lambda operation: operation.reward * operation.redundancy,
-    Stake: lambda operation: operation.amount,
-    Delegate: lambda operation: operation.amount,
-    RegisterValidator: lambda operation: operation.stake,
-}
-"""What an operation takes from its sender's balance."""
-
-_EARNERS = frozenset((CompleteTask, SettleTask, FailTask, AttestGroup, LeaveValidators))
-"""What may add to it."""
-
-
-def _spending(transaction: Transaction) -> int:
-    """What the transaction takes from its sender's balance at least.
-
-    Nothing if it may earn as well. By type and not by pattern: this is asked twice of every transaction.
-    """
-    spent, body = 0, transaction.body
-    for operation in body.operations:
-        kind = type(operation)
-        if isinstance(operation, Transfer):
-            spent += 0 if operation.to == body.sender else operation.amount
-        elif kind is Remark:
-            continue
-        elif kind in _SPENDERS:
-            spent += _SPENDERS[kind](operation)
-        elif kind in _EARNERS:
-            return 0
-    return spent
