@@ -33,8 +33,9 @@ class BlockRules:
         if sum(map(len, block.raw_transactions)) > limits.max_block_bytes:
             return f"more than {limits.max_block_bytes} bytes of transactions"
         nonces: dict[bytes, int] = {}
+        height = block.height
         for transaction in block.transactions:
-            fault = self._transaction_fault(transaction, block.height, nonces)
+            fault = self._transaction_fault(transaction, height, nonces)
             if fault:
                 return fault
         return None
@@ -46,16 +47,17 @@ class BlockRules:
 
         So nothing is replayed, and no leader can burn a transaction by putting it before its predecessor.
         """
-        body, account = transaction.body, self._ledger.account(transaction.body.sender)
+        body = transaction.body
+        sender, nonce, account = body.sender, body.nonce, self._ledger.account(body.sender)
         if body.chain != self._chain:
             return "a transaction of another federation"
         if account is None:
             return "a transaction of an account that does not exist"
-        if body.nonce != nonces.get(body.sender, account.nonce):
+        if nonce != nonces.get(sender, account.nonce):
             return "a transaction that is not its sender's next one"
         if body.expiry_height < height:
             return "an expired transaction"
-        nonces[body.sender] = body.nonce + 1
+        nonces[sender] = nonce + 1
         if not self._checked.contains(transaction.id) and not transaction.is_signed(self._verifier):
             return "a transaction whose signature does not hold"
         return None

@@ -57,7 +57,7 @@ class Block(Wire, frozen=True, dict=True, gc=True):
     @classmethod
     def of(cls, header: Header, transactions: tuple[Transaction, ...]) -> Self:
         """A block of transactions that are decoded already."""
-        block = cls(header, tuple(one.raw for one in transactions))
+        block = cls(header, tuple([one.raw for one in transactions]))
         block.__dict__["transactions"] = transactions
         return block
 
@@ -88,7 +88,7 @@ class Block(Wire, frozen=True, dict=True, gc=True):
 
 def transaction_root(transactions: tuple[Transaction, ...]) -> Digest:
     """The Merkle root of the transactions' ids, in block order."""
-    return merkle_root(tuple(transaction.id for transaction in transactions))
+    return merkle_root([transaction.id for transaction in transactions])
 
 
 def make_block(

@@ -161,10 +161,10 @@ def block_writes(
         (_at(_EXECUTION, height), encode(execution)),
         (_HEAD, height.to_bytes(8, "big")),
     ]
-    writes += (
+    writes += [
         (_BY_TRANSACTION + transaction.id, encode(Place(height, index)))
         for index, transaction in enumerate(block.transactions)
-    )
+    ]
     if next_set is not None and next_set.epoch != block.header.epoch:
         writes.append(epoch_write(height, next_set))
     return tuple(writes)

@@ -58,5 +58,5 @@ class BlockExecution:
         dropped = self._mempool.remove_committed(block, self._ledger)
         out += map(Notify, dropped)
         gone = (*block.transactions, *(one.transaction for one in dropped))
-        out += self._pool_log.forget(one.id for one in gone)
+        out += self._pool_log.forget([one.id for one in gone])
         return Executed(carried.statement, carried.result.next_set, out)

@@ -189,23 +189,26 @@ class Mempool:
         """Take a transaction that has been `judged` since anything else happened here, and is signed."""
         transaction, queue = fit.transaction, fit.queue
         body, name, size_bytes = transaction.body, transaction.id, len(transaction.raw)
-        self._queues[body.sender] = queue
-        waiting, nonce = queue.waiting, body.nonce
+        sender, nonce, waiting = body.sender, body.nonce, queue.waiting
         replaced = waiting.get(nonce)
         if replaced is not None:
             self._remove(replaced)
+        self._queues[sender] = queue
+        self._by_id[name] = fit
         waiting[nonce] = transaction
+        heapq.heappush(self._expiries, (body.expiry_height, name))
+        self._size_bytes += size_bytes
         queue.size_bytes += size_bytes
         queue.spending += fit.spending
-        queue.urgent += fit.is_urgent
-        self._by_id[name] = fit
-        self._size_bytes += size_bytes
-        heapq.heappush(self._expiries, (body.expiry_height, name))
-        while queue.first_gap in waiting:
-            queue.first_gap += 1
-        is_ready = nonce < queue.first_gap
+        if fit.is_urgent:
+            queue.urgent += 1
+        first_gap = queue.first_gap
+        while first_gap in waiting:
+            first_gap += 1
+        queue.first_gap = first_gap
+        is_ready = nonce < first_gap
         if is_ready:
-            self._note_ready(body.sender, queue)
+            self._note_ready(sender, queue)
         return Added(is_ready, replaced)
 
     def _note_ready(self, sender: bytes, queue: _Queue) -> None:
@@ -231,27 +234,27 @@ class Mempool:
 
     def _unplaceable(self, fit: Fit, balance: int) -> Refused | None:
         """Why the transaction doesn't fit its sender's account and queue, or the pool."""
-        transaction, queue, limits = fit.transaction, fit.queue, self._limits
-        body = transaction.body
-        if body.nonce < queue.next_nonce:
+        queue, limits, body = fit.queue, self._limits, fit.transaction.body
+        nonce, size_bytes = body.nonce, len(fit.transaction.raw)
+        if nonce < queue.next_nonce:
             return Refused(
                 RefusalCode.BAD_NONCE,
-                f"nonce {body.nonce} has been used, the account's next one is {queue.next_nonce}",
+                f"nonce {nonce} has been used, the account's next one is {queue.next_nonce}",
             )
-        rival = queue.waiting.get(body.nonce)
+        rival = queue.waiting.get(nonce)
         if rival is not None and body.expiry_height >= rival.body.expiry_height:
             return Refused(
                 RefusalCode.NONCE_TAKEN,
-                f"another transaction with nonce {body.nonce} waits, valid up to height "
+                f"another transaction with nonce {nonce} waits, valid up to height "
                 f"{rival.body.expiry_height}; only one that expires sooner replaces it",
             )
-        if body.nonce > queue.first_gap + limits.max_gap:
+        if nonce > queue.first_gap + limits.max_gap:
             return Refused(
                 RefusalCode.NONCE_TOO_FAR,
-                f"nonce {body.nonce} is more than {limits.max_gap} ahead of {queue.first_gap}, "
+                f"nonce {nonce} is more than {limits.max_gap} ahead of {queue.first_gap}, "
                 "the first one missing",
             )
-        size_bytes, spending = len(transaction.raw), queue.spending + fit.spending
+        spending = queue.spending + fit.spending
         if rival is not None:
             spending -= self._by_id[rival.id].spending
         if spending > balance:
@@ -266,7 +269,7 @@ class Mempool:
                 RefusalCode.SENDER_FULL,
                 "the sender has too much waiting; try again after the next block",
             )
-        is_full = rival is None and self.size >= limits.max_count
+        is_full = rival is None and len(self._by_id) >= limits.max_count
         if is_full or self._size_bytes + size_bytes > limits.max_size_bytes:
             return Refused(RefusalCode.FULL, "the node is busy; try again after the next block")
         return None
@@ -347,11 +350,12 @@ class Mempool:
         if fit is None:
             return
         queue, size_bytes = fit.queue, len(transaction.raw)
+        self._size_bytes -= size_bytes
         del queue.waiting[transaction.body.nonce]
         queue.size_bytes -= size_bytes
         queue.spending -= fit.spending
-        queue.urgent -= fit.is_urgent
-        self._size_bytes -= size_bytes
+        if fit.is_urgent:
+            queue.urgent -= 1
 
     def _settle(self, sender: bytes, ledger: Ledger) -> Iterable[Dropped]:
         """Bring a sender's queue in line with its account; it moves to the end of the line."""

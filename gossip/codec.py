@@ -69,7 +69,7 @@ def decode(data: bytes, kind: type[T]) -> T:
 def decode_canonical(data: bytes, kind: type[T]) -> T:
     """Like `decode`, and refuses bytes that are not the one canonical spelling of their value."""
     value = decode(data, kind)
-    if _encoder.encode(value) != data:
+    if encode(value) != data:
         raise DecodeError("not the canonical encoding of its value")
     return value
 

@@ -11,16 +11,17 @@ from typing import Any
 
 from consensus.ledger.records import Account, StakeRecord, Task
 from consensus.ledger.state import State
+from consensus.ledger.tables import ACCOUNTS
 
 
 def money_made(state: State, changes: Mapping[bytes, Any]) -> int:
     """How much more there would be with these changes; less than nothing if some would be lost."""
-    made, before = 0, state.get
+    made, before, accounts = 0, state.get, state.keyed(ACCOUNTS)
     for key, value in changes.items():
         kind = type(value)
         if kind is Account:
             assert value.balance >= 0, "an account is overdrawn"
-            former = before(key)
+            former = accounts.get(key)
             made += value.balance if former is None else value.balance - former.balance
         elif kind is Task or kind is StakeRecord:
             made += _held(value) - _held(before(key))

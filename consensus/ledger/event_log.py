@@ -25,7 +25,7 @@ from consensus.certificates import StateStatement
 from consensus.ledger.events import Event
 from consensus.ledger.machine import BlockResult
 from consensus.ledger.outcomes import Code, Figures
-from consensus.operations.transactions import Operation, Transaction
+from consensus.operations.transactions import Operation, Transaction, TransactionBody
 from gossip.codec import Bytes32, DecodeError, Name, Natural, Wire, decode, encode
 from gossip.effects import KeyValueReader, Write
 
@@ -215,41 +215,35 @@ class Logged(msgspec.Struct, frozen=True, gc=False):
 def block_events(block: Block, statement: StateStatement, result: BlockResult) -> Batch:
     """The events of a block that was just executed."""
     transactions, header = block.transactions, block.header
-    log = _Batch()
-    created = log.add(
-        _BLOCK_LEVEL,
-        None,
-        BlockCreated(
-            block.height,
-            block.digest,
-            header.prev_hash,
-            header.proposer,
-            header.timestamp_ms,
-            len(transactions),
-        ),
+    begun = BlockCreated(
+        block.height,
+        block.digest,
+        header.prev_hash,
+        header.proposer,
+        header.timestamp_ms,
+        len(transactions),
     )
+    records, created = [_record(_BLOCK_LEVEL, None, begun)], 0
+    start, events = 0, result.events
     submitted_kind, submitted_version = _SHAPES[TransactionSubmitted]
     executed_kind, executed_version = _SHAPES[TransactionExecuted]
-    start, records, events = 0, log.records, result.events
     for about, (transaction, outcome, end) in enumerate(
         zip(transactions, result.outcomes, result.event_ends, strict=True), 1
     ):
         body, name = transaction.body, transaction.id
-        tags, _ = _layout(tuple(map(type, body.operations)))
+        tags, fields = _layout(tuple(map(type, body.operations)))
         submitted = len(records)
+        parties = _parties(body, fields)
         command = TransactionSubmitted(name, body.sender, body.nonce, tags)
-        fate = TransactionExecuted(
-            name, outcome.code, outcome.operation, outcome.figures, parties_of(transaction)
-        )
+        fate = TransactionExecuted(name, outcome.code, outcome.operation, outcome.figures, parties)
         records.append(Record(submitted_kind, submitted_version, about, created, command))
         records.append(Record(executed_kind, executed_version, about, submitted, fate))
-        for event in events[start:end]:
-            log.add(about, submitted + 1, event)
-        start = end
-    accepted = sum(outcome.ok for outcome in result.outcomes)
-    validated = log.add(
-        _BLOCK_LEVEL,
-        created,
+        if start < end:
+            records += [_record(about, submitted + 1, event) for event in events[start:end]]
+            start = end
+    accepted = sum([outcome.ok for outcome in result.outcomes])
+    validated, checked = (
+        len(records),
         BlockValidated(
             block.digest,
             statement.results_root,
@@ -258,37 +252,36 @@ def block_events(block: Block, statement: StateStatement, result: BlockResult) -
             len(transactions) - accepted,
         ),
     )
-    for event in result.events[start:]:
-        log.add(_BLOCK_LEVEL, validated, event)
-    reached = log.add(_BLOCK_LEVEL, created, ConsensusReached(block.digest, header.epoch))
-    log.add(_BLOCK_LEVEL, reached, BlockFinalized(block.height, block.digest, header.timestamp_ms))
+    records.append(_record(_BLOCK_LEVEL, created, checked))
+    records += [_record(_BLOCK_LEVEL, validated, event) for event in events[start:]]
+    reached = len(records)
+    records.append(_record(_BLOCK_LEVEL, created, ConsensusReached(block.digest, header.epoch)))
+    final = BlockFinalized(block.height, block.digest, header.timestamp_ms)
+    records.append(_record(_BLOCK_LEVEL, reached, final))
     return Batch(
         block.height,
         block.digest,
         header.timestamp_ms,
-        tuple(one.id for one in transactions),
-        tuple(log.records),
+        tuple([one.id for one in transactions]),
+        tuple(records),
     )
 
 
-class _Batch:
-    """Records being put together."""
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-
-    def add(self, about: int, cause: int | None, event: ChainEvent) -> int:
-        """Its index."""
-        name, version = _SHAPES[type(event)]
-        self.records.append(Record(name, version, about, cause, event))
-        return len(self.records) - 1
+def _record(about: int, cause: int | None, event: ChainEvent) -> Record:
+    name, version = _SHAPES[type(event)]
+    return Record(name, version, about, cause, event)
 
 
 def parties_of(transaction: Transaction) -> tuple[bytes, ...]:
     """The accounts that a transaction names, each once: its sender, then those in its operations."""
-    operations = transaction.body.operations
-    _, fields = _layout(tuple(map(type, operations)))
-    found: dict[bytes, None] = {transaction.body.sender: None}
+    body = transaction.body
+    _, fields = _layout(tuple(map(type, body.operations)))
+    return _parties(body, fields)
+
+
+def _parties(body: TransactionBody, fields: tuple[tuple[int, str], ...]) -> tuple[bytes, ...]:
+    found: dict[bytes, None] = {body.sender: None}
+    operations = body.operations
     for at, name in fields:
         value = getattr(operations[at], name)
         if value is not None:

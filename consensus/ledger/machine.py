@@ -379,8 +379,7 @@ class Ledger:
             return Outcome(transaction.id, refusal.code, 0, refusal.figures)
         assert account is not None
         context = self._context(draft, block, present, transaction)
-        draft.put(ACCOUNTS, body.sender, Account(account.balance, account.nonce + 1))
-        draft.keep()
+        draft.put_kept(ACCOUNTS, body.sender, Account(account.balance, account.nonce + 1))
         for index, operation in enumerate(body.operations):
             refusal = applied(draft, context, operation, index)
             if refusal is not None:
@@ -454,11 +453,16 @@ class Ledger:
 
     def _apply(self, changes: dict[bytes, Any]) -> dict[bytes, bytes | None]:
         """Put changes into the state and the tree; their encoded form, in the order of the keys."""
-        put = self._state.put
+        tables = self._state.tables
         encoded: dict[bytes, bytes | None] = {}
-        for key, value in sorted(changes.items(), key=_first):
-            put(key, value)
-            encoded[key] = None if value is None else encode(value)
+        for key in sorted(changes):
+            value = changes[key]
+            if value is None:
+                encoded[key] = None
+                tables[key[:1]].pop(key, None)
+            else:
+                encoded[key] = encode(value)
+                tables[key[:1]][key] = value
         if _VALIDATORS_KEY in changes:
             self._validators = changes[_VALIDATORS_KEY]
         self._tree = self._tree.update(encoded)

@@ -6,6 +6,7 @@ tree commits to.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -40,19 +41,20 @@ class Table(Generic[V]):
 class State:
     """All values after the last executed block, by state key."""
 
-    __slots__ = ("_tables",)
+    __slots__ = ("tables",)
 
     def __init__(self) -> None:
-        self._tables: dict[bytes, dict[bytes, Any]] = {}
+        self.tables: defaultdict[bytes, dict[bytes, Any]] = defaultdict(dict)
+        """By prefix: who reads for every transaction asks here."""
 
     def get(self, key: bytes) -> Any:  # noqa: ANN401 - the table of the key says which type
         """The value of a state key, or None."""
-        table = self._tables.get(key[:1])
+        table = self.tables.get(key[:1])
         return None if table is None else table.get(key)
 
     def put(self, key: bytes, value: Wire | None) -> None:
         """Set or, with None, delete."""
-        table = self._tables.setdefault(key[:1], {})
+        table = self.tables[key[:1]]
         if value is None:
             table.pop(key, None)
         else:
@@ -61,83 +63,95 @@ class State:
     def read(self, table: Table[V], name: bytes) -> V | None:
         """The value of an id, or None."""
         prefix = table.prefix
-        values = self._tables.get(prefix)
-        return None if values is None else values.get(prefix + name)
+        value: V | None = self.tables[prefix].get(prefix + name)
+        return value
 
     def items(self, table: Table[V]) -> Iterator[tuple[bytes, V]]:
         """The ids and values of a table, in no particular order."""
         cut = len(table.prefix)
-        for key, value in self._tables.get(table.prefix, {}).items():
+        for key, value in self.tables.get(table.prefix, {}).items():
             yield key[cut:], value
 
     def keyed(self, table: Table[V]) -> Mapping[bytes, V]:
         """The values of a table by state key."""
-        return self._tables.get(table.prefix, {})
+        return self.tables.get(table.prefix, {})
 
     def values(self, table: Table[V]) -> Iterable[V]:
         """The values of a table, in no particular order."""
-        return self._tables.get(table.prefix, {}).values()
+        return self.tables.get(table.prefix, {}).values()
 
     def everything(self) -> Iterator[tuple[bytes, Wire]]:
         """All state keys and values, in no particular order."""
-        for table in self._tables.values():
+        for table in self.tables.values():
             yield from table.items()
-
-
-_MISSING: Any = object()
 
 
 class Draft:
     """Changes of a block that are not yet state, and of a transaction not yet the block's.
 
-    Rules read and write here. `keep` makes the transaction's changes the block's; `drop` forgets
-    them: what a transaction writes over is remembered until one of the two is called.
+    Rules read and write here. `keep` makes the transaction's changes the block's; `drop` forgets them.
     """
 
-    __slots__ = ("_base", "_changes", "_events", "_kept_events", "_undo")
+    __slots__ = ("_base", "_changes", "_events", "_kept_events", "_tried")
 
     def __init__(self, base: State) -> None:
         self._base = base
         self._changes: dict[bytes, Any] = {}
-        self._undo: dict[bytes, Any] = {}
+        self._tried: dict[bytes, Any] = {}
         self._events: list[Event] = []
         self._kept_events = 0
 
     def get(self, table: Table[V], name: bytes) -> V | None:
         """The value of an id as of now, or None."""
-        key = table.prefix + name
-        value: V | None = self._changes.get(key, _MISSING)
-        return self._base.get(key) if value is _MISSING else value
+        prefix = table.prefix
+        key = prefix + name
+        value: V | None
+        if key in self._tried:
+            value = self._tried[key]
+        elif key in self._changes:
+            value = self._changes[key]
+        else:
+            value = self._base.tables[prefix].get(key)
+        return value
 
     def put(self, table: Table[V], name: bytes, value: V | None) -> None:
         """Set or, with None, delete."""
-        key, changes = table.prefix + name, self._changes
-        if key not in self._undo:
-            self._undo[key] = changes.get(key, _MISSING)
-        changes[key] = value
+        self._tried[table.prefix + name] = value
+
+    def put_kept(self, table: Table[V], name: bytes, value: V) -> None:
+        """The same whatever becomes of the transaction, which has changed nothing so far."""
+        assert not self._tried
+        self._changes[table.prefix + name] = value
 
     def items(self, table: Table[V]) -> list[tuple[bytes, V]]:
         """The ids and values of a table as of now, in the order of the ids."""
         found: dict[bytes, V | None] = dict(self._base.items(table))
         cut = len(table.prefix)
-        found.update(
-            (key[cut:], value) for key, value in self._changes.items() if key[:cut] == table.prefix
-        )
+        found.update((key[cut:], value) for key, value in self._changed(table.prefix))
         return [(name, value) for name, value in sorted(found.items()) if value is not None]
 
     def those(self, table: Table[V], wanted: Callable[[V], object]) -> list[tuple[bytes, V]]:
         """The same of those that are wanted: hardly any, where this is asked after every block."""
-        prefix, changes = table.prefix, self._changes
-        cut = len(prefix)
+        cut = len(table.prefix)
+        changes = dict(self._changed(table.prefix))
         found = [
             (key[cut:], value)
             for key, value in self._base.keyed(table).items()
             if wanted(value) and key not in changes
         ]
-        for key, value in changes.items():
-            if key[:cut] == prefix and value is not None and wanted(value):
-                found.append((key[cut:], value))
+        found += [
+            (key[cut:], value)
+            for key, value in changes.items()
+            if value is not None and wanted(value)
+        ]
         return sorted(found) if len(found) > 1 else found
+
+    def _changed(self, prefix: bytes) -> Iterator[tuple[bytes, Any]]:
+        """What was written in a table so far. Nearly all that a block changes is accounts."""
+        code = prefix[0]
+        for layer in (self._changes, self._tried):
+            for key in [key for key in layer if key[0] == code]:
+                yield key, layer[key]
 
     def emit(self, event: Event) -> None:
         """Tell what happened; forgotten with the transaction."""
@@ -145,23 +159,19 @@ class Draft:
 
     def keep(self) -> None:
         """The transaction succeeded."""
-        self._undo.clear()
+        self._changes.update(self._tried)
+        self._tried.clear()
         self._kept_events = len(self._events)
 
     def drop(self) -> None:
         """The transaction failed, or begins."""
-        for key, value in self._undo.items():
-            if value is _MISSING:
-                del self._changes[key]
-            else:
-                self._changes[key] = value
-        self._undo.clear()
+        self._tried.clear()
         del self._events[self._kept_events :]
 
     @property
     def changes(self) -> dict[bytes, Any]:
         """What the kept transactions changed, by state key; only after `keep` or `drop`."""
-        assert not self._undo
+        assert not self._tried
         return self._changes
 
     @property

@@ -106,22 +106,24 @@ class StateTree:
 
         Absent keys may be deleted.
         """
-        leaves: list[tuple[int, Leaf | None]] = []
+        if not writes:
+            return self
+        found: dict[int, Leaf | None] = {}
         begun_value, begun_leaf = _VALUE.copy, _LEAF.copy
         for key, value in writes.items():
             key_hash, place = _key_place(key)
             if value is None:
-                leaves.append((place, None))
+                found[place] = None
             else:
                 hashing = begun_value()
                 hashing.update(value)
                 value_hash = hashing.digest()
                 hashing = begun_leaf()
                 hashing.update(key_hash + value_hash)
-                leaves.append((place, (hashing.digest(), place, value_hash)))
-        leaves.sort(key=_place)
-        updates = [place for place, _ in leaves], [leaf for _, leaf in leaves]
-        return StateTree(_merged(self._node, updates, 0, len(leaves), _BITS - 1))
+                found[place] = (hashing.digest(), place, value_hash)
+        places = sorted(found)
+        updates = places, [found[place] for place in places]
+        return StateTree(_updated(self._node, updates, 0, len(places), _BITS - 1))
 
     def prove(self, key: bytes) -> StateProof:
         """Inclusion or absence of a key."""
@@ -137,31 +139,38 @@ class StateTree:
         return StateProof(leaf, tuple(siblings))
 
 
-def _place(item: tuple[int, Leaf | None]) -> int:
-    return item[0]
-
-
 def _leaf_place(leaf: Leaf) -> int:
     return leaf[1]
 
 
-def _merged(node: Node, updates: _Updates, start: int, stop: int, shift: int) -> Node:
-    """The subtree from bit `shift` on, with the updates `start` to `stop` applied."""
-    places, leaves = updates
+def _updated(node: Node, updates: _Updates, start: int, stop: int, shift: int) -> Node:
+    """The subtree from bit `shift` on, with the updates `start` to `stop` applied, of which there are some."""
     if stop - start == 1:
-        return _with_one(node, places[start], leaves[start], shift)
-    if start == stop:
-        return node
-    if node is None or len(node) == _LEAF_FIELDS:
-        new = [leaf for leaf in leaves[start:stop] if leaf is not None]
-        if node is not None and node[1] not in places[start:stop]:
-            new.append(node)
-            new.sort(key=_leaf_place)
-        return _built(new, [leaf[1] for leaf in new], 0, len(new), shift)
-    middle = _middle(places, start, stop, shift)
-    left = _merged(node[1], updates, start, middle, shift - 1)
-    right = _merged(node[2], updates, middle, stop, shift - 1)
-    return _joined(left, right)
+        return _with_one(node, updates[0][start], updates[1][start], shift)
+    if node is not None and len(node) != _LEAF_FIELDS:
+        return _branch_updated(node, updates, start, stop, shift)
+    places, leaves = updates
+    new = [leaf for leaf in leaves[start:stop] if leaf is not None]
+    if node is not None and node[1] not in places[start:stop]:
+        new.append(node)
+        new.sort(key=_leaf_place)
+    return _built(new, [leaf[1] for leaf in new], 0, len(new), shift)
+
+
+def _branch_updated(branch: Branch, updates: _Updates, start: int, stop: int, shift: int) -> Node:
+    """The same of a branch and several updates."""
+    places = updates[0]
+    middle = bisect_left(places, (places[start] >> shift | 1) << shift, start, stop)
+    _, left, right, _ = branch
+    if middle > start:
+        left = _updated(left, updates, start, middle, shift - 1)
+    if stop > middle:
+        right = _updated(right, updates, middle, stop, shift - 1)
+    if left is None or right is None:
+        return _joined(left, right)
+    hashing = _BRANCH.copy()
+    hashing.update(left[0] + right[0])
+    return (hashing.digest(), left, right, None)
 
 
 def _with_one(node: Node, place: int, leaf: Leaf | None, shift: int) -> Node:

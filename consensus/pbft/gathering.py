@@ -33,7 +33,12 @@ class Gathering:
 
     def look(self, find: Callable[[bytes], Transaction | None]) -> None:
         """Take what can be found here."""
-        self.take(one for one in map(find, self.lacking) if one is not None)
+        here = {name: one for name in self._lacking if (one := find(name)) is not None}
+        self._found.update(here)
+        if len(here) == len(self._lacking):
+            self._lacking.clear()
+        else:
+            self._lacking = {name: None for name in self._lacking if name not in here}
 
     def take(self, transactions: Iterable[Transaction]) -> bool:
         """Take what is wanted; whether it is signed is judged with the block. False: none was."""
@@ -49,4 +54,4 @@ class Gathering:
         if self._lacking:
             return None
         proposal = self.proposal
-        return Block.of(proposal.header, tuple(self._found[one] for one in proposal.transactions))
+        return Block.of(proposal.header, tuple([self._found[one] for one in proposal.transactions]))

@@ -169,7 +169,7 @@ class Voting(Collecting):
         """Propose as leader: vote first, so that the vote is on disk before the proposal leaves."""
         epoch, view, digest = self._members.epoch, self._view, block.digest
         signed = proposal_bytes(self._chain, epoch, view, block.height, digest)
-        names = tuple(one.id for one in block.transactions)
+        names = tuple([one.id for one in block.transactions])
         proposal = Proposal(epoch, view, block.header, names, self._signer.sign(signed))
         record = BallotRecord(epoch, view, block.height, digest, self._slot.commit_cast)
         self._persist_vote(block, record)
