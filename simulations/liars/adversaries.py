@@ -28,6 +28,7 @@ from consensus.messages import (
     suspect_bytes,
     view_change_bytes,
 )
+from consensus.operations.transactions import Transaction
 from gossip.codec import Digest, Wire, digest, encode
 from gossip.effects import Broadcast
 from gossip.identity import NodeId
@@ -116,9 +117,7 @@ class MalformedProposer(Liar):
 
     @staticmethod
     def _unsigned(block: Block) -> Block:
-        forged = tuple(
-            msgspec.structs.replace(one, signature=bytes(64)) for one in block.transactions
-        )
+        forged = tuple(Transaction.of(one.body, bytes(64)) for one in block.transactions)
         return another(block, forged)
 
     @staticmethod

@@ -7,6 +7,7 @@ import msgspec
 from consensus.engine import Received
 from consensus.merkle import merkle_root
 from consensus.messages import Fetched, FetchTransactions, Proposal, proposal_bytes
+from consensus.operations.transactions import Transaction
 from consensus.pbft.gathering import FETCH_TIMER
 from gossip.effects import Broadcast, Cause, Effect, Rejected, Send, SetTimer
 from tests.consensus.story import Actor, Story
@@ -106,7 +107,7 @@ def test_a_forged_body_is_refused_and_the_proposal_with_it() -> None:
     assert engine is not None
     sound = engine.mempool.get(proposal.transactions[0])
     assert sound is not None
-    forged = msgspec.structs.replace(sound, signature=bytes(64))
+    forged = Transaction.of(sound.body, bytes(64))
     header = msgspec.structs.replace(proposal.header, tx_root=merkle_root((forged.id,)))
     lie = resigned(story, proposal, header=header, transactions=(forged.id,))
     assert prepares(heard(story, 0, 1, lie)) == 0

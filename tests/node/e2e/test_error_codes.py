@@ -152,7 +152,7 @@ class Wrongdoer:
         return sign_transaction(signer, TransactionBody(**fields))
 
     def submit(self, transaction: Transaction) -> httpx2.Response:
-        return self.post("/api/v2/transactions", {"raw": encode(transaction).hex()})
+        return self.post("/api/v2/transactions", {"raw": transaction.raw.hex()})
 
     def pay(self, **changes: object) -> httpx2.Response:
         return self.post("/api/v2/transfers", {"to": NOBODY, "amount": "5", **changes})

@@ -42,7 +42,7 @@ def _signed(
 
 def _refusal(node: Daemon, transaction: Transaction) -> RefusedError:
     with pytest.raises(RefusedError) as refused:
-        node.client.submit(encode(transaction))
+        node.client.submit(transaction.raw)
     return refused.value
 
 
