@@ -32,6 +32,10 @@ SPECIAL_TOKENS: Final = 2
 BATCH_TOKENS: Final = 512
 """Tokens run at once, padding included. Larger batches are no faster on one thread, only larger."""
 
+_ALL_COUNT: Final = np.ones((1, MAX_TOKENS), np.int64)
+_DISABLED: Final = ["BiasGeluFusion"]
+"""Two operators in its place give the same bits, and take 1 to 2 % less of 128 tokens' time."""
+
 Vectors = NDArray[np.float32]
 
 
@@ -82,7 +86,8 @@ class EmbeddingModel:
     def _vectors(self, encodings: Sequence[Encoding]) -> Vectors:
         token_ids = [encoding.ids for encoding in encodings]
         if len(token_ids) == 1:
-            return self._run(token_ids)
+            ids = np.array(token_ids, np.int64)
+            return self.run_ids(ids, _ALL_COUNT[:, : ids.shape[1]])
         vectors = np.empty((len(token_ids), DIMENSIONS), np.float32)
         for rows in _batches([len(ids) for ids in token_ids]):
             vectors[rows] = self._run([token_ids[row] for row in rows])
@@ -110,10 +115,13 @@ class EmbeddingModel:
 
 
 def _counts(encodings: Sequence[Encoding]) -> list[int]:
-    return [
-        sum(len(part) - SPECIAL_TOKENS for part in (encoding, *encoding.overflowing))
-        for encoding in encodings
-    ]
+    return [_count(encoding) for encoding in encodings]
+
+
+def _count(encoding: Encoding) -> int:
+    if len(encoding) < MAX_TOKENS:
+        return len(encoding) - SPECIAL_TOKENS
+    return sum(len(part) - SPECIAL_TOKENS for part in (encoding, *encoding.overflowing))
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
@@ -143,5 +151,8 @@ def _session(files: ModelFiles, threads: int) -> ort.InferenceSession:
     values = [ort.OrtValue.ortvalue_from_numpy(weight) for weight in graph.external.values()]
     options.add_external_initializers(list(graph.external), values)
     return ort.InferenceSession(
-        graph.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        graph.model.SerializeToString(),
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=_DISABLED,
     )

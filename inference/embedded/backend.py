@@ -71,7 +71,8 @@ class EmbeddedBackend:
         self._turn = trio.Lock()
         self._tasks_in_hand = 0
         self._process: ModelProcess | None = None
-        self._idle_scope = trio.CancelScope()
+        self._last_used_s = -math.inf
+        self._started = trio.Event()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -146,7 +147,6 @@ class EmbeddedBackend:
 
     async def _exchange(self, request: bytes) -> Response:
         """Only with the turn in hand. If it does not end well, the child is ended with it."""
-        self._idle_scope.deadline = math.inf
         try:
             process = await self._ready_process()
             response = await process.exchange(request)
@@ -154,7 +154,7 @@ class EmbeddedBackend:
             await self._end_process()
             raise
         finally:
-            self._idle_scope.deadline = trio.current_time() + self._idle_s
+            self._last_used_s = trio.current_time()
         return response
 
     async def _ready_process(self) -> ModelProcess:
@@ -164,6 +164,7 @@ class EmbeddedBackend:
         await self._end_process()
         with trio.move_on_after(self._start_timeout_s):
             self._process = await ModelProcess.start(self._command, threads=self._threads)
+            self._started.set()
             await self._process.greet(MODEL_HASH)
             return self._process
         raise BackendUnavailable(
@@ -174,19 +175,17 @@ class EmbeddedBackend:
     async def _end_process(self) -> None:
         if self._process is not None:
             process, self._process = self._process, None
+            self._started = trio.Event()
             await process.end()
 
     async def _end_when_idle(self) -> None:
+        """Looks again when the last known task is so long ago: moving a deadline would cost each task more."""
         while True:
-            with self._idle_scope:
-                await trio.sleep(math.inf)
+            await self._started.wait()
+            await trio.sleep_until(self._last_used_s + self._idle_s)
             async with self._turn:
-                # A task may have come between the deadline and this turn.
-                if trio.current_time() >= self._idle_scope.deadline:
+                if trio.current_time() >= self._last_used_s + self._idle_s:
                     await self._end_process()
-                    self._idle_scope = trio.CancelScope()
-                else:
-                    self._idle_scope = trio.CancelScope(deadline=self._idle_scope.deadline)
 
 
 def _result(response: Response) -> Result:
