@@ -61,12 +61,14 @@ class FormedAnswers:
             return await self._router.complete(call)
         routed = await self._router.complete(_with_n(call, wanted))
         choices, answers = list(routed.answer["choices"]), [routed.answer]
+        more_ms = 0
         while len(choices) < wanted:
-            answer = (await self._router.complete(_with_n(call, 1))).answer
+            one = await self._router.complete(_with_n(call, 1))
+            answer, more_ms = one.answer, more_ms + one.took_ms
             answers.append(answer)
             choices.append({**answer["choices"][0], "index": len(choices)})
         summed = {**routed.answer, "choices": choices[:wanted], "usage": _summed(answers)}
-        return with_answer(routed, summed)
+        return with_answer(routed, summed, more_ms=more_ms)
 
     async def _fitting(
         self, call: Call, routed: Routed[JsonObject], shape: Shape
@@ -83,7 +85,8 @@ class FormedAnswers:
             fits = await _fit_all(again.answer, shape)
         except ValueError as error:
             raise FormFailure(again.decision, str(error)) from None
-        return with_answer(again, {**fits, "usage": _summed([routed.answer, again.answer])})
+        usage = _summed([routed.answer, again.answer])
+        return with_answer(again, {**fits, "usage": usage}, more_ms=routed.took_ms)
 
 
 class FormedStream:
@@ -169,6 +172,9 @@ def _summed(answers: list[JsonObject]) -> JsonObject:
     return {**usages[-1], **total}
 
 
-def with_answer(routed: Routed[JsonObject] | Routed[RoutedStream], answer: T) -> Routed[T]:
-    """The same with another answer."""
-    return Routed(answer, routed.server, routed.model, routed.decision, routed.cache)
+def with_answer(
+    routed: Routed[JsonObject] | Routed[RoutedStream], answer: T, *, more_ms: int = 0
+) -> Routed[T]:
+    """The same with another answer, that was so much longer in hand."""
+    took_ms = routed.took_ms + more_ms
+    return Routed(answer, routed.server, routed.model, routed.decision, routed.cache, took_ms)

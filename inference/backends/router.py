@@ -106,6 +106,8 @@ class Routed(msgspec.Struct, Generic[T], frozen=True):
     decision: Decision
     cache: str = ""
     """Whether it was taken from a cache: HIT, MISS, BYPASS, or empty where none was asked."""
+    took_ms: int = 0
+    """How long the server that gave it had it in hand; until its first token, of a stream."""
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -377,6 +379,7 @@ class ModelRouter:
                 if choice not in left or not known.admits or attempts >= self._policy.attempts:
                     continue
                 attempts += 1
+                began_s = trio.current_time()
                 try:
                     answer = await self._try(known, choice, call, work)
                 except Failure as failure:
@@ -389,7 +392,8 @@ class ModelRouter:
                         left.remove(choice)
                     last, retry_after_ms = failure, _sooner(retry_after_ms, failure)
                 else:
-                    return Routed(answer, choice.server, choice.model, decision)
+                    took_ms = int(1000 * (trio.current_time() - began_s))
+                    return Routed(answer, choice.server, choice.model, decision, took_ms=took_ms)
             if last is None:
                 # Every breaker opened while this request waited.
                 raise NoServerNow(decision)

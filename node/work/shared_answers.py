@@ -316,7 +316,7 @@ class SharedAnswers:
             input_hash=content_hash(given),
             output_hash=content_hash(said),
             model_hash=bytes.fromhex(choice.file),
-            usage=Usage(1, tokens_of([routed.answer]), 0),
+            usage=Usage(1, tokens_of([routed.answer]), routed.took_ms),
             finished_at_ms=now_ms(),
             nonce=secrets.token_bytes(32),
         )

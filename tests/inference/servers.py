@@ -38,6 +38,7 @@ class Speak:
     named: str | None = None
     finish: bool = True
     pause_ms: int = 0
+    """How long a word takes, in a plain answer too."""
     fault_after: int | None = None
     """An error event after so many words."""
     rubbish: bytes | None = None
@@ -242,6 +243,7 @@ class _Speaker:
     async def speak(self) -> bool:
         if self.is_streamed():
             return await self.stream()
+        await trio.sleep(len(self.words) * self.act.pause_ms / 1000)
         return await self.connection.json(self.whole())
 
     async def stream(self) -> bool:

@@ -14,6 +14,7 @@ from inference.backends.servers import ServerSettings, TokenStream, Vectors
 from inference.breaker import BreakerChanged
 from inference.chat import Call, CallKind, JsonObject
 from inference.failures import ContextOverflow, Failure, Garbled, Overloaded, Unreachable
+from inference.forms import FormedAnswers, shape_wanted
 from inference.selection import ServerKind, Verdict
 
 CALL = Call(CallKind.CHAT, "m", {})
@@ -32,7 +33,10 @@ class ScriptedServer:
         per_minute: int = 0,
         price: int = 100,
         context: int = 0,
+        works_s: float = 0.0,
+        answer: JsonObject | None = None,
     ) -> None:
+        self._works_s, self.answer = works_s, answer or {"by": name}
         self.contexts = {"m": context} if context else {}
         self.settings = ServerSettings(
             name=name,
@@ -58,7 +62,8 @@ class ScriptedServer:
         self.asked_s.append(round(trio.current_time(), 1))
         if self.fault is not None:
             raise self.fault()
-        return {"by": self.settings.name}
+        await trio.sleep(self._works_s)
+        return self.answer
 
     async def open_stream(self, call: Call) -> TokenStream:
         raise NotImplementedError
@@ -89,6 +94,37 @@ async def test_other_servers_are_asked_before_any_pause(autojump_clock: MockCloc
     routed = await routing(bad, good).complete(CALL)
     assert routed.answer == {"by": "b"}
     assert good.asked_s == bad.asked_s
+
+
+async def test_an_answer_says_how_long_its_server_had_it_in_hand(autojump_clock: MockClock) -> None:
+    bad, good = ScriptedServer(fault=lambda: Overloaded("busy")), ScriptedServer("b", works_s=2)
+    routed = await routing(bad, good).complete(CALL)
+    assert (routed.server, routed.took_ms) == ("b", 2000)
+
+
+def said(text: str) -> JsonObject:
+    return {"choices": [{"index": 0, "message": {"role": "assistant", "content": text}}]}
+
+
+async def test_several_answers_took_as_long_as_all_of_them(autojump_clock: MockClock) -> None:
+    server = ScriptedServer(works_s=1, answer=said("yes"))
+    call = Call(CallKind.CHAT, "m", {"messages": [], "n": 3})
+    routed = await FormedAnswers(routing(server)).complete(call, None)
+    assert (routed.took_ms, len(routed.answer["choices"])) == (3000, 3)
+
+
+async def test_an_answer_that_was_mended_took_as_long_as_both(autojump_clock: MockClock) -> None:
+    server = ScriptedServer(works_s=1, answer=said("no JSON"))
+    call = Call(CallKind.CHAT, "m", {"messages": [], "response_format": {"type": "json_object"}})
+
+    async def mend() -> None:
+        await trio.sleep(1.5)
+        server.answer = said("{}")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mend)
+        routed = await FormedAnswers(routing(server)).complete(call, shape_wanted(call))
+    assert (routed.took_ms, len(server.asked_s)) == (2000, 2)
 
 
 async def test_the_cheaper_server_is_asked_first_and_told_with_its_price(

@@ -22,6 +22,8 @@ MESSAGES = [{"role": "user", "content": "Recite."}]
 COUNT = 40
 LONG = 600
 """Words of our own server when no end is named: three seconds."""
+PAUSE_MS = 5
+"""What our own server waits before each word."""
 LIE = -0.031
 """What another file thinks of the same words."""
 
@@ -64,7 +66,9 @@ class OwnMakers(Makers):
 
     def _made(self, model: str, *, lies: bool) -> Backend:
         certainty = LIE if lies else 0.0
-        return OwnServer(self.true_file(), model=model, words=LONG, pause_ms=5, certainty=certainty)
+        return OwnServer(
+            self.true_file(), model=model, words=LONG, pause_ms=PAUSE_MS, certainty=certainty
+        )
 
     @property
     def words(self) -> list[str]:

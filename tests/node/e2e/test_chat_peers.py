@@ -6,6 +6,7 @@ Each test runs against a model server of our own, and in `make e2e` against a re
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -274,3 +275,52 @@ def test_a_request_goes_to_the_peer_whose_model_reads_it(fleet: Fleet, tmp_path:
     finally:
         small.kill()
         large.kill()
+
+
+def test_peers_without_room_decline_and_the_request_comes_to_another_turn_or_the_queue(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    file = tmp_path / "tiny.gguf"
+    file.write_bytes(b"the weights of a model")
+    servers = [OwnServer(file, words=60_000, pause_ms=5) for _ in range(2)]
+    try:
+        for server in servers:
+            server.start()
+        settings = {at + 1: table(one) + "slots = 1\n" for at, one in enumerate(servers)}
+        asker, *peers = fleet.federation(3, {0: (), 1: ("chat",), 2: ("chat",)}, settings)
+        names = {f"peer:{one.id[:12]}" for one in peers}
+
+        def offers() -> int:
+            rows = asker.client.peers().peers
+            return sum("models.tiny" in one.capabilities for one in rows)
+
+        def declined() -> list[str]:
+            reasons = [one.reason or "" for one in asker.client.tasks().tasks]
+            return [one for one in reasons if "all 1 slots of 'tiny' are lent" in one]
+
+        until(lambda: offers() == 2, "both peers to offer their model")
+        held = [streamed(asker, ask_for_ever()) for _ in peers]
+        tasks = [asker.client.task(next(one)["bizra_task"]) for one in held]
+        assert {one.executor for one in tasks} == {one.id for one in peers}
+        # Whoever would rather wait is not asked to come back: both decline, once.
+        placed = post(asker, {**ask(), "queue": True}, x_bizra_peers="1")
+        assert placed.status_code == 202, placed.text
+        assert len(declined()) == 2, asker.client.tasks()
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(post, asker, ask(), x_bizra_peers="1", x_bizra_explain="1")
+            until(lambda: len(declined()) >= 4, "both peers to decline once more")
+            for one in held:
+                one.close()  # type: ignore[attr-defined] # a generator
+            answer = waiting.result()
+        assert answer.status_code == 200, answer.text
+        words = answer.json()["choices"][0]["message"]["content"].split()
+        assert len(words) == COUNT
+        considered = answer.json()["bizra"]["considered"]
+        lent = [one for one in considered if "slots of 'tiny' are lent" in one["reason"]]
+        assert {one["server"] for one in lent} == names
+        assert answer.headers["x-bizra-backend"] in names
+        queued = placed.json()["id"]
+        until(lambda: asker.client.queued(queued).status == "done", "the queue to be drained", 60)
+    finally:
+        for server in servers:
+            server.kill()

@@ -18,7 +18,7 @@ from inference.shared_answers import NONCE_BYTES, Circle, Held, Shared, seal, si
 from node.founding import load_keys
 from node.storage.store import LevelStore
 from node.views.records import CacheView
-from tests.node.e2e.chat_town import COUNT, OwnMakers, post
+from tests.node.e2e.chat_town import COUNT, PAUSE_MS, OwnMakers, post
 from tests.node.e2e.daemons import Daemon, Fleet, await_peace, until
 from tests.node.e2e.model_servers import table
 
@@ -112,6 +112,7 @@ def test_what_one_node_worked_out_another_one_has_from_the_circle(village: Villa
         maker.id,
         village.file,
     )
+    assert signed.receipt.usage.duration_ms >= COUNT * PAUSE_MS
     assert ask(first, "shared").headers["x-cache"] == "L2"
     row = shared_row(first)
     assert (row.kind, row.life_s, row.hits) == ("shared-answers", 30 * 24 * 60 * 60, 1)
