@@ -386,7 +386,7 @@ def block_or_offer(event: str) -> list[object]:
     """An offer is kept; a block takes it out again and is large enough to be written in a thread."""
     if event == "offer":
         return [Persist(Store.POOL, ((b"tx", b"1"),)), Notify("taken")]
-    rows = tuple((b"%03d" % number, b"1") for number in range(200))
+    rows = tuple((b"%04d" % number, b"1") for number in range(3_000))
     taken_out = Persist(Store.POOL, ((b"tx", None),), lazy=True)
     return [taken_out, Persist(Store.CHAIN, rows), Notify("block")]
 
