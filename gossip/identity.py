@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from typing import NewType, Protocol
 
-import ed25519_zebra
 import nacl.bindings
 
 from gossip.codec import Digest, encode
+from gossip.ed25519 import is_signed
 
 NodeId = NewType("NodeId", bytes)
 """The raw 32-byte Ed25519 public key of a node's identity. Also names its ledger account."""
@@ -27,7 +27,6 @@ Signature = NewType("Signature", bytes)
 """64 bytes."""
 
 SEED_BYTES = 32
-KEY_BYTES = 32
 _PROTOCOL = "bizra/1"
 
 
@@ -80,40 +79,9 @@ class Ed25519Signer:
 
 
 class Ed25519Verifier:
-    """ed25519-zebra's check of one signature, on points that are spelled in their one way and bind to one message.
+    """The check of `gossip.ed25519`."""
 
-    It takes two thirds of libsodium's time. The two differ on keys with a part of small order alone, which nobody's
-    key has who made it as RFC 8032 says: there libsodium's equation, without the cofactor, holds for some messages.
-    """
-
-    def verify(self, public: bytes, message: bytes, signature: bytes) -> bool:
-        """See `Verifier.verify`."""
-        if len(public) != KEY_BYTES or len(signature) != 2 * KEY_BYTES:
-            return False
-        nonce_point = signature[:KEY_BYTES]
-        if _is_odd(public) or _is_odd(nonce_point):
-            return False
-        holds: bool = ed25519_zebra.ed_verify(signature, message, public)
-        return holds
-
-
-_PRIME = 2**255 - 19
-_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
-"""The y of a point of order 8; the other ones have its negative."""
-_SMALL_Y = (0, 1, _PRIME - 1, _ORDER_8, _PRIME - _ORDER_8)
-_SMALL_ORDER = frozenset(
-    (y | sign << 255).to_bytes(KEY_BYTES, "little") for y in _SMALL_Y for sign in (0, 1)
-)
-_HIGH = 0x7F
-"""The last byte, but for the sign, of every y from the prime on, and of one canonical y in 128."""
-
-
-def _is_odd(point: bytes) -> bool:
-    """Whether a point is of small order, or spelled with a y that is not below the prime."""
-    if point in _SMALL_ORDER:
-        return True
-    last = point[-1] & _HIGH
-    return last == _HIGH and int.from_bytes((*point[:-1], last), "little") >= _PRIME
+    verify = staticmethod(is_signed)
 
 
 def signing_bytes(kind: str, chain: Digest, *fields: object) -> bytes:

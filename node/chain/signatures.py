@@ -15,20 +15,21 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
+import ed25519_zebra
 import structlog
 import trio
 
-import node
+import gossip
 from consensus.operations.transactions import Transaction
-from gossip.codec import encode
-from gossip.identity import Ed25519Verifier
-from node.chain.signature_child import LENGTH_BYTES, Claims, first_false
+from node.chain import signature_child
+from node.chain.signature_child import LENGTH_BYTES, Claims, first_false, framed
 
 log = structlog.get_logger(__name__)
 
 _PATIENCE_S = 30.0
 """For sixteen full batches before one's own, on a busy machine."""
-_COMMAND = (sys.executable, "-P", "-m", "node.chain.signature_child")
+_COMMAND = (sys.executable, "-P", "-S", signature_child.__file__)
+"""Neither `site` nor `runpy`: they would take longer to load than the rest."""
 
 
 class Signatures(Protocol):
@@ -44,7 +45,7 @@ class InThread:
     async def first_unsigned(self, transactions: Sequence[Transaction]) -> int | None:
         """See `Signatures`."""
         claims = tuple(one.claim for one in transactions)
-        found = await trio.to_thread.run_sync(first_false, claims, Ed25519Verifier())
+        found = await trio.to_thread.run_sync(first_false, claims)
         return None if found == len(claims) else found
 
 
@@ -80,7 +81,7 @@ class InProcess:
                 self._nursery.start_soon(self.start)
             return await InThread().first_unsigned(transactions)
         claims: Claims = tuple(one.claim for one in transactions)
-        found = await self._asked(self._process, _frame(claims))
+        found = await self._asked(self._process, framed(claims))
         if found is None:
             return await InThread().first_unsigned(transactions)
         return None if found == len(claims) else found
@@ -93,15 +94,20 @@ class InProcess:
             return self._process is not None
 
     async def _started(self) -> trio.Process | None:
-        environment = {**os.environ, "PYTHONPATH": str(Path(node.__path__[0]).parent)}
+        packages = [Path(one.__path__[0]).parent for one in (gossip, ed25519_zebra)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, packages))}
         process, found = None, None
         try:
             process = await trio.lowlevel.open_process(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+                start_new_session=True,  # a terminal interrupts its whole group; the daemon decides
             )
             assert process.stdin is not None
             with trio.move_on_after(_PATIENCE_S):
-                await process.stdin.send_all(_frame(()))
+                await process.stdin.send_all(framed(()))
                 found = await _answer_of(process)
         except (OSError, trio.BrokenResourceError) as error:
             log.warning("no process to check signatures", reason=repr(error))
@@ -141,11 +147,6 @@ class InProcess:
             for pipe in (process.stdin, process.stdout):
                 assert pipe is not None
                 await pipe.aclose()
-
-
-def _frame(claims: Claims) -> bytes:
-    body = encode(claims)
-    return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
 async def _answer_of(process: trio.Process) -> int:

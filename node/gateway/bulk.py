@@ -28,7 +28,6 @@ from consensus.mempool import RefusalCode, Refused
 from consensus.messages import Transactions
 from consensus.operations.transactions import Transaction, decode_transaction
 from gossip.codec import DecodeError, decode
-from gossip.identity import Ed25519Verifier
 from node.chain.signature_child import first_false
 from node.chain.signatures import Signatures
 from node.gateway.fields import query_number, read_body
@@ -43,7 +42,6 @@ _MAX_HEIGHT = 2**62
 _MESSAGES_AHEAD = 16
 _CHECKED_HERE = 4
 """Asking another process costs more, and the caller would wait for both."""
-_VERIFIER = Ed25519Verifier()
 _DECODED_AT_ONCE = 200
 """A few milliseconds; then the other tasks get their turn."""
 
@@ -162,7 +160,7 @@ class Bulk:
     async def _first_unsigned(self, transactions: Sequence[Transaction]) -> int | None:
         if len(transactions) > _CHECKED_HERE:
             return await self._signatures.first_unsigned(transactions)
-        found = first_false(tuple(one.claim for one in transactions), _VERIFIER)
+        found = first_false(tuple(one.claim for one in transactions))
         return None if found == len(transactions) else found
 
     async def certified(self, request: Request) -> Response:
