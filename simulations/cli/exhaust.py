@@ -8,7 +8,7 @@ from contextlib import nullcontext
 
 import click
 
-from simulations.exhaust.exhaustive import Case, Checked, cases, check
+from simulations.exhaust.exhaustive import MOST_STATES, Case, Checked, cases, check
 from simulations.hunting.mutants import BY_NAME, switched_on
 from simulations.recording import commit
 
@@ -22,7 +22,7 @@ from simulations.recording import commit
 @click.option(
     "--limit",
     type=click.IntRange(1),
-    default=5_000_000,
+    default=MOST_STATES,
     show_default=True,
     help="Give a case up beyond so many states.",
 )
@@ -47,9 +47,12 @@ def exhaust_command(
     if mutant is not None and mutant not in BY_NAME:
         raise click.UsageError(f"no mutant {mutant}; there are {', '.join(BY_NAME)}")
     results: list[Checked] = []
+    shows = sys.stderr.isatty() and not as_json
     with switched_on(BY_NAME[mutant]) if mutant is not None else nullcontext():
         for case in chosen:
-            results.append(check(case, limit))
+            results.append(check(case, limit, _show if shows else None))
+            if shows:
+                click.echo("\r\x1b[K", nl=False, err=True)
             if not as_json:
                 _print(case, results[-1])
     states, wall_s = sum(one.states for one in results), sum(one.wall_s for one in results)
@@ -64,6 +67,10 @@ def exhaust_command(
         )
     if any(one.violation is not None for one in results):
         sys.exit(1)
+
+
+def _show(case: Case, states: int) -> None:
+    click.echo(f"\r\x1b[K{case.name}: {states} states so far", nl=False, err=True)
 
 
 def _print(case: Case, result: Checked) -> None:

@@ -34,6 +34,9 @@ _INTERRUPTED = 130
     default=True,
     help=f"Shrink what breaks (the first {_MOST_SHRUNK} seeds; on by default).",
 )
+@click.option(
+    "--kinds", is_flag=True, help="Count how many founders and liars there were, too, and so on."
+)
 @click.option("--json", "wants_json", is_flag=True, help="One JSON object instead of text.")
 def explore_command(
     seeds: int,
@@ -43,6 +46,7 @@ def explore_command(
     jobs: int,
     *,
     shrinks: bool,
+    kinds: bool,
     wants_json: bool,
 ) -> None:
     """Run many seeds; save, shrink and name each one that breaks an invariant."""
@@ -64,7 +68,9 @@ def explore_command(
     if shows:
         click.echo("", err=True)
     told = summary.as_json()
+    counted = dict(sorted(summary.kinds.items())) if kinds else {}
     if wants_json:
+        told |= {"kinds": counted} if kinds else {}
         click.echo(json.dumps(told))
     else:
         early = f" of {seeds}, interrupted" if summary.is_interrupted else ""
@@ -73,7 +79,7 @@ def explore_command(
             f" {summary.messages} messages in {summary.wall_s:.1f} s"
             f" ({told['messages_per_s']}/s), commit {summary.commit}"
         )
-        for name, count in sorted(summary.marks.items()):
+        for name, count in (*sorted(summary.marks.items()), *counted.items()):
             click.echo(f"  {count:>8}  {name}")
     if summary.is_interrupted:
         sys.exit(_INTERRUPTED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from time import perf_counter
 from typing import IO
@@ -84,11 +85,17 @@ def run_command(
     again += f" --core {core}" if core is not None and scenario is None else ""
     again += f" --family {family}" if family != "federations" and scenario is None else ""
     again += f" --seed {setting.seed}" if seed is not None or scenario is None else ""
+    again += f" --until {until_ms}" if until_ms is not None else ""
+    again += f" --break-on {shlex.quote(break_on.pattern)}" if break_on is not None else ""
     if result.violation is not None:
         again = f"bizra-sim replay {save(setting, record(setting)[1])}"
     if wants_json:
         click.echo(json.dumps(as_json(setting, result, wall_s, again)))
     else:
+        if break_on is not None and result.stopped is None:
+            click.echo(
+                f"no transition has {break_on.pattern!r} in its line; --trace shows them all"
+            )
         tell(result, wall_s)
         click.echo(again)
     if result.violation is not None:

@@ -148,8 +148,9 @@ def tell(result: Result, wall_s: float) -> None:
         click.echo(f"stopped {result.stopped}; then every node:")
         for state in result.states:
             click.echo(f"  {state}")
+    held = "all held" if result.stopped is None else "all held so far"
     click.echo(
-        f"{result.violation or 'all held'}: height {result.height}, {result.messages} messages,"
+        f"{result.violation or held}: height {result.height}, {result.messages} messages,"
         f" {result.end_ms} virtual ms in {wall_s:.2f} s, trace {result.trace_hash}"
     )
 

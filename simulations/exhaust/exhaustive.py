@@ -10,6 +10,7 @@ there is a proof, though only within them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from time import perf_counter
@@ -190,8 +191,13 @@ class _Small:
         )
 
 
-def check(case: Case, limit: int = 5_000_000) -> Checked:
-    """Walk through a case; incomplete if it has more than `limit` states."""
+MOST_STATES = 10_000_000
+"""All of two views need fewer; so many take some 2 GiB."""
+Tell = Callable[[Case, int], None]
+
+
+def check(case: Case, limit: int = MOST_STATES, tell: Tell | None = None) -> Checked:
+    """Walk through a case; incomplete if it has more than `limit` states. `tell` hears how many there were so far."""
     begin = perf_counter()
     small: _Small | None = None
     counts = _Counts()
@@ -199,12 +205,13 @@ def check(case: Case, limit: int = 5_000_000) -> Checked:
     history: tuple[str, ...] = ()
     try:
         small = _Small(case)
-        _walk(small, counts, limit)
+        _walk(small, counts, limit, tell)
     except ViolationError as error:
         violation = str(error)
-        history = counts.history
+        history = counts.history or _history(small, counts)
     except Exception as error:  # noqa: BLE001 - whatever leaves a core is what is looked for
         violation = f"no exception: {error!r}"
+        history = _history(small, counts)
     walkers = [] if small is None else small.walkers
     return Checked(
         case,
@@ -227,22 +234,42 @@ class _Counts:
     decisions: int = 0
     is_complete: bool = False
     history: tuple[str, ...] = ()
+    state: tuple[int, ...] = ()
+    """The one whose moves are looked at."""
+    place: int = 0
+    """And whose."""
 
 
-def _walk(small: _Small, counts: _Counts, limit: int) -> None:
+def _history(small: _Small | None, counts: _Counts) -> tuple[str, ...]:
+    """What each replica took before one of them came upon what it found by itself; that one's last."""
+    if small is None or not counts.state:
+        return ()
+    others = [
+        line
+        for place, walker in enumerate(small.walkers)
+        if place != counts.place
+        for line in walker.history(counts.state[place])
+    ]
+    return (*others, *small.walkers[counts.place].history_of_last())
+
+
+def _walk(small: _Small, counts: _Counts, limit: int, tell: Tell | None) -> None:
     """Layer by layer: every move adds to what was said, so no state comes back in a later layer."""
     walkers = small.walkers
     places = range(len(walkers))
     layer = {tuple(walker.start for walker in walkers)}
     while layer:
         counts.states += len(layer)
+        if tell is not None:
+            tell(small.case, counts.states)
         if counts.states > limit:
             return
         following: set[tuple[int, ...]] = set()
         for state in layer:
+            counts.state = state
             here = [walkers[place].locals[state[place]] for place in places]
             for place in places:
-                walker = walkers[place]
+                counts.place, walker = place, walkers[place]
                 at_hand = small.lies[walker.seat]
                 for other in places:
                     at_hand |= here[other].sent[walker.seat]

@@ -102,6 +102,8 @@ class Walker:
         self.locals: list[Local] = []
         self._local_of: dict[tuple[int, tuple[int, ...], int], int] = {}
         self._moves: dict[tuple[int, int], tuple[int, ...]] = {}
+        self._tried: tuple[int, int] | None = None
+        """The step of the real core that was tried last, from which local state."""
         self.core_runs = 0
         sent = [0] * len(mail.nodes)
         decided = self._carry(replica, (), replica.set_waiting(_NOW_MS, waiting=True), sent)
@@ -224,6 +226,7 @@ class Walker:
         local = self.locals[state]
         known = local.steps.get(what)
         if known is None:
+            self._tried = state, what
             core, said = self._core_step(local.core, what)
             sent = tuple(old | new for old, new in zip(local.sent, said, strict=True))
             if core == local.core and sent == local.sent:
@@ -307,6 +310,13 @@ class Walker:
             lines += [self._told(what) for what in reversed(steps)]
         return lines[::-1]
 
+    def history_of_last(self) -> list[str]:
+        """The same for what was tried last, that step included."""
+        if self._tried is None:
+            return []
+        state, what = self._tried
+        return [*self.history(state), self._told(what)]
+
     def _told(self, what: int) -> str:
         if what == TIMEOUT:
             return f"n{self.seat} waits no longer"
@@ -320,7 +330,8 @@ def _gist(message: ConsensusMessage) -> str:
         if part is None:
             continue
         if name == "view":
-            return f"view {part}"
+            block = getattr(message, "digest", b"")
+            return f"view {part} {block.hex()[:8]}".rstrip()
         phase = part.phase.name
         return f"{phase} view {part.view} height {part.height} {part.digest.hex()[:8]}"
     return ""

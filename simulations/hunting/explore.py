@@ -75,7 +75,6 @@ class Summary:
             "messages_per_s": round(self.messages / wall_s),
             "scenarios_per_s": round(self.scenarios / wall_s, 2),
             "marks": dict(sorted(self.marks.items())),
-            "kinds": dict(sorted(self.kinds.items())),
             "commit": self.commit,
         }
 
@@ -128,7 +127,10 @@ def explore(
                 summary.violations.append({"seed": one.seed, "violation": one.violation})
             summary.wall_s = perf_counter() - begin
             if tell is not None:
+                telling = perf_counter()
                 tell(one, summary)
+                if jobs == 1:  # else the others go on meanwhile; what broke may be shrunk here
+                    begin += perf_counter() - telling
     summary.is_interrupted = interrupted.is_set()
     summary.violations.sort(key=lambda found: str(found["seed"]).zfill(20))
     return summary

@@ -70,8 +70,9 @@ def test_a_scenario_file_runs_with_its_transitions() -> None:
 
 
 def test_exploring_counts_everything() -> None:
-    result = sim("explore", "--seeds", "6", "--json")
+    result = sim("explore", "--seeds", "6", "--json", "--kinds")
     told = json.loads(result.stdout)
+    kinds = told.pop("kinds")
     assert result.exit_code == 0
     assert told["scenarios"] == 6
     assert told["violations"] == []
@@ -84,11 +85,10 @@ def test_exploring_counts_everything() -> None:
         "messages_per_s",
         "scenarios_per_s",
         "marks",
-        "kinds",
         "commit",
     }
-    assert sum(told["kinds"].values()) == 6
-    assert all("founders" in kind for kind in told["kinds"])
+    assert sum(kinds.values()) == 6
+    assert all("founders" in kind for kind in kinds)
 
 
 def test_what_is_found_is_saved_and_replayed_byte_for_byte() -> None:
@@ -403,3 +403,18 @@ def test_the_simulator_needs_no_network_library() -> None:
         cwd=Path(__file__).parents[2],
     )
     assert told.stdout.strip() == "[]"
+
+
+def test_a_run_that_is_stopped_says_how_to_stop_it_again_and_claims_no_more() -> None:
+    told = sim("run", "minority-leader", "--until", "900").output.splitlines()
+    assert told[-2].startswith("all held so far: height 9")
+    assert told[-1] == "bizra-sim run minority-leader --until 900"
+    told = sim("run", "minority-leader", "--break-on", "entered .*view=1").output.splitlines()
+    assert told[1].startswith("stopped at")
+    assert told[-1] == "bizra-sim run minority-leader --break-on 'entered .*view=1'"
+
+
+def test_waiting_for_what_never_comes_is_told() -> None:
+    told = sim("run", "minority-leader", "--break-on", "view 1").output.splitlines()
+    assert told[-3] == "no transition has 'view 1' in its line; --trace shows them all"
+    assert told[-2].startswith("all held: ")

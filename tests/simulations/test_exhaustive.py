@@ -42,6 +42,9 @@ def test_a_planted_bug_does_not_get_through() -> None:
         checked = check(ANYTHING)
     assert checked.violation is not None
     assert "honest" in checked.violation
+    *_, first, second = checked.history
+    assert first.partition(":")[0] == second.partition(":")[0]
+    assert first != second, "the two votes of one replica that contradict each other"
 
 
 def test_two_decisions_are_told_with_how_they_came_about() -> None:
