@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from consensus.engine import Engine, PeerConnected, PeerDisconnected, Submit
+from consensus.engine import Engine, PeerConnected, PeerDisconnected, Received, Submit
 from consensus.engine import Started as EngineStarted
 from consensus.engine import TimerFired as EngineTimer
 from consensus.execution import BlockExecuted
@@ -84,6 +84,8 @@ from simulations.tasks.node_events import (
 )
 
 _VALID_HEIGHTS = 1_000
+_REPORTED = frozenset((BlockExecuted, Submitted, Dropped))
+"""What the desk is told of once it is on disk."""
 
 
 @dataclass(slots=True)
@@ -173,6 +175,8 @@ class WholeNode(Engine):
 
     def handle(self, now_ms: int, event: Any) -> list[Any]:  # noqa: ANN401 - the engine's events and ours
         """Take one event; the effects are carried out in order."""
+        if type(event) is Received:  # hardly anything else is
+            return self._engine(now_ms, event)
         match event:
             case EngineTimer() if "/" in event.name:
                 return self._desk(now_ms, [TimerFired(event.name)])
@@ -206,12 +210,10 @@ class WholeNode(Engine):
 
     def _engine(self, now_ms: int, event: Any) -> list[Any]:  # noqa: ANN401 - see Engine
         effects: list[Any] = super().handle(now_ms, event)
-        reports = tuple(
-            one.what
-            for one in effects
-            if isinstance(one, Notify) and isinstance(one.what, BlockExecuted | Submitted | Dropped)
-        )
-        return [*effects, Then(Durable(reports))] if reports else effects
+        reports = [
+            one.what for one in effects if type(one) is Notify and type(one.what) in _REPORTED
+        ]
+        return [*effects, Then(Durable(tuple(reports)))] if reports else effects
 
     def _desk(
         self, now_ms: int, events: list[TaskEvent], more: tuple[HandIn | Countersign, ...] = ()

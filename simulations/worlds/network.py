@@ -35,6 +35,10 @@ class Wires:
             if isinstance(fault, Partition)
         )
         self._closed = _closed(setting)
+        cuts = [(begin, end) for begin, end, _, _ in self._partitions]
+        cuts += [span for spans in self._closed.values() for span in spans]
+        self._first_cut_us = min((begin for begin, _ in cuts), default=0)
+        self._last_cut_us = max((end for _, end in cuts), default=0)
         self._clogged = _clogged(setting, self._draws)
         self._losses = _spans(setting, Loss)
         self._lags = _spans(setting, Lag)
@@ -75,9 +79,11 @@ class Wires:
         elif self._is_even:
             delays = [network.latency_us + self._shape(jitter, network.jitter_us)]
         else:
-            if (self._partitions or self._closed) and self.is_cut(now_us, source, target):
+            may_be_cut = self._first_cut_us <= now_us < self._last_cut_us
+            if may_be_cut and self.is_cut(now_us, source, target):
                 return []
-            if int.from_bytes(luck[4:8], "big") % MILLION < network.loss_ppm:
+            lost_ppm = network.loss_ppm
+            if lost_ppm and int.from_bytes(luck[4:8], "big") % MILLION < lost_ppm:
                 return []
             if self._losses and self._is_lost(now_us, source, target, luck):
                 return []
