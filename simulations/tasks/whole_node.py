@@ -194,19 +194,22 @@ class WholeNode(Engine):
                 return self._desk(now_ms, [Cancelled(event.task)])
             case Broke():
                 return self._on_broken(now_ms, [event.stream], f"{event.peer.hex()[:8]} is silent")
-            case PeerConnected():
-                self.reachable.add(event.peer)
-                return self._engine(now_ms, event)
-            case PeerDisconnected():
-                self.reachable.discard(event.peer)
-                lost = [name for name, one in self._asking.items() if one.executor == event.peer]
-                lost += [name for name, one in self._offered.items() if one.peer == event.peer]
-                out = self._engine(now_ms, event)
-                return out + self._on_broken(now_ms, lost, "the connection was lost")
+            case PeerConnected() | PeerDisconnected():
+                return self._on_reach(now_ms, event)
             case EngineStarted():
                 return [*self._engine(now_ms, event), *self._desk(now_ms, [Started()])]
             case _:
                 return self._engine(now_ms, event)
+
+    def _on_reach(self, now_ms: int, event: PeerConnected | PeerDisconnected) -> list[Any]:
+        if isinstance(event, PeerConnected):
+            self.reachable.add(event.peer)
+            return self._engine(now_ms, event)
+        self.reachable.discard(event.peer)
+        lost = [name for name, one in self._asking.items() if one.executor == event.peer]
+        lost += [name for name, one in self._offered.items() if one.peer == event.peer]
+        out = self._engine(now_ms, event)
+        return out + self._on_broken(now_ms, lost, "the connection was lost")
 
     def _engine(self, now_ms: int, event: Any) -> list[Any]:  # noqa: ANN401 - see Engine
         effects: list[Any] = super().handle(now_ms, event)
