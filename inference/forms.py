@@ -17,7 +17,7 @@ from inference.backends.passing import pass_chunks
 from inference.backends.router import ModelRouter, Refused, Routed, RoutedStream
 from inference.backends.servers import Take
 from inference.chat import Call, JsonObject
-from inference.failures import BadRequest, Garbled
+from inference.failures import BadRequest, ContextOverflow, Garbled
 from inference.selection import Decision
 from inference.structured import Shape, fitted, repair_call, shape_of
 
@@ -59,7 +59,13 @@ class FormedAnswers:
         wanted = call.body.get("n") or 1
         if wanted == 1:
             return await self._router.complete(call)
-        routed = await self._router.complete(_with_n(call, wanted))
+        try:
+            routed = await self._router.complete(_with_n(call, wanted))
+        except Refused as refused:
+            if isinstance(refused.failure, ContextOverflow):
+                raise
+            # So many at once may be what it refuses: llama.cpp's server gives no more than it has slots.
+            routed = await self._router.complete(_with_n(call, 1))
         choices, answers = list(routed.answer["choices"]), [routed.answer]
         more_ms = 0
         while len(choices) < wanted:

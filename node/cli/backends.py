@@ -52,7 +52,8 @@ def add(
     row.update((key, value) for key, value in given.items() if value is not None)
     with session.client() as client:
         view = client.add_backend(row)
-    session.tell(view, f"{view.name} at {view.url} is asked from now on")
+    told = f"{view.name} at {view.url} is asked from now on"
+    session.tell(view, told if view.up else f"{told}; it is down: {view.fault}")
 
 
 @backends.command()
@@ -70,7 +71,9 @@ def _text(view: BackendsView) -> str:
         (one.name, one.kind, one.url or "-", one.origin, _state(one), _models(one))
         for one in view.backends
     ]
-    return table(("NAME", "KIND", "URL", "FROM", "STATE", "MODELS"), rows, empty="")
+    faults = [f"{one.name} is down: {one.fault}" for one in view.backends if not one.up]
+    shown = table(("NAME", "KIND", "URL", "FROM", "STATE", "MODELS"), rows, empty="")
+    return "\n".join([shown, "", *faults] if faults else [shown])
 
 
 def _state(one: BackendView) -> str:

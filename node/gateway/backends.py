@@ -63,7 +63,7 @@ class BackendsDoor:
             row = msgspec.json.decode(await read_body(request, MAX_BODY_BYTES), type=JsonObject)
         except (msgspec.DecodeError, RecursionError) as error:
             raise Problem(400, "bad_json", f"the body is no JSON object: {error}") from None
-        return json_response(self._backends.add(row), 201)
+        return json_response(await self._backends.add(row), 201)
 
     async def _remove(self, request: Request) -> Response:
         self._owner.require(request)

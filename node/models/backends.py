@@ -43,7 +43,7 @@ _BUILT_IN: Final = "built-in"
 class Backends:
     """Adds and removes servers of a running router. `path` is the file of those that were added.
 
-    What is only found is used, but not offered to peers: `files` hears of the owner's alone.
+    What is only found is used, but not offered to peers: `files` is told which those are.
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class Backends:
                 self._take_in(server, "added")
                 self._added[server.name] = server
 
-    def add(self, row: dict[str, object]) -> BackendView:
-        """A server, as a table of config.toml names it. Raises `Problem`."""
+    async def add(self, row: dict[str, object]) -> BackendView:
+        """A server, as a table of config.toml names it, and how it stands. Raises `Problem`."""
         try:
             (server,) = read_servers([row])
         except ValueError as error:
@@ -89,7 +89,9 @@ class Backends:
         self._take_in(server, "added")
         self._added[server.name] = server
         self._save()
-        return self._view(self._router.known(server.name))
+        known = self._router.known(server.name)
+        await known.refresh()
+        return self._view(known)
 
     async def remove(self, name: str) -> None:
         """Take a server out; what it has in hand it may finish. Raises `Problem`."""
@@ -135,8 +137,8 @@ class Backends:
     def _take_in(self, server: ModelServer, origin: str) -> None:
         self._router.add(make_server(server, self._now_s))
         self._origins[server.name], self._urls[server.name] = origin, server.url
-        if self._files is not None and origin == "added":
-            self._files.add(server)
+        if self._files is not None:
+            self._files.add(server, is_lent=origin == "added")
 
     def _save(self) -> None:
         replace_file(self._path, to_toml(tuple(self._added.values())).encode(), PRIVATE)

@@ -38,20 +38,25 @@ class ModelFiles:
     def __init__(self, servers: tuple[ModelServer, ...], router: ModelRouter) -> None:
         self._router = router
         self._settings = {server.name: server for server in servers}
+        self._kept_back: set[str] = set()
         self._hashes: dict[Stamp, str] = {}
         self._places: dict[tuple[str, str], str] = {}
         self._slots: dict[tuple[str, str], int] = {}
         self._prices: dict[tuple[str, str], int] = {}
         self._contexts: dict[tuple[str, str], int] = {}
         self._unnameable: set[str] = set()
+        self._unreadable: set[Path] = set()
 
-    def add(self, server: ModelServer) -> None:
-        """Look at this server's files too."""
+    def add(self, server: ModelServer, *, is_lent: bool = True) -> None:
+        """Look at this server's files too; only what is lent is offered to peers."""
         self._settings[server.name] = server
+        if not is_lent:
+            self._kept_back.add(server.name)
 
     def remove(self, name: str) -> None:
         """Look at a server's files no more."""
         self._settings.pop(name, None)
+        self._kept_back.discard(name)
 
     def place_of(self, model: str, file: str) -> str | None:
         """The server that has this model with this file, by the last look."""
@@ -100,6 +105,8 @@ class ModelFiles:
                 continue
             files = await self._files_of(known)
             self._router.identify(known.name, files)
+            if known.name in self._kept_back:
+                continue
             for model, file in files.items():
                 if places.setdefault((model, file), known.name) == known.name:
                     contexts[model, file] = known.standing().contexts.get(model, 0)
@@ -133,6 +140,10 @@ class ModelFiles:
         return files
 
     async def _hash(self, path: Path) -> str | None:
+        if not path.is_absolute():
+            # What it means in the server's folder may be another file in this one's.
+            self._warn_of(path, "the server names it without its folder")
+            return None
         try:
             stamp = await trio.to_thread.run_sync(_stamp, path)
             if stamp not in self._hashes:
@@ -140,8 +151,18 @@ class ModelFiles:
                 self._hashes[stamp] = await trio.to_thread.run_sync(_sha256, path)
             return self._hashes[stamp]
         except OSError as error:
-            log.warning("a model's file can't be read", path=str(path), reason=str(error))
+            self._warn_of(path, str(error))
             return None
+
+    def _warn_of(self, path: Path, reason: str) -> None:
+        """Once, and not at each look."""
+        if path not in self._unreadable:
+            self._unreadable.add(path)
+            log.warning(
+                "a model's file can't be read, so no peer is offered it; name it under `files`",
+                path=str(path),
+                reason=reason,
+            )
 
     def capabilities(self, in_hand: Callable[[str, str], int], room: int) -> tuple[Capability, ...]:
         """For this node's record. `in_hand` counts a model's requests, `room` is what a record may still list.

@@ -13,7 +13,14 @@ from inference.backends.router import GivenUp, ModelRouter, NoServerNow, Refused
 from inference.backends.servers import ServerSettings, TokenStream, Vectors
 from inference.breaker import BreakerChanged
 from inference.chat import Call, CallKind, JsonObject
-from inference.failures import ContextOverflow, Failure, Garbled, Overloaded, Unreachable
+from inference.failures import (
+    BadRequest,
+    ContextOverflow,
+    Failure,
+    Garbled,
+    Overloaded,
+    Unreachable,
+)
 from inference.forms import FormedAnswers, shape_wanted
 from inference.selection import ServerKind, Verdict
 
@@ -35,7 +42,9 @@ class ScriptedServer:
         context: int = 0,
         works_s: float = 0.0,
         answer: JsonObject | None = None,
+        most: int = 9,
     ) -> None:
+        self._most = most
         self._works_s, self.answer = works_s, answer or {"by": name}
         self.contexts = {"m": context} if context else {}
         self.settings = ServerSettings(
@@ -62,6 +71,8 @@ class ScriptedServer:
         self.asked_s.append(round(trio.current_time(), 1))
         if self.fault is not None:
             raise self.fault()
+        if (call.body.get("n") or 1) > self._most:
+            raise BadRequest(f"at most {self._most}")
         await trio.sleep(self._works_s)
         return self.answer
 
@@ -111,6 +122,18 @@ async def test_several_answers_took_as_long_as_all_of_them(autojump_clock: MockC
     call = Call(CallKind.CHAT, "m", {"messages": [], "n": 3})
     routed = await FormedAnswers(routing(server)).complete(call, None)
     assert (routed.took_ms, len(routed.answer["choices"])) == (3000, 3)
+
+
+async def test_several_answers_from_a_server_that_gives_fewer_are_asked_for_one_by_one(
+    autojump_clock: MockClock,
+) -> None:
+    server = ScriptedServer(answer=said("yes"), most=2)
+    call = Call(CallKind.CHAT, "m", {"messages": [], "n": 3})
+    routed = await FormedAnswers(routing(server)).complete(call, None)
+    assert len(routed.answer["choices"]) == 3
+    assert len(server.asked_s) == 4
+    with pytest.raises(Refused, match="at most 0"):
+        await FormedAnswers(routing(ScriptedServer(most=0))).complete(call, None)
 
 
 async def test_an_answer_that_was_mended_took_as_long_as_both(autojump_clock: MockClock) -> None:

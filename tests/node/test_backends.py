@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import trio
 
+from inference.backends.router import ModelRouter
 from node.models import backends as backends_module
+from node.models.backends import Backends
+from node.models.files import ModelFiles
 from node.storage.home import Home
 from tests.inference.servers import model_server
 from tests.node.model_gateway import ModelGateway, model_gateway
@@ -38,6 +42,17 @@ async def test_a_server_is_added_asked_and_removed_while_the_node_runs(home_path
         )
         assert gone.status_code == 404
         assert await origins(gateway) == {"embedded": "built-in"}
+
+
+async def test_a_server_that_is_not_there_is_added_and_shown_with_what_is_wrong(
+    home_path: Path,
+) -> None:
+    async with model_gateway(home_path):
+        added = await call(home_path, "backends", "add", "mine", "http://127.0.0.1:1")
+        assert added.code == 0, added.err
+        assert "it is down: nothing answers at http://127.0.0.1:1" in added.out
+        listed = await call(home_path, "backends", "list")
+        assert "mine is down: nothing answers at http://127.0.0.1:1" in listed.out
 
 
 async def test_what_was_added_is_there_after_a_restart_and_private(home_path: Path) -> None:
@@ -94,3 +109,43 @@ async def test_servers_on_their_usual_ports_are_found_once(
         with trio.move_on_after(0.2):
             await gateway.backends.look_around()
         assert "ollama" not in await origins(gateway)
+
+
+async def test_the_file_of_a_found_server_is_known_and_lent_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"of a model")
+    file = sha256(b"of a model").hexdigest()
+    async with model_server() as server, ModelRouter([], on_breaker=_ignore) as router:
+        server.file = str(weights)
+        monkeypatch.setattr(backends_module, "USUAL", (("found", server.url, "openai"),))
+        files = ModelFiles((), router)
+        backends = Backends(router, (), tmp_path / "backends.toml", lambda: 0, files)
+        with trio.move_on_after(0.2):
+            await backends.look_around()
+        await files.look()
+        assert [one.models[0].file for one in (await backends.rows()).backends] == [file]
+        assert files.models() == ()
+        row: dict[str, object] = {"name": "mine", "url": server.url, "kind": "openai"}
+        await backends.add(row)
+        await files.look()
+        assert files.models() == (("m", file),)
+
+
+async def test_a_file_that_is_named_without_its_folder_is_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "weights").write_bytes(b"of another model")
+    monkeypatch.chdir(tmp_path)
+    async with model_server() as server, ModelRouter([], on_breaker=_ignore) as router:
+        server.file = "weights"
+        files = ModelFiles((), router)
+        backends = Backends(router, (), tmp_path / "backends.toml", lambda: 0, files)
+        await backends.add({"name": "mine", "url": server.url, "kind": "openai"})
+        await files.look()
+        assert [one.models[0].file for one in (await backends.rows()).backends] == [None]
+        assert files.models() == ()
+
+
+def _ignore(_name: str, _change: object) -> None: ...
