@@ -7,7 +7,7 @@ import json
 import click
 
 from node.cli.session import Session, end_unless, with_session
-from node.cli.shapes import pairs, short, table
+from node.cli.shapes import moment, pairs, short, table
 from node.views.records import QueuedView, QueueView, TrustView
 
 
@@ -23,10 +23,17 @@ def list_queue(session: Session) -> None:
     with session.client() as client:
         view = client.queue()
     rows = [
-        (short(one.id), one.model, one.status, str(one.position or "-"), str(one.priority))
+        (
+            short(one.id),
+            one.model,
+            one.status,
+            str(one.position or "-"),
+            str(one.priority),
+            moment(one.deadline_ms),
+        )
         for one in view.requests
     ]
-    head = ("REQUEST", "MODEL", "STATUS", "POSITION", "PRIORITY")
+    head = ("REQUEST", "MODEL", "STATUS", "POSITION", "PRIORITY", "DEADLINE")
     session.tell(view, table(head, rows, empty="Nothing waits."))
 
 
@@ -88,6 +95,8 @@ def _text(view: QueuedView) -> str:
     rows = [("request", view.id), ("model", view.model), ("status", view.status)]
     if view.position is not None:
         rows.append(("position", str(view.position)))
+        rows.append(("priority", str(view.priority)))
+        rows.append(("deadline", moment(view.deadline_ms)))
     if view.server:
         rows.append(("server", view.server))
     if view.reason:

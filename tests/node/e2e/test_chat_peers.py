@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from node.cli.shapes import moment
 from node.views.records import JsonObject
 from tests.node.e2e.chat_town import (
     COUNT,
@@ -189,6 +190,9 @@ def test_what_nothing_can_serve_waits_over_a_restart_until_its_server_is_back(to
     done = node.command("queue", "cancel", second["id"][:12])
     assert done.code == 0, done
     assert node.client.queued(first).position == 1
+    shown = node.command("queue", "show", first[:12])
+    deadline = moment(node.client.queued(first).deadline_ms)
+    assert all(word in shown.out for word in ("position", "priority", deadline)), shown
     server.start()
     until(lambda: node.client.queued(first).status == "done", "the queue to be drained", 60)
     shown = node.command("queue", "show", first[:12])
