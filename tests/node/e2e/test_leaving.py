@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -66,24 +67,37 @@ def test_leaving_is_told_and_coming_back_needs_no_address(
     assert "no daemon is running" in again.err
 
 
-def test_who_is_expelled_is_a_stranger_until_it_is_let_in_again(
-    pair: tuple[Daemon, Daemon], shared_fleet: Fleet
+def test_who_is_expelled_is_a_stranger_to_all_until_it_is_let_in_again(
+    pair: tuple[Daemon, Daemon], shared_fleet: Fleet, tmp_path: Path
 ) -> None:
     founder, guest = pair
+    document = tmp_path / "document"
+    document.write_bytes(b"for members only")
+    content = founder.command("transfer", "add", document, "--json").json["content_id"]
     third = shared_fleet.new("third", ()).start("--bootstrap", founder.address)
     until(lambda: knows(founder, third), "the third to be heard of")
     assert founder.command("admit", third.id).code == 0
-    until(lambda: status_of(founder, third) == "alive", "the third to be a member")
+    for one in pair:
+        until(lambda one=one: status_of(one, third) == "alive", "the third to be a member")  # type: ignore[misc]
     until(lambda: third.status.role == "observer", "the third to know it")
     refused = founder.command("expel", guest.id, "--json")
     assert (refused.code, refused.json["error"]["code"]) == (1, "still_validator")
     told = founder.command("expel", third.id[:16])  # of two, the founder alone has two thirds
     assert told.code == 0, told.err
-    until(lambda: status_of(founder, third) == "", "the third to be gone from the table")
+    for one in pair:
+        until(lambda one=one: status_of(one, third) == "", "the third to be gone from the table")  # type: ignore[misc]
     third.says("not a member any more")
+    # It tries again with all that it has kept, and is nobody to either of them.
+    assert third.end() == 0
+    third.start()
     applicants = until(lambda: founder.client.peers(applicants=True).peers, "it to be a stranger")
     assert [one.node_id for one in applicants] == [third.id]
+    fetched = third.command("transfer", "get", content)
+    assert fetched.code == 1, fetched
+    assert [status_of(one, third) for one in pair] == ["", ""]
     again = founder.command("expel", third.id, "--json")
     assert (again.code, again.json["error"]["code"]) == (1, "unknown_member")
     assert founder.command("admit", third.id).code == 0
-    until(lambda: status_of(founder, third) == "alive", "the third to be back")
+    for one in pair:
+        until(lambda one=one: status_of(one, third) == "alive", "the third to be back")  # type: ignore[misc]
+    assert third.command("transfer", "get", content).code == 0

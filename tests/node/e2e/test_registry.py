@@ -163,6 +163,47 @@ def test_validators_come_and_go_in_one_run(fleet: Fleet, size: int) -> None:
     assert 100_000_000 - members[0].balance() == 7 * paid - 1
 
 
+def test_a_seat_is_taken_away_and_then_the_membership_by_the_word_of_the_others(
+    fleet: Fleet,
+) -> None:
+    """The others go on, and whoever is out is a stranger to each of them, after it has started anew too."""
+    members = [fleet.new("node0").start()]
+    for number in range(1, 5):
+        node = _observer(fleet, members[0], f"node{number}")
+        for one in members:
+            until(lambda one=one, node=node: knows(one, node), "all to hear of it")  # type: ignore[misc]
+            if node.status.role != "validator":
+                one.command("admit", node.id, "--validator")
+        until(lambda node=node: node.status.role == "validator", "the seat")  # type: ignore[misc]
+        members.append(node)
+    *others, out = members
+    for one in others[:3]:
+        assert one.command("validators", "remove", out.id).code == 0
+    assert out.status.role == "validator"  # three of five are not more than two thirds
+    assert others[3].command("validators", "remove", out.id).code == 0
+    until(lambda: out.status.role == "observer", "the seat to be taken away")
+    assert others[0].pay(others[1]).status == "finalized"
+    for one in others[:3]:
+        assert one.command("expel", out.id).code == 0
+    for one in others:
+        until(lambda one=one: out.id not in _peers(one), "the table to be without it")  # type: ignore[misc]
+    out.says("not a member any more")
+    out.end()
+    out.start()
+    until(lambda: any(_is_applicant(out, one) for one in others), "it to ask as a stranger does")
+    assert all(out.id not in _peers(one) for one in others)
+    assert others[1].pay(others[0]).status == "finalized"
+    await_agreement(others)
+
+
+def _peers(node: Daemon) -> set[str]:
+    return {one.node_id for one in node.client.peers().peers}
+
+
+def _is_applicant(node: Daemon, judge: Daemon) -> bool:
+    return node.id in {one.node_id for one in judge.client.peers(applicants=True).peers}
+
+
 def test_a_program_that_does_not_speak_the_federation_s_protocol_stops_and_says_so(
     fleet: Fleet,
 ) -> None:
