@@ -123,6 +123,7 @@ class Cases:
         if case is None:
             return
         self._note(self._answered_ms, now_ms, peer)
+        self._mill.drop_suspicions(peer)
         all_voices = len(case.voices)
         is_late = now_ms - case.opened_ms > self._pace.timeout_ms
         if case.voices.pop(self._node, None) is None and not is_late:
@@ -252,7 +253,7 @@ class Cases:
                 and suspicion.accuser in case.voices
                 and case.incarnation == suspicion.incarnation
             ):
-                case.is_spread = case.is_spread or peer != suspicion.accuser
+                case.is_spread = case.is_spread or self._is_spread(now_ms, peer, suspicion)
                 self._mill.echo(suspicion)
                 continue  # most are told more than once: the commonest answer is the quickest
             if self._is_new_suspicion(now_ms, suspicion):
@@ -467,7 +468,9 @@ class Cases:
             self._cry(now_ms, case)
         is_awaited = case is not None or self._has_answered(now_ms, node)
         if is_news or is_awaited:
-            self._mill.tell(now_ms, life, self._size, is_calm=not is_awaited)
+            # Where all ask the accused themselves, who misses this has the answer from there.
+            most = None if self._is_known_to_few else FANOUT
+            self._mill.tell(now_ms, life, self._size, most, is_calm=not is_awaited)
         elif self._is_known_to_few and self._lots.jitter() * FANOUT < 1:
             # Nobody is known to lack it here. Some may, and can't ask themselves: it goes on to one on average.
             self._mill.tell(now_ms, life, self._size, FANOUT)
@@ -492,7 +495,7 @@ class Cases:
         return accuser not in case.voices and len(case.voices) <= self._roster.tolerated + 1
 
     def _take_suspicion(self, now_ms: int, peer: NodeId, one: Suspicion) -> None:
-        node, is_spread = NodeId(one.node), peer != one.accuser
+        node, is_spread = NodeId(one.node), self._is_spread(now_ms, peer, one)
         if node == self._node:
             self.challenge = one.incarnation
             self._challengers[peer] = None
@@ -504,6 +507,14 @@ class Cases:
             self._look_into(now_ms, node, case)
         case.voices[NodeId(one.accuser)] = one
         self._tell_of_at_once(now_ms, case)
+
+    def _is_spread(self, now_ms: int, peer: NodeId, one: Suspicion) -> bool:
+        """Whether others than the accuser tell of it.
+
+        If it has cried wolf lately that says nothing: liars pass on each other's lies. Such a one is looked into as
+        if its accuser had told us.
+        """
+        return peer != one.accuser and not self._wolves.is_known(now_ms, NodeId(one.accuser))
 
     def _look_into(self, now_ms: int, node: NodeId, case: Case) -> None:
         """Ask the accused before passing it on: most that is false ends here.

@@ -213,9 +213,9 @@ class Detector:
         out.extend(self._cases.answers())
         for node in self._cases.due(now_ms):
             if self._cases.judge(now_ms, node, out) and node not in self._probes:
-                # There is time: a member that is only slow must not gather voices. All others ask as well.
-                helpers = 0 if self._roster.is_far(node) else 1
-                self._probes.begin(now_ms, node, out, patience=2, helpers=helpers)
+                # There is time: a member that is only slow must not gather voices. All others ask as well, so that
+                # nobody is asked for help, and a voice that is missing or too many by bad luck does not matter.
+                self._probes.begin(now_ms, node, out, patience=2, helpers=0, again=2)
         if now_ms >= self._mill.due_ms:
             self._gossip(now_ms, out)
         return out

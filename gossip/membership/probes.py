@@ -141,8 +141,9 @@ class Probes:
         *,
         patience: int = 1,
         helpers: int = HELPERS,
+        again: int = _STEPS,
     ) -> None:
-        """Ask a member: directly, if it is connected."""
+        """Ask a member: directly if it is connected, so many times `again`, and through so many `helpers`."""
         if len(self._probes) >= _MAX_PROBES:
             return
         nonce, pace = next(self._nonces), self._pace
@@ -153,8 +154,8 @@ class Probes:
         late_ms = now_ms + pace.timeout_ms + allowed_ms
         if node in self._roster.connected():
             timeout_ms = now_ms + pace.timeout_ms * slower + allowed_ms
-            each_ms = (end_ms - timeout_ms) // _STEPS
-            steps = [(timeout_ms + at * each_ms, _Step.PING) for at in reversed(range(_STEPS))]
+            each_ms = (end_ms - timeout_ms) // again
+            steps = [(timeout_ms + at * each_ms, _Step.PING) for at in reversed(range(again))]
             if helpers:
                 steps.insert(-1, (timeout_ms + each_ms, _Step.HELP))
             late_ms += each_ms

@@ -59,19 +59,31 @@ class RumourMill:
         if most is not None:
             times = min(times, most)
         if isinstance(what, Life):
-            for stale in [one for one in self._queue if one[0] == what.node]:
-                del self._queue[stale]
+            self.drop_suspicions(NodeId(what.node))
         if times == 0:
             return
         turn_ms = self._pace.gossip_ms * (_CALM_TURNS if is_calm else 1)
         next_ms = max(now_ms, self._ground_ms + turn_ms)
         self._gossip_ms = min(self._gossip_ms, next_ms) if self._queue else next_ms
-        if isinstance(what, Suspicion) and now_ms - self._hurried_ms >= self._pace.gossip_ms:
-            # What else there is to tell must not hold it up, hop after hop.
-            self._gossip_ms, self._hurried_ms, self.is_urgent = now_ms, now_ms, True
+        if isinstance(what, Suspicion):
+            self._hurry(now_ms)
         self._queue[_key(what)] = _Rumour(what, times, is_calm)
         while len(self._queue) > _MAX_QUEUE:
             del self._queue[next(iter(self._queue))]
+
+    def _hurry(self, now_ms: int) -> None:
+        """What else there is to tell must not hold an accusation up, hop after hop.
+
+        But right behind a turn it waits for the next one: where many are accused at once they go together.
+        """
+        turn_ms = self._pace.gossip_ms
+        if now_ms - self._hurried_ms >= turn_ms and now_ms - self._ground_ms >= turn_ms // 2:
+            self._gossip_ms, self._hurried_ms, self.is_urgent = now_ms, now_ms, True
+
+    def drop_suspicions(self, node: NodeId) -> None:
+        """It is there: nobody needs to hear from us that it may not be."""
+        for stale in [one for one in self._queue if one[0] == node and one[1]]:
+            del self._queue[stale]
 
     def echo(self, what: Suspicion | Life) -> None:
         """Somebody tells us what we know: it is that much better known, and told once less."""

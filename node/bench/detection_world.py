@@ -173,6 +173,10 @@ class DetectionWorld(GossipWorld):
             self._carry_out(one, one.core.on_message(self.now_ms, sender, message, _always))
         self.after(one)
 
+    def teller_of(self, liar: Resident) -> Resident:
+        """Who brings its lies to others: itself."""
+        return liar
+
     def lie_to(self, liar: Resident) -> list[NodeId]:
         """Who could hear its lies."""
         return [name for name in liar.others if not self.dwellers[name].liar]
@@ -183,10 +187,10 @@ class DetectionWorld(GossipWorld):
         key = KeyedHash(liar.node)
         statements = Statements(ZERO_DIGEST, key, key)
         lie = statements.suspect(victim, self.residents[victim].own_incarnation)
-        honest = self.lie_to(liar)
+        teller = self.teller_of(liar)
+        honest = self.lie_to(teller)
         for name in self.dice.sample(honest, min(3, len(honest))):
-            one = self.residents[name]
-            self._arrive(liar, one, Rumours((lie,), ()))
+            self._arrive(teller, self.residents[name], Rumours((lie,), ()))
         self.at(LIE_MS, lambda: self._lie(liar))
 
 

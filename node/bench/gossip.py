@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from typing import Protocol
 
 from node.bench.detection_world import DetectionWorld
 from node.bench.gossip_world import GossipWorld
 from node.bench.memberlist_model import MemberlistWorld
-from node.bench.meshed_world import MeshedWorld
+from node.bench.meshed_world import MeshedWorld, PlottingWorld
 
 SIZES = (8, 128, 512)
 FULL_SIZES = (8, 32, 128, 512, 1000)
-LEAST_LOST = 4
+LEAST_LOST = 16
 _MOST_LOST = 48
 _WARM_MS = 5_000
 _WINDOW_MS = 20_000
@@ -70,7 +72,7 @@ class MakeWorld(Protocol):
     ) -> GossipWorld: ...
 
 
-OWN: dict[str, MakeWorld] = {"full": DetectionWorld, "mesh": MeshedWorld}
+OWN: dict[str, MakeWorld] = {"full": DetectionWorld, "mesh": MeshedWorld, "plot": PlottingWorld}
 RIVALS: dict[str, MakeWorld] = {"memberlist": MemberlistWorld}
 
 
@@ -82,12 +84,19 @@ def measure(
     least_lost: int = LEAST_LOST,
 ) -> list[GossipFigures]:
     """All rows, the smallest federation first; in each at least so many members end."""
-    figures = []
-    for nodes in sizes:
-        for setting in settings:
+    rows = [(nodes, setting) for nodes in sizes for setting in settings]
+    # A process for each core: the rows have nothing to do with each other.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        under_way = [
+            pool.submit(
+                measure_one, nodes, setting, max(least_lost, _MOST_LOST * min(sizes) // nodes), make
+            )
+            for nodes, setting in rows
+        ]
+        figures = []
+        for (nodes, setting), row in zip(rows, under_way, strict=True):
             say(f"{nodes} nodes, {setting}")
-            lost = max(least_lost, _MOST_LOST * min(sizes) // nodes)
-            figures.append(measure_one(nodes, setting, lost, make))
+            figures.append(row.result())
     return figures
 
 
@@ -180,6 +189,34 @@ def compared(ours: GossipFigures, other: GossipFigures, system: str) -> dict[str
         theirs = getattr(other, name)
         row[f"ratio_{name}"] = round(getattr(ours, name) / theirs, 3) if theirs else None
     return row
+
+
+def as_markdown(figures: Iterable[tuple[str, GossipFigures]]) -> str:
+    """The table of docs/BENCHMARKS.md: of each row whose it is and its figures, those of one world below each other."""
+    heads = (
+        *("n", "loss", "slow", "liars", "who", "lost"),
+        *("detect p50 / p99", "spread p50 / p99", "dead p50 / p99"),
+        *("false", "missed", "messages", "bytes"),
+    )
+    rows = [
+        (
+            *(f"{value:g}" for value in (one.nodes, one.loss, one.slow, one.liars)),
+            who,
+            f"{one.lost}",
+            f"{one.detect_p50_s:.2f} / {one.detect_p99_s:.2f}",
+            f"{one.disseminate_p50_ms:.0f} / {one.disseminate_p99_ms:.0f}",
+            f"{one.dead_p50_s:.1f} / {one.dead_p99_s:.1f}",
+            f"{one.false_positives_per_node_hour:g} in {one.node_hours:g}",
+            f"{one.undetected}",
+            f"{one.messages_per_node_s:.1f} / {one.idle_messages_per_node_s:.1f}",
+            f"{one.bytes_per_node_s:.0f} / {one.idle_bytes_per_node_s:.0f}",
+        )
+        for who, one in sorted(
+            figures,
+            key=lambda entry: (entry[1].nodes, entry[1].liars, entry[1].slow, entry[1].loss),
+        )
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (heads, ("---",) * len(heads), *rows))
 
 
 def as_json(figures: list[GossipFigures]) -> list[dict[str, object]]:

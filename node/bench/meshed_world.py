@@ -106,3 +106,12 @@ class MeshedWorld(DetectionWorld):
         """Only to neighbours."""
         links = self._links_of(one.node)
         super().send(one, [name for name in to if name in links], message)
+
+
+class PlottingWorld(MeshedWorld):
+    """As `MeshedWorld`, but each lie is told by another liar, so that nobody hears it from the accuser itself."""
+
+    def teller_of(self, liar: Resident) -> Resident:
+        """Any other liar."""
+        others = [one for one in self.residents.values() if one.dweller.liar and one is not liar]
+        return self.dice.choice(others) if others else liar

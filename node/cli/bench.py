@@ -258,7 +258,15 @@ def gateway(session: Session, *, seconds: float, blocks: int) -> None:
     multiple=True,
     help="A model of this in the same worlds too, and the ratios.",
 )
-@click.option("--mesh", is_flag=True, help="Connected with some neighbours each, not with all.")
+@click.option(
+    "--world",
+    "worlds",
+    type=click.Choice(list(gossip_bench.OWN)),
+    multiple=True,
+    default=("full",),
+    show_default=True,
+    help="full: connected with all. mesh: with some neighbours each. plot: as mesh, and liars tell each other's lies.",
+)
 @click.option(
     "--losses",
     type=click.IntRange(1, 1_000),
@@ -266,29 +274,46 @@ def gateway(session: Session, *, seconds: float, blocks: int) -> None:
     show_default=True,
     help="So many members end in each row at least.",
 )
+@click.option("--markdown", is_flag=True, help="Print the table as docs/BENCHMARKS.md has it.")
 @with_session
 def gossip(
-    session: Session, *, full: bool, against: tuple[str, ...], mesh: bool, losses: int
+    session: Session,
+    *,
+    full: bool,
+    against: tuple[str, ...],
+    worlds: tuple[str, ...],
+    losses: int,
+    markdown: bool,
 ) -> None:
     """How soon a lost member is noticed, and what that costs, on a virtual clock."""
     sizes = gossip_bench.FULL_SIZES if full else gossip_bench.SIZES
-    make = gossip_bench.OWN["mesh" if mesh else "full"]
-    settings = gossip_bench.SETTINGS
-    figures = gossip_bench.measure(sizes, settings, _say, make, losses)
-    told: dict[str, object] = {"rows": gossip_bench.as_json(figures)}
-    lines = [_gossip_table(figures)]
-    others: list[dict[str, object]] = []
-    for name in against:
-        rival = gossip_bench.RIVALS[name]
-        theirs = gossip_bench.measure(sizes, settings, _say, rival, losses)
-        others += [
-            gossip_bench.compared(one, other, name)
-            for one, other in zip(figures, theirs, strict=True)
+    kinds = {**gossip_bench.OWN, **gossip_bench.RIVALS}
+    measured = {}
+    for name in (*worlds, *against):
+        _say(f"{name}:")
+        measured[name] = gossip_bench.measure(
+            sizes, gossip_bench.SETTINGS, _say, kinds[name], losses
+        )
+    ours = measured[worlds[0]]
+    told: dict[str, object] = {
+        "rows": [
+            {"world": name, **row}
+            for name in worlds
+            for row in gossip_bench.as_json(measured[name])
         ]
-        lines += ["", f"a model of {name} in the same worlds:", _gossip_table(theirs)]
-    if others:
-        told["against"] = others
-    session.tell(told, "\n".join([*lines, "", "p50 and p99 of each time"]))
+    }
+    if against:
+        told["against"] = [
+            gossip_bench.compared(one, other, name)
+            for name in against
+            for one, other in zip(ours, measured[name], strict=True)
+        ]
+    if markdown:
+        rows = [(name, row) for name, figures in measured.items() for row in figures]
+        session.tell(told, gossip_bench.as_markdown(rows))
+        return
+    tables = (f"{name}:\n{_gossip_table(figures)}" for name, figures in measured.items())
+    session.tell(told, "\n\n".join((*tables, "p50 and p99 of each time")))
 
 
 def _gossip_table(figures: list[gossip_bench.GossipFigures]) -> str:

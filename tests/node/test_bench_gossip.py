@@ -6,8 +6,8 @@ import pytest
 
 from gossip.membership.mesh import MeshHabits
 from node.bench.detection_world import DetectionWorld
-from node.bench.gossip import SETTINGS, Setting, measure_one
-from node.bench.meshed_world import MeshedWorld
+from node.bench.gossip import SETTINGS, Setting, as_markdown, measure_one
+from node.bench.meshed_world import MeshedWorld, PlottingWorld
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -27,6 +27,12 @@ def test_among_neighbours_losses_are_found_by_all_as_well(setting: Setting) -> N
     assert row.undetected == 0
     assert row.detect_p99_s < 31
     assert row.disseminate_p99_ms < 3_000
+
+
+def test_liars_that_tell_each_other_s_lies_kill_nobody_either() -> None:
+    row = measure_one(60, Setting(liars=True), 4, PlottingWorld)
+    assert row.false_positives_per_node_hour == 0
+    assert row.undetected == 0
 
 
 @pytest.mark.parametrize(("nodes", "liars"), [(128, 0), (128, 42)])
@@ -63,3 +69,12 @@ def test_a_world_that_loses_everything_declares_nobody_dead() -> None:
         one.core.is_suspect(other) for one in world.residents.values() for other in one.others
     )
     assert world.false_deaths == set()
+
+
+def test_the_table_has_a_row_of_each_world_below_each_other() -> None:
+    calm, lossy = (measure_one(8, setting, 1) for setting in (Setting(), Setting(loss=0.1)))
+    lines = as_markdown([("one", calm), ("one", lossy), ("other", calm)]).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert {len(line) for line in cells} == {13}
+    assert [line[4] for line in cells[2:]] == ["one", "other", "one"]
+    assert [line[1] for line in cells[2:]] == ["0", "0", "0.1"]

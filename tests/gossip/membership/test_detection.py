@@ -338,6 +338,61 @@ def test_who_does_not_answer_is_asked_five_times_more_and_through_helpers_from_t
     assert core.is_suspect(first)
 
 
+def rumours(core: Detector, until_ms: int) -> list[Rumours]:
+    """What it passes on until then."""
+    said: list[Effect] = []
+    while core.due_ms <= until_ms:
+        said += core.tick(core.due_ms)
+    told = [one.message for one in said if isinstance(one, Broadcast)]
+    return [one for one in told if isinstance(one, Rumours)]
+
+
+def test_whom_another_accuses_is_asked_three_times_and_not_through_others() -> None:
+    """All that hear of it ask for themselves, so a wrong answer or two are outvoted."""
+    core = detector()
+    core.tick(0)
+    (accused, _, *_) = [one for one in Roster().members() if one not in core.asked()]
+    lie = statements(9).suspect(accused, 5)
+    core.on_message(0, node(9), Rumours((lie,), ()), lambda: True)
+    effects: list[Effect] = []
+    while not core.is_suspect(accused):
+        for one in core.asked():
+            if one != accused:
+                core.heard(core.due_ms, one)
+        effects += core.tick(core.due_ms)
+    assert sends(effects, Ping).count(accused) == 3
+    assert not any(
+        isinstance(one, Broadcast)
+        and isinstance(one.message, ProbeFor)
+        and one.message.node == accused
+        for one in effects
+    )
+
+
+def test_an_accusation_is_passed_on_no_more_when_the_accused_has_spoken() -> None:
+    core = detector()
+    core.tick(0)
+    accused = next(one for one in Roster().members() if one not in core.asked())
+    told = Rumours((statements(9).suspect(accused, 5),), ())
+    core.on_message(0, node(9), told, lambda: True)
+    first = rumours(core, 150)
+    assert [one.suspicions for one in first] == [told.suspicions]
+    core.heard(150, accused)
+    assert rumours(core, 450) == []
+
+
+def test_a_life_is_told_to_three_where_all_have_asked_the_accused_themselves() -> None:
+    core = detector()
+    core.tick(0)
+    accused = next(one for one in Roster().members() if one not in core.asked())
+    told = Rumours((statements(9).suspect(accused, 5),), ())
+    core.on_message(0, node(9), told, lambda: True)
+    number = next(one for one in range(2, 9) if node(one) == accused)
+    life = statements(number).live(6)
+    core.on_message(10, node(9), Rumours((), (life,)), lambda: True)
+    assert [one.lives for one in rumours(core, 1_400) if one.lives] == [(life,)]
+
+
 def test_a_flood_of_suspicions_leaves_a_bounded_case() -> None:
     core = detector()
     flood = tuple(statements(number).suspect(node(2), 5) for number in range(3, 9))

@@ -102,6 +102,19 @@ def test_what_comes_from_another_than_the_accuser_is_passed_on_at_once_and_diale
     assert node(20) in core.asked()
 
 
+def test_what_another_tells_of_who_cried_wolf_lately_is_looked_into_first_as_well() -> None:
+    """Liars pass on each other's lies; the second one of each ends where it arrives."""
+    core = detector()
+    accuse(core, 10, 20, teller=OTHER)
+    run(core, 10, 100)
+    core.heard(100, node(20))
+    accuse(core, 1_000, 21, teller=OTHER)
+    assert run(core, 1_000, 1_100) == {}
+    assert node(21) in core.asked()
+    # Who does not answer is told of all the same.
+    assert run(core, 1_100, 2_000) == {node(21): 1_150}
+
+
 def test_one_accuser_makes_a_node_dial_few_at_a_time() -> None:
     core = detector()
     for accused in FAR:
@@ -129,14 +142,14 @@ def test_a_number_that_only_a_wolf_names_is_not_asked_for(cries: int, is_sought:
 
 
 def test_an_accusation_does_not_wait_for_what_else_there_is_to_tell() -> None:
-    """Once in each 200 ms: more than that goes along with the next one."""
+    """But within 100 ms of a turn, and within 200 ms of another one that did not wait: it goes with the next one."""
     core = detector()
     told: dict[NodeId, int] = {}
-    for at_ms, until_ms, accused in ((10, 250, 20), (250, 300, 21), (300, 1_000, 22)):
+    for at_ms, until_ms, accused in ((10, 320, 20), (320, 330, 21), (330, 560, 22), (560, 900, 23)):
         accuse(core, at_ms, accused, teller=OTHER)
         for one, now_ms in run(core, at_ms, until_ms).items():
             told.setdefault(one, now_ms)
-    assert told == {node(20): 10, node(21): 250, node(22): 450}
+    assert told == {node(20): 10, node(21): 320, node(22): 520, node(23): 720}
 
 
 def test_lateness_that_nobody_complains_of_goes_round_with_more_of_its_kind() -> None:
