@@ -80,7 +80,7 @@ def explore_command(
             f" ({told['messages_per_s']}/s), commit {summary.commit}"
         )
         for name, count in (*sorted(summary.marks.items()), *counted.items()):
-            click.echo(f"  {count:>8}  {name}")
+            click.echo(f"  {count or 'never':>8}  {name}")
     if summary.is_interrupted:
         sys.exit(_INTERRUPTED)
     if summary.violations:

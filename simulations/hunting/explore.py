@@ -17,7 +17,7 @@ from simulations.hunting.rubbish import collect_seldom, collected_seldom
 from simulations.recording import commit
 from simulations.running import run_any, setting_of_seed
 from simulations.scenario import Scenario
-from simulations.seeds.families import Family
+from simulations.seeds.families import SOMETIMES, Family
 from simulations.worlds.result import Result
 from simulations.worlds.setting import Setting
 
@@ -116,9 +116,12 @@ def explore(
 ) -> Summary:
     """Run all seeds; `tell` hears of each as it comes in, in no particular order.
 
+    What must happen sometimes is among the marks even if it never has.
+
     An interrupt ends it early: the summary then has what came in before, and says so.
     """
-    summary = Summary(commit=commit())
+    hoped_for = SOMETIMES[family] if core is None else ()
+    summary = Summary(commit=commit(), marks=Counter(dict.fromkeys(hoped_for, 0)))
     begin = perf_counter()
     with _interrupts() as interrupted, collected_seldom():
         for one in _runs(partial(run_seed, core=core, family=family), seeds, jobs, interrupted):

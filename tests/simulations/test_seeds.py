@@ -9,39 +9,11 @@ from typing import Any
 import pytest
 
 from simulations.hunting.explore import explore
+from simulations.seeds.families import SOMETIMES
 
 SEEDS = 300
 WHOLE = 16
 """Seeds of whole nodes, tasks and all."""
-
-RARE = (
-    "blocks fetched",
-    "clog",
-    "crash between prepared and commit",
-    "damaged disk replaced",
-    "epoch change",
-    "epoch change under a partition",
-    "equivocation seen",
-    "re-proposal after a view change",
-    "restart while asking for a view",
-    "unsynced batches lost",
-    "view change while prepared",
-    "write failed",
-)
-
-TASK_MARKS = {
-    "claim given back",
-    "executor crashed at work",
-    "hand-off placed again",
-    "liar found out",
-    "member of a group failed",
-    "member of a group settled",
-    "shown as settled",
-    "task assigned",
-    "task cancelled",
-    "task failed",
-    "task settled",
-}
 
 ALL = """
 import json, sys
@@ -88,10 +60,10 @@ def test_whole_nodes_hold_and_run_equally_too() -> None:
     assert one["violations"] == []
     assert one["hashes"] == other["hashes"]
     assert len(set(one["hashes"].values())) == WHOLE
-    assert {mark for mark in TASK_MARKS if one["marks"].get(mark)} == TASK_MARKS
+    assert [mark for mark in SOMETIMES["whole-nodes"] if not one["marks"][mark]] == []
 
 
-@pytest.mark.parametrize("mark", RARE)
+@pytest.mark.parametrize("mark", SOMETIMES["federations"])
 def test_what_rarely_happens_happens_in_these_seeds(twice: list[dict[str, Any]], mark: str) -> None:
     assert twice[0]["marks"][mark] > 0
 
@@ -100,3 +72,12 @@ def test_several_processes_come_to_the_same_as_one() -> None:
     one, two = explore(range(6), 1), explore(range(6), 2)
     assert one.hashes == two.hashes
     assert one.marks == two.marks
+
+
+def test_what_must_happen_sometimes_is_told_even_if_it_never_did() -> None:
+    told = explore(range(1), 1, family="latecomers").as_json()["marks"]
+    assert isinstance(told, dict)
+    assert "snapshot taken" in told
+    few = explore(range(1), 1, family="registries").marks
+    assert few["seat lost"] == 0
+    assert "seat lost" in few
