@@ -218,4 +218,5 @@ def _explained(told: JsonObject) -> str:
     rows = [
         (line["server"], line["verdict"], line["reason"]) for line in told["bizra"]["considered"]
     ]
-    return f"Model {told['model']}\n" + table(("SERVER", "VERDICT", "WHY"), rows, empty="")
+    answered = f"Model {told['model']}, answered by {told['bizra']['server']}"
+    return f"{answered}\n" + table(("SERVER", "VERDICT", "WHY"), rows, empty="")

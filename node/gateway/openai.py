@@ -108,7 +108,7 @@ class OpenAiDoor:
         routed = await self._engine.complete(call, manner.asker)
         answer = routed.answer
         if manner.explain:
-            answer = {**answer, "bizra": explanation(routed.decision)}
+            answer = {**answer, "bizra": explanation(routed)}
         return json_response(answer, headers=origin_of(routed))
 
     async def _stream(self, call: Call, manner: Manner, listener: Listener) -> None:
@@ -130,7 +130,7 @@ class OpenAiDoor:
         stream = routed.answer
         try:
             if explain and (first := await stream.receive()) is not None:
-                told = {**first, "bizra": explanation(routed.decision)}
+                told = {**first, "bizra": explanation(routed)}
                 await listener.write(event(msgspec.json.encode(told)))
             while (last := await stream.pass_on(listener.take, listener.take_framed)) is None:
                 await listener.room()

@@ -23,7 +23,6 @@ from inference.backends.router import GivenUp, NoServerNow, Refused, Routed, Unk
 from inference.chat import Call, CallKind, JsonObject
 from inference.failures import ContextOverflow, Failure, Overloaded, Silent, Unsupported
 from inference.forms import FormFailure, OutOfForm
-from inference.selection import Decision
 from inference.waiting import MAX_PRIORITY
 from node.work.foreman import DEADLINE_S, PRIORITY
 
@@ -295,7 +294,6 @@ def _asker_of(headers: Mapping[str, str]) -> Asker:
     return Asker(tenant, fresh="no-cache" in control or "no-store" in control)
 
 
-def explanation(decision: Decision) -> JsonObject:
-    """Why a server was chosen, for a caller who asks."""
-    told: JsonObject = msgspec.to_builtins(decision)
-    return told
+def explanation(routed: Routed[Any]) -> JsonObject:
+    """Who gave the answer and why that server was chosen, for a caller who asks."""
+    return {"server": routed.server, **msgspec.to_builtins(routed.decision)}

@@ -31,7 +31,7 @@ class Responses:
         routed = await self._engine.complete(call, manner.asker)
         told = whole_response(self._head(routed.model, asked), routed.answer)
         if manner.explain:
-            told["bizra"] = explanation(routed.decision)
+            told["bizra"] = explanation(routed)
         return json_response(told, headers=origin_of(routed))
 
     async def stream(
@@ -42,7 +42,7 @@ class Responses:
         try:
             head = self._head(routed.model, asked)
             if manner.explain:
-                head["bizra"] = explanation(routed.decision)
+                head["bizra"] = explanation(routed)
             events = ResponseEvents(head)
             told = {"x-bizra-backend": routed.server}
             await listener.begin("text/event-stream", told, follows=True)

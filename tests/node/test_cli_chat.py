@@ -18,6 +18,7 @@ async def test_an_answer_is_printed_as_it_comes_and_as_json(home_path: Path) -> 
         ended = await call(home_path, "chat", "--json", "--model", "m", given=b"hello")
         assert ended.json == {"model": "m", "answer": "one two three "}
         ended = await call(home_path, "chat", "hello", "--explain")
+        assert "Model m, answered by a" in ended.err
         assert "embedded" in ended.err
         ended = await call(home_path, "models")
         assert ended.out.splitlines()[0].split() == ["MODEL", "SERVER"]
