@@ -197,7 +197,9 @@ class Ledger:
 
     def account(self, owner: bytes) -> Account | None:
         """An account, or None if it never received anything."""
-        return self._state.read(ACCOUNTS, owner)
+        prefix = ACCOUNTS.prefix
+        found: Account | None = self._state.tables[prefix].get(prefix + owner)
+        return found
 
     def accounts(self) -> list[tuple[bytes, Account]]:
         """All accounts, in the order of their ids."""

@@ -145,32 +145,32 @@ def _leaf_place(leaf: Leaf) -> int:
 
 def _updated(node: Node, updates: _Updates, start: int, stop: int, shift: int) -> Node:
     """The subtree from bit `shift` on, with the updates `start` to `stop` applied, of which there are some."""
-    if stop - start == 1:
-        return _with_one(node, updates[0][start], updates[1][start], shift)
-    if node is not None and len(node) != _LEAF_FIELDS:
-        return _branch_updated(node, updates, start, stop, shift)
     places, leaves = updates
-    new = [leaf for leaf in leaves[start:stop] if leaf is not None]
-    if node is not None and node[1] not in places[start:stop]:
-        new.append(node)
-        new.sort(key=_leaf_place)
-    return _built(new, [leaf[1] for leaf in new], 0, len(new), shift)
-
-
-def _branch_updated(branch: Branch, updates: _Updates, start: int, stop: int, shift: int) -> Node:
-    """The same of a branch and several updates."""
-    places = updates[0]
+    if stop - start == 1:
+        return _with_one(node, places[start], leaves[start], shift)
+    if node is None or len(node) == _LEAF_FIELDS:
+        return _grown(node, updates, start, stop, shift)
     middle = bisect_left(places, (places[start] >> shift | 1) << shift, start, stop)
-    _, left, right, _ = branch
-    if middle > start:
+    _, left, right, _ = node
+    if start < middle:
         left = _updated(left, updates, start, middle, shift - 1)
-    if stop > middle:
+    if middle < stop:
         right = _updated(right, updates, middle, stop, shift - 1)
     if left is None or right is None:
         return _joined(left, right)
     hashing = _BRANCH.copy()
     hashing.update(left[0] + right[0])
     return (hashing.digest(), left, right, None)
+
+
+def _grown(node: Leaf | None, updates: _Updates, start: int, stop: int, shift: int) -> Node:
+    """The same of a leaf or nothing."""
+    places, leaves = updates
+    new = [leaf for leaf in leaves[start:stop] if leaf is not None]
+    if node is not None and node[1] not in places[start:stop]:
+        new.append(node)
+        new.sort(key=_leaf_place)
+    return _built(new, [leaf[1] for leaf in new], 0, len(new), shift)
 
 
 def _with_one(node: Node, place: int, leaf: Leaf | None, shift: int) -> Node:
