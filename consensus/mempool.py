@@ -82,7 +82,7 @@ class Limits:
     max_gap: int = 512
 
 
-class _Queue(msgspec.Struct):
+class _Queue(msgspec.Struct, gc=False):
     """One sender's waiting transactions by nonce.
 
     All from `next_nonce` to `first_gap` are there.
@@ -349,13 +349,15 @@ class Mempool:
         fit = self._by_id.pop(transaction.id, None)
         if fit is None:
             return
-        queue, size_bytes = fit.queue, len(transaction.raw)
+        queue, waiting, size_bytes = fit.queue, fit.queue.waiting, len(transaction.raw)
         self._size_bytes -= size_bytes
-        del queue.waiting[transaction.body.nonce]
-        queue.size_bytes -= size_bytes
-        queue.spending -= fit.spending
-        if fit.is_urgent:
-            queue.urgent -= 1
+        del waiting[transaction.body.nonce]
+        if waiting:
+            queue.size_bytes -= size_bytes
+            queue.spending -= fit.spending
+            queue.urgent -= fit.is_urgent
+        else:
+            queue.size_bytes = queue.spending = queue.urgent = 0
 
     def _settle(self, sender: bytes, ledger: Ledger) -> Iterable[Dropped]:
         """Bring a sender's queue in line with its account; it moves to the end of the line."""

@@ -14,7 +14,7 @@ against any other it changes nothing, and its event says `bad_nonce` with both v
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Annotated, Any, TypeAlias, get_args
 
@@ -29,7 +29,8 @@ from consensus.operations.transactions import Operation, Transaction, Transactio
 from gossip.codec import Bytes32, DecodeError, Name, Natural, Wire, decode, encode
 from gossip.effects import KeyValueReader, Write
 
-_EVENTS = b"v/"
+_EVENTS = b"w/"
+"""Under `v/` stands the log of an earlier version, whose batches had no list of kinds; it is not read."""
 _BLOCK_LEVEL = 0
 _PARTIES = ("to", "node", "executor", "validator", "delegate")
 
@@ -106,31 +107,41 @@ KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(ChainEve
 """Every kind of event by its name. A kind whose fields change raises its `VERSION` (1 if it names none)."""
 
 
-class Record(Wire, frozen=True):
-    """One event as stored: `about` is 0 for the block, else 1 + the index of a transaction; `cause` an index."""
+class Kind(Wire, frozen=True):
+    """A kind of event, as its batch names it."""
 
-    kind: Name
+    name: Name
     version: Natural
+
+
+class Record(Wire, frozen=True):
+    """One event as stored.
+
+    `kind` is an index into its batch's kinds; `about` is 0 for the block, else 1 + the index of a transaction; `cause`
+    is the index of an event.
+    """
+
+    kind: Natural
     about: Natural
     cause: Natural | None
     event: Any
 
 
 class Batch(Wire, frozen=True):
-    """The events of one block as stored."""
+    """The events of one block as stored, and the kinds that are among them."""
 
     height: Natural
     block: Bytes32
     time_ms: Natural
     transactions: Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=MAX_BLOCK_TXS)]
+    kinds: tuple[Kind, ...]
     records: tuple[Record, ...]
 
 
 class StoredRecord(Wire, frozen=True):
     """A `Record` as read back: the event waits for the decoder of its kind."""
 
-    kind: Name
-    version: Natural
+    kind: Natural
     about: Natural
     cause: Natural | None
     event: msgspec.Raw
@@ -143,6 +154,7 @@ class StoredBatch(Wire, frozen=True):
     block: Bytes32
     time_ms: Natural
     transactions: Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=MAX_BLOCK_TXS)]
+    kinds: tuple[Kind, ...]
     records: tuple[StoredRecord, ...]
 
 
@@ -223,10 +235,11 @@ def block_events(block: Block, statement: StateStatement, result: BlockResult) -
         header.timestamp_ms,
         len(transactions),
     )
-    records, created = [_record(_BLOCK_LEVEL, None, begun)], 0
+    log = _Log()
+    created = log.add(_BLOCK_LEVEL, None, begun)
     start, events = 0, result.events
-    submitted_kind, submitted_version = _SHAPES[TransactionSubmitted]
-    executed_kind, executed_version = _SHAPES[TransactionExecuted]
+    submitted_kind, executed_kind = map(log.kind, (TransactionSubmitted, TransactionExecuted))
+    records = log.records
     for about, (transaction, outcome, end) in enumerate(
         zip(transactions, result.outcomes, result.event_ends, strict=True), 1
     ):
@@ -236,40 +249,60 @@ def block_events(block: Block, statement: StateStatement, result: BlockResult) -
         parties = _parties(body, fields)
         command = TransactionSubmitted(name, body.sender, body.nonce, tags)
         fate = TransactionExecuted(name, outcome.code, outcome.operation, outcome.figures, parties)
-        records.append(Record(submitted_kind, submitted_version, about, created, command))
-        records.append(Record(executed_kind, executed_version, about, submitted, fate))
+        records.append(Record(submitted_kind, about, created, command))
+        records.append(Record(executed_kind, about, submitted, fate))
         if start < end:
-            records += [_record(about, submitted + 1, event) for event in events[start:end]]
+            records += [log.record(about, submitted + 1, event) for event in events[start:end]]
             start = end
     accepted = sum([outcome.ok for outcome in result.outcomes])
-    validated, checked = (
-        len(records),
-        BlockValidated(
-            block.digest,
-            statement.results_root,
-            statement.state_root,
-            accepted,
-            len(transactions) - accepted,
-        ),
+    checked = BlockValidated(
+        block.digest,
+        statement.results_root,
+        statement.state_root,
+        accepted,
+        len(transactions) - accepted,
     )
-    records.append(_record(_BLOCK_LEVEL, created, checked))
-    records += [_record(_BLOCK_LEVEL, validated, event) for event in events[start:]]
-    reached = len(records)
-    records.append(_record(_BLOCK_LEVEL, created, ConsensusReached(block.digest, header.epoch)))
-    final = BlockFinalized(block.height, block.digest, header.timestamp_ms)
-    records.append(_record(_BLOCK_LEVEL, reached, final))
+    validated = log.add(_BLOCK_LEVEL, created, checked)
+    records += [log.record(_BLOCK_LEVEL, validated, event) for event in events[start:]]
+    reached = log.add(_BLOCK_LEVEL, created, ConsensusReached(block.digest, header.epoch))
+    log.add(_BLOCK_LEVEL, reached, BlockFinalized(block.height, block.digest, header.timestamp_ms))
     return Batch(
         block.height,
         block.digest,
         header.timestamp_ms,
         tuple([one.id for one in transactions]),
+        tuple(log.kinds),
         tuple(records),
     )
 
 
-def _record(about: int, cause: int | None, event: ChainEvent) -> Record:
-    name, version = _SHAPES[type(event)]
-    return Record(name, version, about, cause, event)
+class _Log:
+    """Records being put together."""
+
+    __slots__ = ("_numbers", "records")
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self._numbers: dict[type[Any], int] = {}
+
+    @property
+    def kinds(self) -> list[Kind]:
+        """Those that were asked for so far, in the order of their numbers."""
+        return [Kind(*_SHAPES[kind]) for kind in self._numbers]
+
+    def kind(self, kind: type[Any]) -> int:
+        """Its number here."""
+        return self._numbers.setdefault(kind, len(self._numbers))
+
+    def record(self, about: int, cause: int | None, event: ChainEvent) -> Record:
+        """An event with the number of its kind."""
+        numbers, kind = self._numbers, type(event)
+        return Record(numbers.setdefault(kind, len(numbers)), about, cause, event)
+
+    def add(self, about: int, cause: int | None, event: ChainEvent) -> int:
+        """Its index."""
+        self.records.append(self.record(about, cause, event))
+        return len(self.records) - 1
 
 
 def parties_of(transaction: Transaction) -> tuple[bytes, ...]:
@@ -330,32 +363,37 @@ class EventLog:
 
 def read_batch(raw: bytes, kinds: Kinds = None) -> tuple[Logged, ...]:
     """The events in a stored batch, or those of some kinds. Raises `DecodeError`."""
-    wanted = None if kinds is None else {kind.__name__ for kind in kinds}
     batch = decode(raw, StoredBatch)
     height, correlations = batch.height, (batch.block, *batch.transactions)
-    return tuple(
-        Logged(
-            Cursor(height, index),
-            batch.block,
-            batch.time_ms,
-            correlations[record.about],
-            None if record.cause is None else Cursor(height, record.cause),
-            _decoded(record),
+    places = [Cursor(height, index) for index in range(len(batch.records))]
+    wanted = None if kinds is None else {kind.__name__ for kind in kinds}
+    readers = [
+        _reader(kind) if wanted is None or kind.name in wanted else None for kind in batch.kinds
+    ]
+    try:
+        return tuple(
+            [
+                Logged(
+                    place,
+                    batch.block,
+                    batch.time_ms,
+                    correlations[record.about],
+                    None if record.cause is None else places[record.cause],
+                    reader(record.event),
+                )
+                for place, record in zip(places, batch.records, strict=True)
+                if (reader := readers[record.kind]) is not None
+            ]
         )
-        for index, record in enumerate(batch.records)
-        if wanted is None or record.kind in wanted
-    )
+    except (msgspec.DecodeError, IndexError) as error:
+        raise DecodeError(f"the events of block {height} are damaged in the log: {error}") from None
 
 
-def _decoded(record: StoredRecord) -> ChainEvent:
-    decoder = _DECODERS.get((record.kind, record.version))
+def _reader(kind: Kind) -> Callable[[msgspec.Raw], ChainEvent]:
+    decoder = _DECODERS.get((kind.name, kind.version))
     if decoder is None:
         raise DecodeError(
-            f"the log holds an event {record.kind} of version {record.version}, "
+            f"the log holds an event {kind.name} of version {kind.version}, "
             "which this program doesn't know: it is older than the database"
         )
-    try:
-        event: ChainEvent = decoder.decode(record.event)
-    except msgspec.DecodeError as error:
-        raise DecodeError(f"an event {record.kind} in the log is damaged: {error}") from None
-    return event
+    return decoder.decode

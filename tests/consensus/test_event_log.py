@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import msgspec
 import pytest
 
 from consensus.ledger.event_log import (
@@ -8,6 +11,8 @@ from consensus.ledger.event_log import (
     BlockFinalized,
     Cursor,
     EventLog,
+    Kind,
+    StoredBatch,
     TransactionExecuted,
     TransactionSubmitted,
 )
@@ -15,7 +20,7 @@ from consensus.ledger.events import AccountChanged, TaskChanged
 from consensus.ledger.outcomes import Code
 from consensus.operations.transactions import Transfer
 from consensus.replay import replay
-from gossip.codec import DecodeError
+from gossip.codec import DecodeError, decode, encode
 from tests.consensus.chains import StoredTown
 from tests.consensus.world import HashSigner, HashVerifier
 
@@ -104,13 +109,32 @@ def test_what_is_no_cursor_is_refused(text: str) -> None:
         Cursor.parse(text)
 
 
+def with_kinds(town: StoredTown, change: Callable[[tuple[Kind, ...]], tuple[Kind, ...]]) -> None:
+    """Write the first block's events anew, with other kinds in front of them."""
+    key = b"w/" + (1).to_bytes(8, "big")
+    batch = decode(town.database.pairs[key], StoredBatch)
+    changed = msgspec.structs.replace(batch, kinds=change(batch.kinds))
+    town.database.pairs[key] = encode(changed)
+
+
 def test_an_unknown_version_is_told() -> None:
     town = small_town()
-    key = next(key for key in town.database.pairs if key.startswith(b"v/"))
-    town.database.pairs[key] = town.database.pairs[key].replace(b"BlockCreated", b"BlockInvented")[
-        : len(town.database.pairs[key])
-    ]
-    with pytest.raises(DecodeError):
+    with_kinds(town, lambda kinds: (Kind(kinds[0].name, 9), *kinds[1:]))
+    with pytest.raises(DecodeError, match="BlockCreated of version 9"):
+        EventLog(town.database).block(1)
+
+
+def test_who_does_not_want_an_unknown_kind_is_not_told() -> None:
+    town = small_town()
+    before = EventLog(town.database).block(1, frozenset({AccountChanged}))
+    with_kinds(town, lambda kinds: (Kind(kinds[0].name, 9), *kinds[1:]))
+    assert EventLog(town.database).block(1, frozenset({AccountChanged})) == before
+
+
+def test_an_event_of_a_kind_that_its_batch_does_not_list_is_damage() -> None:
+    town = small_town()
+    with_kinds(town, lambda kinds: kinds[:1])
+    with pytest.raises(DecodeError, match="damaged"):
         EventLog(town.database).block(1)
 
 
@@ -129,8 +153,8 @@ def test_replay_gives_the_same_roots_and_the_same_events() -> None:
 
 def test_replay_tells_where_the_log_was_changed() -> None:
     town = small_town()
-    key = b"v/" + (2).to_bytes(8, "big")
-    town.database.pairs[key] = town.database.pairs[b"v/" + (1).to_bytes(8, "big")]
+    key = b"w/" + (2).to_bytes(8, "big")
+    town.database.pairs[key] = town.database.pairs[b"w/" + (1).to_bytes(8, "big")]
     faults = [one.fault for one in replay(town.genesis, town.database, HashVerifier(), 100)]
     assert faults[0] is None
     assert faults[1] is not None

@@ -48,7 +48,7 @@ def test_replay_stops_at_any_height(home_path: Path) -> None:
 def test_a_changed_log_is_told(home_path: Path) -> None:
     lived(home_path, 3)
     with LevelStore(Home(home_path).chain) as chain:
-        key = b"v/" + (2).to_bytes(8, "big")
+        key = b"w/" + (2).to_bytes(8, "big")
         before = chain.get(key)
         assert before is not None
         chain.write([(key, before[:-1] + bytes([before[-1] ^ 1]))])
