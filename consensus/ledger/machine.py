@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from consensus.blocks import Block
+from consensus.blocks import Block, Header
 from consensus.genesis import Genesis
 from consensus.ledger.applying import applied
 from consensus.ledger.conservation import money_made
@@ -52,7 +52,7 @@ from consensus.ledger.tables import (
     VALIDATORS,
     WORDS,
 )
-from consensus.operations.transactions import Transaction
+from consensus.operations.transactions import Transaction, TransactionBody
 from consensus.parameters import PROTOCOL_VERSION, Parameters
 from consensus.quorum import ValidatorSet
 from gossip.codec import DecodeError, Digest, decode_canonical, digest, encode
@@ -340,7 +340,7 @@ class Ledger:
         for transaction in block.transactions:
             outcomes.append(self._execute_one(draft, block, present, transaction))
             event_ends.append(len(events))
-        end_block(draft, self._context(draft, block, present, None))
+        end_block(draft, self._context(draft, header, present, None, self._genesis.treasury))
         draft.keep()
         coming = draft.get(VALIDATORS, THE_ONE)
         assert coming is not None
@@ -374,24 +374,30 @@ class Ledger:
         self, draft: Draft, block: Block, present: ValidatorSet, transaction: Transaction
     ) -> Outcome:
         """All operations of a transaction, or none."""
-        body, header = transaction.body, block.header
-        account = draft.get(ACCOUNTS, body.sender)
-        refusal = self._unusable(account, header.height, transaction)
+        body, name, header = transaction.body, transaction.id, block.header
+        sender = body.sender
+        account = draft.get(ACCOUNTS, sender)
+        refusal = self._unusable(account, header.height, body)
         if refusal is not None:
-            return Outcome(transaction.id, refusal.code, 0, refusal.figures)
+            return Outcome(name, refusal.code, 0, refusal.figures)
         assert account is not None
-        context = self._context(draft, block, present, transaction)
-        draft.put_kept(ACCOUNTS, body.sender, Account(account.balance, account.nonce + 1))
+        context = self._context(draft, header, present, name, sender)
+        draft.put_kept(ACCOUNTS, sender, Account(account.balance, account.nonce + 1))
         for index, operation in enumerate(body.operations):
             refusal = applied(draft, context, operation, index)
             if refusal is not None:
                 draft.drop()
-                return Outcome(transaction.id, refusal.code, index, refusal.figures)
+                return Outcome(name, refusal.code, index, refusal.figures)
         draft.keep()
-        return Outcome(transaction.id, Code.OK)
+        return Outcome(name, Code.OK)
 
     def _context(
-        self, draft: Draft, block: Block, present: ValidatorSet, transaction: Transaction | None
+        self,
+        draft: Draft,
+        header: Header,
+        present: ValidatorSet,
+        transaction: bytes | None,
+        sender: bytes,
     ) -> Context:
         in_force = draft.get(IN_FORCE, THE_ONE)
         assert in_force is not None
@@ -400,18 +406,17 @@ class Ledger:
             in_force.parameters,
             self._verifier,
             present,
-            block.header.height,
-            block.header.timestamp_ms,
-            None if transaction is None else transaction.id,
-            self._genesis.treasury if transaction is None else transaction.body.sender,
-            block.header.prev_hash,
+            header.height,
+            header.timestamp_ms,
+            transaction,
+            sender,
+            header.prev_hash,
         )
 
     def _unusable(
-        self, account: Account | None, height: int, transaction: Transaction
+        self, account: Account | None, height: int, body: TransactionBody
     ) -> Refusal | None:
-        """Why the transaction changes nothing at all, not even its sender's nonce."""
-        body = transaction.body
+        """Why a transaction changes nothing at all, not even its sender's nonce."""
         if body.chain != self._genesis.federation_id:
             return Refusal(Code.WRONG_CHAIN)
         if account is None:

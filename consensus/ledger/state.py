@@ -6,7 +6,6 @@ tree commits to.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -44,8 +43,8 @@ class State:
     __slots__ = ("tables",)
 
     def __init__(self) -> None:
-        self.tables: defaultdict[bytes, dict[bytes, Any]] = defaultdict(dict)
-        """By prefix: who reads for every transaction asks here."""
+        self.tables: dict[bytes, dict[bytes, Any]] = {bytes((one,)): {} for one in range(256)}
+        """By prefix, all that there can be; who reads for every transaction asks here."""
 
     def get(self, key: bytes) -> Any:  # noqa: ANN401 - the table of the key says which type
         """The value of a state key, or None."""
@@ -69,16 +68,16 @@ class State:
     def items(self, table: Table[V]) -> Iterator[tuple[bytes, V]]:
         """The ids and values of a table, in no particular order."""
         cut = len(table.prefix)
-        for key, value in self.tables.get(table.prefix, {}).items():
+        for key, value in self.tables[table.prefix].items():
             yield key[cut:], value
 
     def keyed(self, table: Table[V]) -> Mapping[bytes, V]:
         """The values of a table by state key."""
-        return self.tables.get(table.prefix, {})
+        return self.tables[table.prefix]
 
     def values(self, table: Table[V]) -> Iterable[V]:
         """The values of a table, in no particular order."""
-        return self.tables.get(table.prefix, {}).values()
+        return self.tables[table.prefix].values()
 
     def everything(self) -> Iterator[tuple[bytes, Wire]]:
         """All state keys and values, in no particular order."""
