@@ -14,7 +14,7 @@ from consensus.operations.transactions import (
     Transfer,
     sign_transaction,
 )
-from gossip.codec import Digest, encode
+from gossip.codec import Digest
 from gossip.identity import Ed25519Signer
 from node.client import RefusedError
 from node.storage.keyfile import Purpose, load_key
@@ -51,7 +51,7 @@ def test_a_transaction_is_taken_once_and_its_nonce_is_used_up(four: list[Daemon]
     signer = load_key(payer.home.identity_key, Purpose.IDENTITY)
     nonce = payer.client.account(payer.id).nonce
     first = _signed(payer, signer, nonce, 10)
-    taken = other.client.submit(encode(first))
+    taken = other.client.submit(first.raw)
     assert other.client.await_transaction(taken.tx_hash, WAIT_S).status == "finalized"
     await_agreement(four)
     balance = payer.balance()
@@ -69,17 +69,17 @@ def test_what_waits_outlives_kill_9_and_can_be_replaced_by_its_sender(fleet: Fle
     signer = load_key(alone.home.identity_key, Purpose.IDENTITY)
     nonce = alone.client.account(alone.id).nonce
     held = _signed(alone, signer, nonce + 1, 10)
-    assert alone.client.submit(encode(held)).status == "pending"
+    assert alone.client.submit(held.raw).status == "pending"
     alone.kill()
     alone.start()
     assert alone.client.transaction(held.id.hex()).status == "pending"
     assert _refusal(alone, _signed(alone, signer, nonce + 1, 20)).code == "nonce_taken"
     other = _signed(alone, signer, nonce + 1, 20, expiry_height=2**39)
-    alone.client.submit(encode(other))
+    alone.client.submit(other.raw)
     told = alone.client.transaction(held.id.hex())
     assert told.status == "rejected"
     assert other.id.hex() in (told.reason or "")
-    alone.client.submit(encode(_signed(alone, signer, nonce, 1)))
+    alone.client.submit(_signed(alone, signer, nonce, 1).raw)
     assert alone.client.await_transaction(other.id.hex(), WAIT_S).status == "finalized"
 
 
