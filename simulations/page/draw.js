@@ -69,7 +69,7 @@ function paintAxis() {
     pen.setLineDash([]);
     pen.fillStyle = ink.accent;
     pen.textAlign = "left";
-    pen.fillText("healed", heal + 4, height - 4);
+    pen.fillText("healed", heal + 4, height - 18); // above the lengths of quiet times
   }
 }
 
