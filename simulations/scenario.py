@@ -279,8 +279,8 @@ def _upgrade_fault(scenario: Scenario) -> str | None:
             return f"upgrade.late: node {node} lies; whatever its program knows, nothing is asked of it"
     if max(upgrade.at_ms, upgrade.late_ms) > scenario.heal_ms:
         return f"upgrade: all of it happens by heal_ms = {scenario.heal_ms}"
-    if scenario.snapshots is not None or scenario.tasks.count:
-        return "upgrade: snapshots and tasks are for scenarios without it"
+    if scenario.tasks.count:
+        return "upgrade: tasks are for scenarios without it"
     return None
 
 

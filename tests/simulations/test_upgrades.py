@@ -10,7 +10,9 @@ from simulations.hunting.explore import run_seed
 from simulations.library import named
 from simulations.running import run_any
 from simulations.scenario import Actor, Scenario, Upgrade, fault_of
+from simulations.seeds.latecomers import latecomer
 from simulations.upgrades import SecondLedger
+from simulations.worlds.faults import Partition
 from simulations.worlds.trace import Trace
 
 
@@ -53,6 +55,20 @@ def test_seeds_with_faults_and_liars_break_nothing() -> None:
     assert [one for one in runs if one.violation is not None] == []
     marks = {mark for one in runs for mark in one.marks}
     assert {"stopped at a newer protocol", "epoch change", "blocks fetched"} <= marks
+
+
+def test_who_was_away_may_come_to_the_newer_protocol_by_a_snapshot() -> None:
+    """The old program finds a state of the newer protocol in it, and stops; the newer one goes on from there."""
+    marks: set[str] = set()
+    for seed in range(8):
+        scenario = latecomer(seed)
+        named = scenario.faults[0]
+        (away,) = named.side if isinstance(named, Partition) else named.nodes_named
+        upgrade = Upgrade(at_ms=300, late=(away,), late_ms=scenario.heal_ms)
+        result = run_any(msgspec.structs.replace(scenario, actors=(), upgrade=upgrade))
+        assert result.violation is None
+        marks |= set(result.marks)
+    assert {"snapshot taken", "stopped at a newer protocol"} <= marks
 
 
 @pytest.mark.parametrize(
