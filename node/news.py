@@ -32,6 +32,8 @@ from node.storage.voting_key import finish_rotation
 
 log = structlog.get_logger(__name__)
 
+_NEWS: frozenset[type] = frozenset({MemberChanged, VotingKeyRotated, EpochChanged})
+
 
 class News:
     """What happens in one part and matters to another, or to whoever watches the terminal."""
@@ -60,6 +62,8 @@ class News:
             return
         changed: set[NodeId] = set()
         for event in what.result.events:
+            if type(event) not in _NEWS:  # nearly all
+                continue
             if isinstance(event, MemberChanged):
                 changed.add(NodeId(event.node))
                 if event.node == self._account.node_id:

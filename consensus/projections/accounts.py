@@ -30,7 +30,13 @@ def _set(rows: Rows, owner: bytes, now: Account) -> None:
     write(rows, _ACCOUNT + owner, now)
 
 
-ACCOUNTS = Projection("accounts", 1, frozenset({AccountChanged}), _begin, _apply)
+def _owner(event: AccountChanged) -> bytes:
+    return event.account
+
+
+ACCOUNTS = Projection(
+    "accounts", 1, frozenset({AccountChanged}), _begin, _apply, subject=_owner
+)
 
 
 def account(reader: RowReader, owner: bytes) -> Account | None:

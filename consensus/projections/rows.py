@@ -54,6 +54,8 @@ class Projection:
     apply: Callable[[Rows, Logged], None]
     is_of_state: bool = True
     """Whether a state holds all of it. Otherwise what was before a snapshot is not there."""
+    subject: Callable[[Any], bytes] | None = None
+    """Whose new state an event is, if it is one: of those taken in together only the last of each subject counts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -37,7 +38,7 @@ _RECENT_ROWS = 16_384
 _THREADS = 2
 _NOT_BEGUN = -1
 _LEAST_S = 0.05
-_UNREAD_S = 0.5
+_UNREAD_S = 2.0
 _READ_S = 5.0
 _CATCHING_UP_S = 0.5
 
@@ -338,18 +339,25 @@ class Projector:
 
     def _taken_in(self, drafts: Mapping[str, _Draft], height: int, until: int) -> int:
         """Apply the blocks up to `until`, or as many as make a good batch; each is decoded once for all."""
-        takers: dict[type[Any], list[tuple[Callable[[Rows, Logged], None], _Draft]]] = {}
+        takers: dict[type[Any], list[Callable[[Logged], None]]] = {}
+        newest: list[_Newest] = []
         for name, draft in drafts.items():
             projection = self._projections[name]
+            take: Callable[[Logged], None] = partial(projection.apply, draft)
+            if projection.subject is not None:
+                newest.append(_Newest(projection.subject, take))
+                take = newest[-1].take
             for kind in projection.kinds:
-                takers.setdefault(kind, []).append((projection.apply, draft))
-        kinds = frozenset(takers)
-        while height < until and sum(len(one.changes) for one in drafts.values()) < _BATCH_ROWS:
+                takers.setdefault(kind, []).append(take)
+        kinds, bounded = frozenset(takers), (*drafts.values(), *newest)
+        while height < until and sum(map(len, bounded)) < _BATCH_ROWS:
             height += 1
             raw = self._log.raw(height)
             for logged in () if raw is None else read_batch(raw, kinds):
-                for apply, draft in takers[type(logged.event)]:
-                    apply(draft, logged)
+                for take in takers[type(logged.event)]:
+                    take(logged)
+        for one in newest:
+            one.apply()
         return height
 
     def _meta(self, name: str, place: _Place) -> Write:
@@ -410,12 +418,37 @@ class StandingRows:
         return [(key[cut:], value) for key, value in pairs]
 
 
+class _Newest:
+    """Of some blocks the last event of each subject, for a projection that needs no others."""
+
+    def __init__(
+        self, subject_of: Callable[[Any], bytes], apply: Callable[[Logged], None]
+    ) -> None:
+        self._subject_of, self._apply = subject_of, apply
+        self._events: dict[bytes, Logged] = {}
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def take(self, logged: Logged) -> None:
+        """In place of what came before it."""
+        self._events[self._subject_of(logged.event)] = logged
+
+    def apply(self) -> None:
+        """All blocks are taken in."""
+        for logged in self._events.values():
+            self._apply(logged)
+
+
 class _Draft:
     """Rows with the changes of some blocks that are not written yet."""
 
     def __init__(self, rows: LevelStore | _Recent, prefix: bytes) -> None:
         self._rows, self._prefix = rows, prefix
         self.changes: dict[bytes, bytes | None] = {}
+
+    def __len__(self) -> int:
+        return len(self.changes)
 
     def get(self, key: bytes) -> bytes | None:
         """See `Rows.get`."""

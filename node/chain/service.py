@@ -12,6 +12,7 @@ import msgspec
 import structlog
 import trio
 
+from consensus.blocks import Block
 from consensus.chain import ChainReader
 from consensus.engine import (
     Engine,
@@ -132,7 +133,7 @@ class ChainService:
         self._watched: dict[Digest, list[_Watch]] = {}
         self._listeners: list[Callable[[object], None]] = []
         self.dropped: dict[Digest, Dropped] = {}
-        self.prepared: frozenset[Digest] = frozenset()
+        self._prepared: Block | None = None
         self.durable_height = engine.height
         """Every block up to this height is on disk."""
         self._grown = trio.Event()
@@ -220,6 +221,12 @@ class ChainService:
         await waiting.done.wait()
         return [waiting.answers[one.id] for one in transactions]
 
+    @property
+    def prepared(self) -> frozenset[Digest]:
+        """The ids of the transactions in a block that is prepared and not yet final."""
+        block = self._prepared
+        return frozenset() if block is None else frozenset(one.id for one in block.transactions)
+
     async def fate_of(self, transaction: Digest) -> Outcome | Dropped:
         """Wait until a transaction that was taken is executed, or can never be."""
         known = self._known_fate(transaction)
@@ -302,16 +309,17 @@ class ChainService:
             case Dropped():
                 self._keep_dropped(what)
             case Prepared():
-                self.prepared = frozenset(one.id for one in what.block.transactions)
+                self._prepared = what.block
             case BlockExecuted():
-                self.prepared = frozenset()
+                self._prepared = None
                 self._excused.clear()
                 self._note()
                 self.durable_height = what.block.height
                 self._grown.set()
                 self._grown = trio.Event()
-                for outcome in what.result.outcomes:
-                    self._decide(Digest(outcome.transaction), outcome)
+                if self._watched:
+                    for outcome in what.result.outcomes:
+                        self._decide(Digest(outcome.transaction), outcome)
             case StateCertified():
                 self._certified.set()
                 self._certified = trio.Event()
