@@ -34,9 +34,7 @@ def _owner(event: AccountChanged) -> bytes:
     return event.account
 
 
-ACCOUNTS = Projection(
-    "accounts", 1, frozenset({AccountChanged}), _begin, _apply, subject=_owner
-)
+ACCOUNTS = Projection("accounts", 1, frozenset({AccountChanged}), _begin, _apply, subject=_owner)
 
 
 def account(reader: RowReader, owner: bytes) -> Account | None:

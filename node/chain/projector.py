@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from consensus.chain import ChainReader
 from consensus.ledger.event_log import EventLog, Logged, read_batch
 from consensus.ledger.machine import Ledger
 from consensus.projections import PROJECTIONS, Projection
-from consensus.projections.rows import Rows, end_of, subjects_of
+from consensus.projections.rows import end_of, subjects_of
 from gossip.codec import DecodeError, Natural, Wire, decode, encode
 from gossip.effects import KeyValueReader, Write
 from gossip.identity import Ed25519Verifier
@@ -349,7 +349,8 @@ class Projector:
                 take = newest[-1].take
             for kind in projection.kinds:
                 takers.setdefault(kind, []).append(take)
-        kinds, bounded = frozenset(takers), (*drafts.values(), *newest)
+        kinds = frozenset(takers)
+        bounded: tuple[Sized, ...] = (*drafts.values(), *newest)
         while height < until and sum(map(len, bounded)) < _BATCH_ROWS:
             height += 1
             raw = self._log.raw(height)
@@ -421,9 +422,7 @@ class StandingRows:
 class _Newest:
     """Of some blocks the last event of each subject, for a projection that needs no others."""
 
-    def __init__(
-        self, subject_of: Callable[[Any], bytes], apply: Callable[[Logged], None]
-    ) -> None:
+    def __init__(self, subject_of: Callable[[Any], bytes], apply: Callable[[Logged], None]) -> None:
         self._subject_of, self._apply = subject_of, apply
         self._events: dict[bytes, Logged] = {}
 

@@ -311,15 +311,7 @@ class ChainService:
             case Prepared():
                 self._prepared = what.block
             case BlockExecuted():
-                self._prepared = None
-                self._excused.clear()
-                self._note()
-                self.durable_height = what.block.height
-                self._grown.set()
-                self._grown = trio.Event()
-                if self._watched:
-                    for outcome in what.result.outcomes:
-                        self._decide(Digest(outcome.transaction), outcome)
+                self._on_executed(what)
             case StateCertified():
                 self._certified.set()
                 self._certified = trio.Event()
@@ -335,6 +327,17 @@ class ChainService:
                 pass
         for listener in self._listeners:
             listener(what)
+
+    def _on_executed(self, report: BlockExecuted) -> None:
+        self._prepared = None
+        self._excused.clear()
+        self._note()
+        self.durable_height = report.block.height
+        self._grown.set()
+        self._grown = trio.Event()
+        if self._watched:
+            for outcome in report.result.outcomes:
+                self._decide(Digest(outcome.transaction), outcome)
 
     def _note(self) -> None:
         if self._votes is not None:

@@ -248,6 +248,25 @@ async def test_whoever_comes_to_read_waits_for_what_was_gathered_while_nobody_di
         assert place.projector.height == town.ledger.height == 3
 
 
+async def test_blocks_taken_in_together_give_the_rows_that_they_give_one_by_one(
+    tmp_path: Path,
+) -> None:
+    place = Place(tmp_path / "town")
+    rows = open_projections(tmp_path / "one by one")
+    feed = Feed()
+    single = Projector(rows, place.chain, lambda: place.town.ledger, feed)
+    place.live()
+    for height in range(1, place.town.ledger.height + 1):
+        feed.durable_height = height
+        single.catch_up_now()
+    place.projector.catch_up_now()
+    assert place.projector.height == single.height == place.town.ledger.height
+    for name, together in place.contents().items():
+        assert list(single.reader(name).range(b"", b"\xff", 10**6)) == together, name
+    for store in (rows, place.rows, place.chain):
+        store.close()
+
+
 async def test_whoever_reads_is_not_held_up_by_rows_that_do_not_come(tmp_path: Path) -> None:
     place = Place(tmp_path)  # nobody brings its rows up to the chain
     place.live()
