@@ -182,7 +182,10 @@ class Engine:
         asks_at_start: bool = False,
         rules: type[Ledger] = Ledger,
     ) -> None:
-        """With `asks_at_start` a validator votes when enough others have said what they have seen of its key."""
+        """With `asks_at_start` a validator votes when enough others have said what they have seen of its key.
+
+        `rules` is the ledger of this program: what it knows of the protocol's versions.
+        """
         self._asks_at_start = asks_at_start
         self._chain_id: Digest = genesis.federation_id
         self._verifier = verifier
