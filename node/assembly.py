@@ -169,7 +169,7 @@ async def run_node(parts: Parts, genesis: Genesis) -> Again | None:
         nursery.start_soon(serve, app, listener)
         shared = () if sharing is None else (sharing.capability(),)
         offers = ModelOffers(files, node.peers, node.tasks, config.kinds, shared)
-        nursery.start_soon(files.run, offers.renew)
+        nursery.start_soon(files.run, models.meet, offers.renew)
         if config.canary_every_s:
             canaries = Canaries(chats, files.is_here, config.canary_every_s)
             nursery.start_soon(canaries.run)

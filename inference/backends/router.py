@@ -40,6 +40,8 @@ from inference.selection import (
     writes_text,
 )
 
+_MOST_GONE: Final = 256
+"""How many peers are remembered that offer no model any more."""
 _MOST_HELD: Final = 64
 """Chunks without a token that are held back: a role, perhaps a few empty deltas."""
 
@@ -205,6 +207,8 @@ class ModelRouter:
         self._breaker_limits, self._on_breaker = breaker, on_breaker
         self._federation: Federation | None = None
         self._peers: dict[str, KnownServer] = {}
+        self._gone: dict[str, KnownServer] = {}
+        """Peers that offered models and do so no more, the longest gone first."""
 
     def add(self, server: Server) -> None:
         """From now on this server of this machine is asked too."""
@@ -240,21 +244,30 @@ class ModelRouter:
         """The servers of this machine as they were found last."""
         return tuple(known.standing() for known in self._known.values())
 
-    def _everybody(self) -> dict[str, KnownServer]:
-        """The servers of this machine, and the peers that are there now.
+    def meet(self) -> None:
+        """Take note of the peers that are there now: who waits for the model of one that goes waits for its return.
 
-        A peer's breaker is remembered for as long as it is there.
+        Their breakers are remembered with them.
         """
         there: dict[str, KnownServer] = {}
         for server, merits, files in () if self._federation is None else self._federation.servers():
             name = server.settings.name
-            known = self._peers.get(name)
+            known = self._peers.get(name) or self._gone.pop(name, None)
             if known is None or known.server is not server:
                 known = KnownServer(server, Breaker(self._breaker_limits), self._on_breaker)
             known.take_word(merits, files)
             there[name] = known
+        for name in self._peers.keys() - there.keys():
+            self._gone[name] = self._peers[name]
+            self._gone[name].withdraw("it offers no model now")
+        while len(self._gone) > _MOST_GONE:
+            del self._gone[next(iter(self._gone))]
         self._peers = there
-        return {**self._known, **there}
+
+    def _everybody(self, *, gone: bool = False) -> dict[str, KnownServer]:
+        """The servers of this machine, and the peers that are there now, or have been too."""
+        self.meet()
+        return {**self._known, **self._peers, **(self._gone if gone else {})}
 
     async def __aenter__(self) -> Self:
         return self
@@ -364,7 +377,7 @@ class ModelRouter:
         only: str | None = None,
         avoid: Collection[str] = (),
     ) -> Routed[T]:
-        everybody = self._everybody() if only is None else self._only(only)
+        everybody = self._everybody(gone=call.peers) if only is None else self._only(only)
         everybody = {name: one for name, one in everybody.items() if name not in avoid}
         await self._refresh(everybody.values())
         standings = [known.standing() for known in everybody.values()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -37,7 +38,7 @@ class KnownServer:
         self._breaker, self._on_breaker = breaker, on_breaker
         self._models: tuple[str, ...] = server.settings.models
         self._fault: str | None = None
-        self._stale_ms = 0
+        self._stale_ms: float = 0
         self._in_hand = 0
         self._pace = Pace(server.settings.per_minute)
         self.epoch = 0
@@ -90,7 +91,11 @@ class KnownServer:
     def take_word(self, merits: Merits, files: Mapping[str, str]) -> None:
         """A peer: what it has is what its record says now, which is never stale."""
         self._merits, self.files, self._models = merits, files, tuple(files)
-        self._stale_ms = now_ms() + FRESH_MS
+        self._fault, self._stale_ms = None, now_ms() + FRESH_MS
+
+    def withdraw(self, why: str) -> None:
+        """A peer: it has taken its word back. Only the names of its models are remembered."""
+        self.files, self._fault, self._stale_ms = {}, why, math.inf
 
     async def refresh(self) -> None:
         """Ask for the models if what is known is too old. Many callers share one probe."""

@@ -89,11 +89,12 @@ class ModelFiles:
         """All models whose file is known, with it."""
         return tuple(sorted(self._places))
 
-    async def run(self, on_look: Callable[[], None]) -> None:
-        """Look again and again."""
+    async def run(self, *on_look: Callable[[], None]) -> None:
+        """Look again and again, and call all of `on_look` after each time."""
         while True:
             await self.look()
-            on_look()
+            for call in on_look:
+                call()
             await next_round(_LOOK_S)
 
     async def look(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
@@ -22,7 +22,7 @@ from inference.failures import (
     Unreachable,
 )
 from inference.forms import FormedAnswers, shape_wanted
-from inference.selection import ServerKind, Verdict
+from inference.selection import Merits, ServerKind, Verdict
 
 CALL = Call(CallKind.CHAT, "m", {})
 
@@ -272,3 +272,57 @@ async def test_what_is_too_long_for_one_goes_to_who_may_read_more(
         large.fault = overflow
         with pytest.raises(Refused, match="too long"):
             await router.complete(CALL)
+
+
+class Village:
+    """A federation in which one peer has a model, or not."""
+
+    def __init__(self) -> None:
+        self.server, self.files = ScriptedServer("peer"), {"m": "0" * 64}
+        self.server.settings = msgspec.structs.replace(
+            self.server.settings, kind=ServerKind.PEER, models=()
+        )
+
+    def servers(self) -> Iterator[tuple[ScriptedServer, Merits, dict[str, str]]]:
+        if self.files:
+            yield self.server, Merits(free_slots=1), self.files
+
+
+async def test_a_model_whose_peer_is_gone_may_be_waited_for_by_who_may_ask_peers(
+    autojump_clock: MockClock,
+) -> None:
+    router, village = routing(), Village()
+    router.join(village)
+    call = msgspec.structs.replace(CALL, peers=True)
+    village.files = {}
+    with pytest.raises(UnknownModel):
+        await router.complete(call)
+    village.files = {"m": "0" * 64}
+    assert (await router.complete(call)).server == "peer"
+    village.files = {}
+    for _ in range(2):
+        with pytest.raises(NoServerNow, match="it offers no model now"):
+            await router.complete(call)
+        await trio.sleep(100)
+    with pytest.raises(UnknownModel):
+        await router.complete(CALL)
+    assert await router.models() == ()
+    village.files = {"m": "1" * 64}
+    assert (await router.complete(call)).server == "peer"
+
+
+async def test_only_so_many_peers_that_are_gone_are_remembered(autojump_clock: MockClock) -> None:
+    router, village = routing(), Village()
+    for number in range(300):
+        village = Village()
+        village.server.settings = msgspec.structs.replace(
+            village.server.settings, name=f"peer{number}"
+        )
+        router.join(village)
+        router.meet()
+    village.files = {}
+    call = msgspec.structs.replace(CALL, peers=True)
+    with pytest.raises(NoServerNow) as caught:
+        await router.complete(call)
+    names = [one.server for one in caught.value.decision.considered]
+    assert names == [f"peer{number}" for number in range(300 - 256, 300)]

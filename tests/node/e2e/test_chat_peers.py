@@ -203,6 +203,26 @@ def test_what_nothing_can_serve_waits_over_a_restart_until_its_server_is_back(to
     until(lambda: len(town.offers()) == 2, "the model to be offered again", 60)
 
 
+def test_the_model_of_peers_that_have_lost_it_is_waited_for_until_it_is_back(town: Town) -> None:
+    for server in town.servers:
+        server.kill()
+    until(lambda: not town.offers(), "the lost model to be offered no more", 60)
+    refused = post(town.asker, ask(), x_bizra_peers="1")
+    assert refused.status_code == 503, refused.text
+    assert "it offers no model now" in refused.json()["error"]["message"]
+    assert post(town.asker, {**ask(), "queue": True}).status_code == 404, "without consent"
+    placed = post(town.asker, {**ask(), "queue": True}, x_bizra_peers="1")
+    assert placed.status_code == 202, placed.text
+    for server in town.servers:
+        server.start()
+    queued = placed.json()["id"]
+    until(lambda: town.asker.client.queued(queued).status == "done", "the queue to be drained", 60)
+    said = town.asker.client.queued(queued).answer
+    assert said is not None
+    assert said["choices"][0]["message"]["content"].split() == town.makers.words
+    until(lambda: len(town.offers()) == 2, "both to offer the model again", 60)
+
+
 def test_a_peer_that_says_the_same_with_another_file_is_found_out(
     fleet: Fleet, made: Makers
 ) -> None:
