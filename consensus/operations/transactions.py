@@ -185,7 +185,8 @@ class _Signed(Wire, frozen=True):
 class Transaction(msgspec.Struct, frozen=True, gc=False):
     """A signed command. `raw` is its one canonical encoding, `id` the hash of that, printed as `txHash`.
 
-    Made by `decode_transaction`, `sign_transaction` or `of` alone, so that the four always belong together.
+    Made by `decode_transaction`, `sign_transaction` or `of` alone, so that the four always belong together. It is no
+    wire value: what is sent, stored and hashed is `raw`.
     """
 
     body: TransactionBody
