@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from inference.structured import code_blocks
+from memory.messages import Document
 from node.cli.session import Session, with_session
 from node.cli.shapes import table
 from node.errors import NodeError
@@ -97,19 +98,20 @@ def chat(
 def _messages(
     session: Session,
     asked: str,
-    documents: list[JsonObject],
+    documents: Sequence[Document],
     system: str,
     context_tokens: int | None,
 ) -> list[JsonObject]:
     """The conversation: all of it, or as much as the model reads."""
     if context_tokens is None:
         head = [{"role": "system", "content": system}] if system else []
-        return [*head, *documents, {"role": "user", "content": asked}]
+        shown = [{"role": "system", "content": f"{one.name}\n\n{one.text}"} for one in documents]
+        return [*head, *shown, {"role": "user", "content": asked}]
     from inference.failures import ContextOverflow  # noqa: PLC0415 - only where it is asked for
     from inference.prompt import Budget, Piece, build  # noqa: PLC0415 - as above
 
     budget = Budget(context_tokens=context_tokens, answer_tokens=context_tokens // 4)
-    pieces = [Piece(document["content"]) for document in documents]
+    pieces = [Piece(document.text, title=document.name) for document in documents]
     try:
         prompt = build(asked, system=system, pieces=pieces, budget=budget)
     except ContextOverflow as error:
@@ -167,9 +169,9 @@ def models(session: Session) -> None:
     session.tell(answer, table(("MODEL", "SERVER"), rows, empty="There is no model."))
 
 
-def _documents(session: Session, source: Path | None) -> list[JsonObject]:
+def _documents(session: Session, source: Path | None) -> Sequence[Document]:
     if source is None:
-        return []
+        return ()
     from memory.documents import DocumentError, read_documents  # noqa: PLC0415 - slow to import
 
     try:
@@ -178,10 +180,7 @@ def _documents(session: Session, source: Path | None) -> list[JsonObject]:
         raise NodeError(str(error)) from None
     for one in reading.left_out:
         session.warn(f"{one.name} is left out: {one.reason}")
-    return [
-        {"role": "system", "content": f"{document.name}\n\n{document.text}"}
-        for document in reading.documents
-    ]
+    return reading.documents
 
 
 def _chunks(session: Session, body: JsonObject, wishes: dict[str, str]) -> Iterator[JsonObject]:

@@ -90,7 +90,7 @@ async def test_documents_beyond_what_the_model_reads_are_cut_and_told(
         words = ("chat", "what?", "--input", str(book), "--system", "Be short.")
         ended = await call(home_path, *words, "--context-tokens", "400")
         assert ended.code == 0, ended.err
-        assert "is cut to what fits" in ended.err
+        assert "book.md is cut to what fits" in ended.err
         messages = server.asked[0][1]["messages"]
         assert messages[0] == {"role": "system", "content": "Be short."}
         assert len(messages[1]["content"]) < 1300
