@@ -4,9 +4,7 @@ All events that wait are handled in one round. After each event the core sees it
 wants on disk is written in one batch per database; only then is anything sent or told. A failed write ends the daemon:
 what was promised can't be taken back.
 
-While the disk is quick, batches are written on the spot: a thread costs more than the loop could do meanwhile, for the
-two would take the interpreter from each other. Very large ones, and all as soon as the disk gets slow, are written in a
-thread, so that the loop goes on.
+A batch is written on the spot while the disk is quick, else in a thread (`storage/writer.py`).
 
 Some events promise no more than what one store holds that needs no sync. These may be posted ahead: they are handled,
 written and told in a lane of their own, also while a round waits for the disk. What a round writes to that store goes
@@ -26,14 +24,11 @@ import trio
 
 from gossip.effects import CancelTimer, Persist, SetTimer, Store
 from node.storage.store import StagedStore
+from node.storage.writer import Writer
 
 Event = TypeVar("Event")
 
 _ROUND_EVENTS = 512
-_QUICK_S = 0.002
-_MOST_ON_THE_SPOT = 2048
-"""Rows: a block of some 500 transfers, about two milliseconds."""
-_NEWEST_SHARE = 0.05
 
 
 class CoreDriver(Generic[Event]):
@@ -65,7 +60,7 @@ class CoreDriver(Generic[Event]):
         """The task of `run` while it waits for something to do."""
         self._held_back = trio.lowlevel.ParkingLot()
         self._deadlines: dict[str, float] = {}
-        self._disk = _Disk()
+        self._writer = Writer()
         self.syncs = 0
 
     @property
@@ -234,7 +229,7 @@ class CoreDriver(Generic[Event]):
 
     async def _sync(self, stores: list[StagedStore]) -> None:
         self.syncs += len(stores)
-        await self._disk.put(sum(one.staged for one in stores), [one.flush for one in stores])
+        await self._writer.put(sum(one.staged for one in stores), [one.flush for one in stores])
         for store in stores:
             store.settle()
 
@@ -247,38 +242,12 @@ class _Lane(Generic[Event]):
         self.queue: deque[Event] = deque()
         self.wake = trio.Event()
         self.turn = trio.Lock()
-        self._disk = _Disk()
+        self._writer = Writer()
 
     async def put(self) -> None:
         """Write what was taken."""
-        await self._disk.put(self.store.flying, [self.store.write_taken])
+        await self._writer.put(self.store.flying, [self.store.write_taken])
         self.store.settle()
-
-
-class _Disk:
-    """Where batches are written: on the spot, or in a thread.
-
-    A disk is as quick as the quickest of its last answers: what the others waited for may have been the processor.
-    """
-
-    def __init__(self) -> None:
-        self._wait_s = 0.0
-        """How long a batch waits. Falls at once, and rises slowly."""
-
-    async def put(self, rows: int, writes: Sequence[Callable[[], None]]) -> None:
-        """Do these, which write so many rows, one after the other. Raises what they raise."""
-        if self._wait_s < _QUICK_S and rows <= _MOST_ON_THE_SPOT:
-            self._put(writes)
-        else:
-            await trio.to_thread.run_sync(self._put, writes)
-
-    def _put(self, writes: Sequence[Callable[[], None]]) -> None:
-        began_s, worked_s = time.perf_counter(), time.thread_time()
-        for write in writes:
-            write()
-        taken_s = time.perf_counter() - began_s
-        wait_s = taken_s - (time.thread_time() - worked_s)
-        self._wait_s = min(wait_s, self._wait_s + _NEWEST_SHARE * (wait_s - self._wait_s))
 
 
 def now_ms() -> int:
