@@ -2,7 +2,7 @@
 
 A home without a federation first gets one (`looking.py`); then the whole node runs (`assembly.py`): transport,
 membership, consensus, tasks, HTTP. Everything runs in one Trio loop but the model, which is a child process, and
-writing to disk, which is done in a thread.
+writing to a slow disk, which is done in a thread.
 """
 
 from __future__ import annotations
