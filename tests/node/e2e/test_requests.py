@@ -157,10 +157,15 @@ def test_proofs_hold_offline_in_every_epoch_and_break_with_one_byte(
 
 
 def _epoch_ends(node: Daemon) -> list[int]:
-    blocks = node.client.blocks(100).blocks
+    """The last height of each epoch but the present one, from the first block on."""
     ends: dict[int, int] = {}
-    for block in blocks:
-        ends[block.epoch] = max(block.height, ends.get(block.epoch, 0))
+    page = node.client.blocks(100)
+    while page.blocks:
+        for block in page.blocks:
+            ends[block.epoch] = max(block.height, ends.get(block.epoch, 0))
+        if page.next_before is None:
+            break
+        page = node.client.blocks(100, page.next_before)
     return [ends[epoch] for epoch in sorted(ends)][:-1]
 
 
