@@ -94,10 +94,14 @@ class Federated:
         """Whether somebody is to be asked who is not connected."""
         return any(node not in self._gate.links for node in self._detector.asked())
 
+    @property
+    def _pull_ms(self) -> int:
+        return self._timing.spaced(self._timing.pull_ms, self.exchange.table.members)
+
     def on_started(self, out: list[MembershipEffect]) -> None:
         """Sign a record of this start, which is on disk before anybody sees it."""
         out.append(self.exchange.own.renew(self._gate.now_ms))
-        out.append(SetTimer(PULL_TIMER, self._timing.pull_ms))
+        out.append(SetTimer(PULL_TIMER, self._pull_ms))
         self._upkeep.begin()
 
     def go_on(self, out: list[MembershipEffect]) -> None:
@@ -139,7 +143,7 @@ class Federated:
         elif name == PULL_TIMER:
             self._upkeep.forget_outsiders()
             out.extend(self.exchange.pull(1))
-            out.append(SetTimer(PULL_TIMER, self._timing.pull_ms))
+            out.append(SetTimer(PULL_TIMER, self._pull_ms))
 
     def on_own_change(self, event: CapabilitiesChanged | AddressesChanged) -> None:
         """Our own record is to say something else. Raises `RecordError`."""

@@ -30,6 +30,10 @@ class Outlook:
         self._detector, self._timing = detector, timing
         self._is_partial = False
 
+    @property
+    def _lasts_ms(self) -> int:
+        return self._timing.spaced(self._timing.capability_ms, self._exchange.table.members)
+
     def table(self) -> tuple[PeerEntry, ...]:
         """All other members, in the order of their ids."""
         self._is_partial = self._mesh.is_partial()
@@ -81,7 +85,7 @@ class Outlook:
 
     def _has_spoken(self, peer: Peer) -> bool:
         """Lately, to us or in a record that was newer than another or than our clock makes old."""
-        now_ms, lasts_ms = self._gate.now_ms, self._timing.capability_ms
+        now_ms, lasts_ms = self._gate.now_ms, self._lasts_ms
         if peer.is_heard and now_ms - (peer.last_seen_ms or 0) < lasts_ms:
             return True
         if peer.renewed_ms is None or now_ms - peer.renewed_ms >= lasts_ms:
@@ -107,8 +111,8 @@ class Outlook:
         )
 
     def _offered(self, peer: Peer) -> tuple[Capability, ...]:
-        """What it can do, as long as it has said so lately: a record is renewed twice a minute."""
+        """What it can do, as long as it has said so lately: a record is renewed four times as often."""
         if peer.renewed_ms is None:
             return ()
-        is_fresh = self._gate.now_ms - peer.renewed_ms < self._timing.capability_ms
+        is_fresh = self._gate.now_ms - peer.renewed_ms < self._lasts_ms
         return peer.record.capabilities if is_fresh else ()

@@ -113,6 +113,11 @@ class PeerTable:
                 )
         return table
 
+    @property
+    def members(self) -> int:
+        """How many nodes there are by it, its own among them."""
+        return 1 + len(self._peers)
+
     def rows(self) -> Iterator[tuple[NodeId, Peer]]:
         """Everybody, in the order of their ids."""
         for node in sorted(self._peers):

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from gossip.membership.pace import Pace
 
+_UNSPACED = 32
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -21,3 +23,12 @@ class Timing:
     forget_ms: int = 60_000
     capability_ms: int = 120_000
     pace: Pace = field(default_factory=Pace)
+
+    def spaced(self, period_ms: int, members: int) -> int:
+        """A period of what costs more the more members there are: longer by itself for each doubling above 32.
+
+        So memberlist spaces out its exchanges of whole states. The cost for each node grows by log n as n grows; what a
+        record says lasts as many periods as ever.
+        """
+        doublings = (members - 1).bit_length() - (_UNSPACED - 1).bit_length()
+        return period_ms * (1 + doublings) if members > _UNSPACED else period_ms

@@ -74,7 +74,8 @@ class Upkeep:
                 self._gate.now_ms, admitted=not self._gate.is_joining
             ),
         ]
-        if self._gate.now_ms - self._kept_ms >= self._timing.refresh_ms:
+        refresh_ms = self._timing.spaced(self._timing.refresh_ms, self._exchange.table.members)
+        if self._gate.now_ms - self._kept_ms >= refresh_ms:
             self._kept_ms = self._gate.now_ms
             self._exchange.change_own()
             writes.extend(self._exchange.table.everything())
