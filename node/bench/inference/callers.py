@@ -62,9 +62,12 @@ async def ask(url: str, model: str, *, stream: bool, callers: int, seconds: floa
     timed = Timed()
     request = request_bytes(url, model, stream=stream)
     ends = time.perf_counter() + seconds
-    async with trio.open_nursery() as nursery:
-        for _ in range(callers):
-            nursery.start_soon(_caller, url, request, ends, timed, stream)
+    try:
+        async with trio.open_nursery() as nursery:
+            for _ in range(callers):
+                nursery.start_soon(_caller, url, request, ends, timed, stream)
+    except* DoorError as group:
+        raise group.exceptions[0] from None
     return timed
 
 
