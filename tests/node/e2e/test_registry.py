@@ -170,12 +170,7 @@ def test_a_seat_is_taken_away_and_then_the_membership_by_the_word_of_the_others(
     members = [fleet.new("node0").start()]
     for number in range(1, 5):
         node = _observer(fleet, members[0], f"node{number}")
-        for one in members:
-            until(lambda one=one, node=node: knows(one, node), "all to hear of it")  # type: ignore[misc]
-            if node.status.role != "validator":
-                one.command("admit", node.id, "--validator")
-        until(lambda node=node: node.status.role == "validator", "the seat")  # type: ignore[misc]
-        members.append(node)
+        _seat(members, node)
     *others, out = members
     for one in others[:3]:
         assert one.command("validators", "remove", out.id).code == 0
@@ -267,6 +262,16 @@ def _powers(node: Daemon) -> dict[str, int]:
     return {one.node_id: one.power for one in seats if one.power > 1}
 
 
+def _seat(members: list[Daemon], node: Daemon) -> None:
+    """The members say their word for an observer, as many as it takes, and it becomes one of them."""
+    for one in members:
+        until(lambda one=one: knows(one, node), "all to hear of it")  # type: ignore[misc]
+        if node.status.role != "validator":
+            one.command("admit", node.id, "--validator")
+    until(lambda: node.status.role == "validator", "the seat")
+    members.append(node)
+
+
 def _come_and_go(fleet: Fleet, members: list[Daemon], size: int, load: Load) -> int:
     """How many payments the founder has made to others."""
     paid = 0
@@ -275,12 +280,7 @@ def _come_and_go(fleet: Fleet, members: list[Daemon], size: int, load: Load) -> 
         until(lambda node=node: knows(members[0], node), "the founder to hear of it")  # type: ignore[misc]
         assert members[0].command("admit", node.id).code == 0
         until(lambda node=node: node.status.role == "observer", "it to become an observer")  # type: ignore[misc]
-        for one in members:
-            until(lambda one=one, node=node: knows(one, node), "all to hear of it")  # type: ignore[misc]
-            if node.status.role != "validator":
-                one.command("admit", node.id, "--validator")
-        until(lambda node=node: node.status.role == "validator", "the seat")  # type: ignore[misc]
-        members.append(node)
+        _seat(members, node)
         members[0].pay(node, 7)
         paid += 1
         load.grows()
