@@ -134,7 +134,10 @@ class Lookout:
         peer = self._town.ids[sender]
         self.core.heard(self._now_ms, peer)
         if isinstance(message, Ping):
-            out.append(Send(sender, Pong(message.nonce, self._now_ms)))  # type: ignore[arg-type]
+            dead = self.core.dead_count(self._now_ms)
+            out.append(Send(sender, Pong(message.nonce, self._now_ms, dead)))  # type: ignore[arg-type]
+        elif isinstance(message, Pong):
+            self._carry(self.core.on_dead_count(self._now_ms, peer, message.dead), out)
         elif isinstance(message, DetectionMessage):
             self._carry(self.core.on_message(self._now_ms, peer, message, lambda: True), out)
 

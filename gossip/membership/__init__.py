@@ -9,7 +9,8 @@ do, how busy it is. `core` is where to start reading; it is told the
 - `handshake`: the first words on a connection; federations are told apart here.
 - `record_exchange`: how records get to everybody; `peer_table` keeps them.
 - `detector`: who is there. `probes` ask, `cases` weigh signed `suspicions`, the `rumour_mill` passes
-  them on; `lateness` is what nodes say of their own slowness; `roster` tells them who there is.
+  them on, `missed_deaths` asks for what did not arrive; `lateness` is what nodes say of their own
+  slowness; `roster` tells them who there is.
 - `outlook`: how each peer looks from here. `upkeep`: what is looked after every second.
 - `own_record`: the sequence number that may never go back.
 - `dialer`: whom to dial, where and when; `introductions` is by what we were told to join.

@@ -11,7 +11,7 @@ from gossip.membership.lots import Lots
 from gossip.membership.messages import MAX_NAMED, FetchRecordsOf, Rumours
 from gossip.membership.pace import FANOUT, FEW_VOICES, NEVER, Pace
 from gossip.membership.roster import Roster
-from gossip.membership.rumour_mill import LEAST, RumourMill
+from gossip.membership.rumour_mill import RumourMill
 from gossip.membership.suspicions import Case, Life, Statements, Suspicion, Wolves
 from gossip.membership.voices import (
     PREFIX_BYTES,
@@ -79,6 +79,27 @@ class Cases:
         """Whether more than f members can't, and it had its time to answer."""
         case = self._cases.get(node)
         return case is not None and case.dead
+
+    def dead(self, since_ms: int) -> list[NodeId]:
+        """Members that have been dead to us since then or longer."""
+        return [
+            node
+            for node, case in self._cases.items()
+            if case.dead_ms is not None
+            and case.dead_ms <= since_ms
+            and self._incarnation(node) is not None
+        ]
+
+    def accused(self) -> list[NodeId]:
+        """All against whom something speaks."""
+        return list(self._cases)
+
+    def own_words(self, nodes: Sequence[NodeId]) -> Rumours:
+        """What we say against these dead ones, and what they have answered before."""
+        return Rumours(
+            tuple(self._cases[node].voices[self._node] for node in nodes),
+            tuple(life for node in nodes for life in self.life_of(node)),
+        )
 
     def helpful(self) -> Sequence[NodeId]:
         """Friends that we don't suspect."""
@@ -200,11 +221,7 @@ class Cases:
             return is_due
         self._drop_voices_of_strangers(case)
         if self._has_quorum(case) and now_ms >= case.deadline_ms(self._size, self._pace.period_ms):
-            case.dead = True
-            if self._is_known_to_few:
-                # Where only neighbours ask a member themselves, nothing else reaches who has missed it all.
-                own = case.voices[self._node]
-                self._mill.tell(now_ms, own, self._size, LEAST)
+            case.dead_ms = now_ms
         elif self._lacks_voices(case) and now_ms >= case.ask_ms:
             self._ask(now_ms, node, case, out)
         return False

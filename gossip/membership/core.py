@@ -46,6 +46,7 @@ from gossip.membership.links import Link
 from gossip.membership.mesh import Mesh, MeshHabits
 from gossip.membership.messages import (
     Challenge,
+    FetchDeaths,
     FetchRecords,
     FetchRecordsOf,
     Heeded,
@@ -362,10 +363,11 @@ class Membership:
             case Welcome():
                 self._handshake.on_welcome(out, peer, link, message)
             case Ping():
-                out.append(Send(peer, Pong(message.nonce, self._gate.now_ms)))
+                dead = 0 if self._inside is None else self._inside.dead_count(peer)
+                out.append(Send(peer, Pong(message.nonce, self._gate.now_ms, dead)))
             case Pong():
                 if self._inside is not None:
-                    self._inside.on_pong(peer, message)
+                    self._inside.on_pong(out, peer, message)
             case (
                 Records()
                 | FetchRecords()
@@ -379,6 +381,7 @@ class Membership:
                 | Rumours()
                 | FetchVoices()
                 | Voices()
+                | FetchDeaths()
             ):
                 if self._inside is None:
                     out.append(Rejected(peer, "this node belongs to no federation yet"))

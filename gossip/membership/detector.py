@@ -31,11 +31,13 @@ from gossip.membership.lots import Lots
 from gossip.membership.messages import (
     Challenge,
     DetectionMessage,
+    FetchDeaths,
     Heeded,
     ProbeFor,
     Proof,
     Rumours,
 )
+from gossip.membership.missed_deaths import MissedDeaths
 from gossip.membership.pace import FANOUT, NEVER, Pace
 from gossip.membership.probes import Probes
 from gossip.membership.roster import Roster
@@ -49,7 +51,8 @@ __all__ = ["Detector", "Pace", "Roster"]
 class Detector:
     """`jitter` returns numbers from 0 to 1; `nonces` are never used twice.
 
-    Joins its parts: `probes` asks, `cases` weighs who could not be reached, `rumour_mill` passes on.
+    Joins its parts: `probes` asks, `cases` weighs who could not be reached, `rumour_mill` passes on,
+    `missed_deaths` asks for what did not arrive.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Detector:
             lateness=self._lateness,
             helpful=self._cases.helpful,
         )
+        self._missed = MissedDeaths(self._cases, roster, self._lots)
         self._probe_ms = -1
         self._refute_ms = 0
 
@@ -103,6 +107,10 @@ class Detector:
     def is_dead(self, node: NodeId) -> bool:
         """Whether more than f members can't, and it had its time to answer."""
         return self._cases.is_dead(node)
+
+    def dead_count(self, now_ms: int) -> int:
+        """How many have been dead to us for a while, as our pongs say."""
+        return self._missed.count(now_ms)
 
     def challenge(self, now_ms: int) -> int | None:
         """Which incarnation of ours is suspected and to be refuted now: once a second at most.
@@ -132,6 +140,7 @@ class Detector:
         self._lateness.check_invariants()
         self._probes.check_invariants()
         self._mill.check_invariants()
+        self._missed.check_invariants()
         self._cases.check_invariants()
 
     # What it is told
@@ -169,6 +178,10 @@ class Detector:
         """A new record of a node was taken."""
         self._cases.renewed(node, incarnation)
 
+    def on_dead_count(self, now_ms: int, peer: NodeId, dead: int) -> list[Effect]:
+        """A member has answered our ping, and says that so many have been dead to it for a while."""
+        return self._missed.on_count(now_ms, peer, dead)
+
     def on_message(
         self, now_ms: int, peer: NodeId, message: DetectionMessage, afford: Callable[[], bool]
     ) -> list[Effect]:
@@ -194,6 +207,8 @@ class Detector:
                 return self._cases.on_fetch(now_ms, peer, message, afford)
             case Voices():
                 return self._cases.on_voices(now_ms, peer, message, afford)
+            case FetchDeaths():
+                return self._missed.on_fetch(now_ms, peer, message)
             case _:
                 assert_never(message)
 

@@ -23,6 +23,7 @@ from gossip.membership.mesh import Mesh
 from gossip.membership.messages import (
     Challenge,
     DetectionMessage,
+    FetchDeaths,
     FetchRecords,
     FetchRecordsOf,
     Heeded,
@@ -178,9 +179,9 @@ class Federated:
         message: MembersMessage,
     ) -> None:
         """A member's word."""
+        now_ms = self._gate.now_ms
         match message:
             case Records():
-                now_ms = self._gate.now_ms
                 out.extend(self.exchange.on_records(now_ms, peer, link, message.records))
                 for signed in message.records:
                     self.outlook.watch(out, NodeId(signed.record.node))
@@ -190,7 +191,9 @@ class Federated:
                 out.append(Rejected(peer, "it fetches too often", Cause.TOO_OFTEN))
             case FetchRecordsOf() if link.may_cost(1):
                 out.extend(self.exchange.on_fetch_of(peer, message))
-            case FetchRecordsOf():
+            case FetchDeaths() if link.may_cost(1):
+                out.extend(self._detector.on_message(now_ms, peer, message, link.may_check))
+            case FetchRecordsOf() | FetchDeaths():
                 out.append(Rejected(peer, "it fetches too often", Cause.TOO_OFTEN))
             case Leave():
                 self._on_leave(out, peer, link, message)
@@ -199,7 +202,6 @@ class Federated:
             case (
                 ProbeFor() | Heeded() | Challenge() | Proof() | Rumours() | FetchVoices() | Voices()
             ):
-                now_ms = self._gate.now_ms
                 out.extend(self._detector.on_message(now_ms, peer, message, link.may_check))
             case _:
                 assert_never(message)
@@ -223,13 +225,18 @@ class Federated:
         if friends and self.mesh.is_partial():
             out.append(Broadcast(friends, leave))
 
-    def on_pong(self, peer: NodeId, pong: Pong) -> None:
-        """An answer to one of our pings tells the distance and the other's clock."""
-        sent_ms = self._pings.get(pong.nonce)
+    def dead_count(self, peer: NodeId) -> int:
+        """What a pong to this peer says of the dead: to strangers nothing."""
+        return self._detector.dead_count(self._gate.now_ms) if self._gate.is_member(peer) else 0
+
+    def on_pong(self, out: list[MembershipEffect], peer: NodeId, pong: Pong) -> None:
+        """An answer to one of our pings tells the distance, the other's clock, and whether we have missed deaths."""
+        now_ms, sent_ms = self._gate.now_ms, self._pings.get(pong.nonce)
         if sent_ms is not None:
-            rtt_ms = max(0, self._gate.now_ms - sent_ms)
-            offset_ms = pong.now_ms - (self._gate.now_ms - rtt_ms // 2)
+            rtt_ms = max(0, now_ms - sent_ms)
+            offset_ms = pong.now_ms - (now_ms - rtt_ms // 2)
             self.exchange.table.measured(peer, rtt_ms, offset_ms)
+            out.extend(self._detector.on_dead_count(now_ms, peer, pong.dead))
 
     # Detection
 

@@ -16,7 +16,7 @@ from gossip.codec import Bytes32, Bytes64, Digest, Natural, Sentence, Wire, dige
 from gossip.membership.invites import Invite
 from gossip.membership.records import SignedRecord
 from gossip.membership.suspicions import Life, Suspicion
-from gossip.membership.voices import FetchVoices, Voices
+from gossip.membership.voices import FetchVoices, Salt, Tags, Voices
 
 MAX_GENESIS_BYTES = 256 * 1024
 MAX_RECORDS = 256
@@ -94,10 +94,14 @@ class Ping(Wire, frozen=True, tag="ping"):
 
 
 class Pong(Wire, frozen=True, tag="pong"):
-    """The answer (same nonce); `now_ms` is what the sender's clock shows."""
+    """The answer (same nonce); `now_ms` is what the sender's clock shows.
+
+    `dead` is how many members have been dead to the sender for a while; to strangers it says 0.
+    """
 
     nonce: Natural
     now_ms: Natural
+    dead: Natural
 
 
 class Leave(Wire, frozen=True, tag="leave"):
@@ -153,7 +157,16 @@ class Rumours(Wire, frozen=True, tag="rumours"):
     lives: Annotated[tuple[Life, ...], msgspec.Meta(max_length=MAX_RUMOURS)]
 
 
-DetectionMessage = ProbeFor | Heeded | Challenge | Proof | Rumours | FetchVoices | Voices
+class FetchDeaths(Wire, frozen=True, tag="fetch_deaths"):
+    """A wish for the receiver's suspicions of those that are dead to it, other than the `known` accused."""
+
+    salt: Salt
+    known: Tags
+
+
+DetectionMessage = (
+    ProbeFor | Heeded | Challenge | Proof | Rumours | FetchVoices | Voices | FetchDeaths
+)
 
 MembershipMessage = (
     Hello

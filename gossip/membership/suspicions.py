@@ -104,7 +104,7 @@ class Case:
     when to look for more voices, after `asks` times; `is_put_off` is whether somebody who asked us has
     put that off since the last time. `is_spread` is whether others than the accusers
     themselves tell of it. Only who is unreachable for us, and for more
-    than f members in all, is `dead` in the end.
+    than f members in all, is `dead` in the end, since `dead_ms`.
     """
 
     incarnation: int
@@ -117,7 +117,12 @@ class Case:
     asks: int = 0
     is_put_off: bool = False
     is_spread: bool = False
-    dead: bool = False
+    dead_ms: int | None = None
+
+    @property
+    def dead(self) -> bool:
+        """See above."""
+        return self.dead_ms is not None
 
     def deadline_ms(self, members: int, period_ms: int) -> int:
         """When the time to refute is over.

@@ -162,14 +162,17 @@ class DetectionWorld(GossipWorld):
         if not one.dweller.up:
             return
         if isinstance(message, Ping):
-            self.send(one, (sender,), Pong(message.nonce, _EPOCH_MS + self.now_ms))
+            dead = one.core.dead_count(self.now_ms)
+            self.send(one, (sender,), Pong(message.nonce, _EPOCH_MS + self.now_ms, dead))
         if one.dweller.liar:
             if isinstance(message, Challenge):
                 effects = one.core.on_message(self.now_ms, sender, message, _always)
                 self._carry_out(one, effects)
             return
         one.core.heard(self.now_ms, sender)
-        if isinstance(message, DetectionMessage):
+        if isinstance(message, Pong):
+            self._carry_out(one, one.core.on_dead_count(self.now_ms, sender, message.dead))
+        elif isinstance(message, DetectionMessage):
             self._carry_out(one, one.core.on_message(self.now_ms, sender, message, _always))
         self.after(one)
 

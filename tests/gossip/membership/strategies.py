@@ -8,6 +8,7 @@ from gossip.membership.invites import Invite
 from gossip.membership.lateness import MOST_MS
 from gossip.membership.messages import (
     Challenge,
+    FetchDeaths,
     FetchRecords,
     FetchRecordsOf,
     Heeded,
@@ -86,7 +87,7 @@ messages: st.SearchStrategy[MembershipMessage] = st.one_of(
     st.builds(Records, st.lists(signed_records, max_size=3).map(tuple)),
     st.builds(FetchRecords, st.lists(st.builds(Known, ids, naturals), max_size=5).map(tuple)),
     st.builds(Ping, naturals),
-    st.builds(Pong, naturals, naturals),
+    st.builds(Pong, naturals, naturals, naturals),
     st.builds(Leave, ids, naturals, signatures),
     st.builds(FetchRecordsOf, st.lists(ids, max_size=3).map(tuple)),
     st.builds(Spare, st.booleans()),
@@ -99,6 +100,7 @@ messages: st.SearchStrategy[MembershipMessage] = st.one_of(
         st.lists(st.builds(Suspicion, ids, ids, naturals, signatures), max_size=3).map(tuple),
         st.lists(st.builds(Life, ids, naturals, late, signatures), max_size=3).map(tuple),
     ),
+    st.builds(FetchDeaths, salts, st.binary(max_size=9)),
     st.builds(FetchVoices, ids, naturals, salts, st.binary(max_size=9)),
     st.builds(Voices, ids, naturals, salts, st.binary(max_size=150), st.binary(max_size=9)),
 )

@@ -197,7 +197,7 @@ def test_a_helper_that_makes_up_a_sign_of_life_is_refused_and_the_dead_are_found
         for asker, message in asked:
             number = town.residents[asker].number
             if isinstance(message, Ping):
-                town.say(50, number, Pong(message.nonce, town.now_ms))
+                town.say(50, number, Pong(message.nonce, town.now_ms, 0))
             elif isinstance(message, ProbeFor) and message.node == node(3):
                 forged = statements(50).prove(asker, message.nonce)
                 town.say(50, number, Proof(node(3), asker, message.nonce, forged))

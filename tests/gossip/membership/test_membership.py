@@ -441,10 +441,10 @@ def test_who_gets_work_is_alive_connected_admitted_and_best_first() -> None:
 def test_pongs_that_answer_nothing_and_pings_from_anybody_do_no_harm() -> None:
     town = federation(1)
     with_a_liar(town, 1)
-    town.say(50, 1, Pong(12345, 2**63 - 1))
+    town.say(50, 1, Pong(12345, 2**63 - 1, 2**63 - 1))
     town.say(50, 1, Ping(7))
     town.run(LATENCY_MS)
-    assert Pong(7, town.now_ms) in [message for _, _, message in town.sent]
+    assert Pong(7, town.now_ms, 0) in [message for _, _, message in town.sent]
     assert resident(town, 1).row(50).rtt_ms is None
 
 
