@@ -49,10 +49,12 @@ from gossip.membership.messages import (
     FetchDeaths,
     FetchRecords,
     FetchRecordsOf,
+    FetchSince,
     Heeded,
     Hello,
     Leave,
     MembershipMessage,
+    NamesDiffer,
     Ping,
     Pong,
     ProbeFor,
@@ -371,6 +373,8 @@ class Membership:
             case (
                 Records()
                 | FetchRecords()
+                | FetchSince()
+                | NamesDiffer()
                 | FetchRecordsOf()
                 | Leave()
                 | Spare()

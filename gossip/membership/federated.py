@@ -26,8 +26,10 @@ from gossip.membership.messages import (
     FetchDeaths,
     FetchRecords,
     FetchRecordsOf,
+    FetchSince,
     Heeded,
     Leave,
+    NamesDiffer,
     Ping,
     Pong,
     ProbeFor,
@@ -37,9 +39,10 @@ from gossip.membership.messages import (
     Spare,
 )
 from gossip.membership.outlook import Outlook
+from gossip.membership.record_exchange import FETCH_ANSWERS
 from gossip.membership.roster import FederationRoster
 from gossip.membership.suspicions import Statements
-from gossip.membership.timing import Timing
+from gossip.membership.timing import Timing, spaced
 from gossip.membership.upkeep import Upkeep
 from gossip.membership.voices import FetchVoices, Voices
 
@@ -47,11 +50,19 @@ PROBE_TIMER = "membership/probe"
 PULL_TIMER = "membership/pull"
 SPREAD_TIMER = "membership/spread"
 
-MembersMessage = Records | FetchRecords | FetchRecordsOf | Leave | Spare | DetectionMessage
+MembersMessage = (
+    Records
+    | FetchRecords
+    | FetchSince
+    | NamesDiffer
+    | FetchRecordsOf
+    | Leave
+    | Spare
+    | DetectionMessage
+)
 """What only members may say."""
 
 _MAX_PINGS = 64
-_FETCH_ANSWERS = 4
 
 
 class Federated:
@@ -97,7 +108,7 @@ class Federated:
 
     @property
     def _pull_ms(self) -> int:
-        return self._timing.spaced(self._timing.pull_ms, self.exchange.table.members)
+        return spaced(self._timing.pull_ms, self.exchange.table.members)
 
     def on_started(self, out: list[MembershipEffect]) -> None:
         """Sign a record of this start, which is on disk before anybody sees it."""
@@ -142,7 +153,6 @@ class Federated:
         elif name == PROBE_TIMER:
             self._probe(out)
         elif name == PULL_TIMER:
-            self._upkeep.forget_outsiders()
             out.extend(self.exchange.pull(1))
             out.append(SetTimer(PULL_TIMER, self._pull_ms))
 
@@ -185,16 +195,18 @@ class Federated:
                 out.extend(self.exchange.on_records(now_ms, peer, link, message.records))
                 for signed in message.records:
                     self.outlook.watch(out, NodeId(signed.record.node))
-            case FetchRecords() if link.may_cost(_FETCH_ANSWERS):
+            case FetchRecords() if link.may_cost(FETCH_ANSWERS):
                 out.extend(self.exchange.on_fetch(peer, message))
-            case FetchRecords():
-                out.append(Rejected(peer, "it fetches too often", Cause.TOO_OFTEN))
             case FetchRecordsOf() if link.may_cost(1):
                 out.extend(self.exchange.on_fetch_of(peer, message))
             case FetchDeaths() if link.may_cost(1):
                 out.extend(self._detector.on_message(now_ms, peer, message, link.may_check))
-            case FetchRecordsOf() | FetchDeaths():
+            case FetchSince():
+                out.extend(self.exchange.on_fetch_since(peer, link, message))
+            case FetchRecords() | FetchRecordsOf() | FetchDeaths():
                 out.append(Rejected(peer, "it fetches too often", Cause.TOO_OFTEN))
+            case NamesDiffer():
+                out.extend(self.exchange.on_names_differ(peer, link))
             case Leave():
                 self._on_leave(out, peer, link, message)
             case Spare():

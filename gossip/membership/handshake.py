@@ -17,7 +17,7 @@ from gossip.membership.events import Disconnect, MembershipEffect
 from gossip.membership.gate import Gate
 from gossip.membership.invites import Invite, invite_fault
 from gossip.membership.links import Link
-from gossip.membership.messages import Hello, Standing, Welcome, federation_of
+from gossip.membership.messages import Hello, Records, Standing, Welcome, federation_of
 from gossip.membership.notices import (
     ApplicantArrived,
     FederationFound,
@@ -143,8 +143,6 @@ class Handshake:
         link.greeted = True
         self._gate.dialer.on_good(peer)
         home.exchange.table.returned(peer)
-        if link.signed is not None:
-            home.exchange.table.confirmed(self._gate.now_ms, peer, link.signed)
         self._befriend(out, home, peer, link)
 
     def _befriend(self, out: list[MembershipEffect], home: Home, peer: NodeId, link: Link) -> None:
@@ -153,6 +151,10 @@ class Handshake:
             news = exchange.take(self._gate.now_ms, link.signed, peer)
             if news is News.CHANGE:
                 exchange.table.heard(link.heard_ms, peer)
+            elif news is News.CONTRADICTION and link.told is Standing.MEMBER:
+                # It has lost its disk: once it sees what it said before, it goes on above that.
+                link.signed = exchange.table.signed_of(peer)
+                out.append(Send(peer, Records((link.signed,))))
         if link.dialed is not None:
             exchange.table.reached(self._gate.now_ms, peer, link.dialed)
         out.extend(exchange.befriend(peer, link))

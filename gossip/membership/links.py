@@ -20,9 +20,9 @@ class Link:
     `told` is what the peer says that we are to it, `said` what we told it that it is to us; None
     until then. `dialed` is the address that led there. `shown_seq` is the last record of ours that
     it got, `signed` the last one of its own that it showed and that was checked. `asked` is whether
-    its table was fetched, `asked_ms` when that was last. `answers` and `checks` are left of what it
-    may cost in this beat: answers to send, signatures to check. A `closing` link waits for its
-    `PeerDown` and is not listened to.
+    its table was fetched, `asked_ms` when that was last, `asked_in_short` whether it may want that
+    question in full. `answers` and `checks` are left of what it may cost in this beat: answers to
+    send, signatures to check. A `closing` link waits for its `PeerDown` and is not listened to.
     `spared_ms` is when the peer was told last that this node can do without it.
     """
 
@@ -42,6 +42,7 @@ class Link:
     signed: SignedRecord | None = None
     asked: bool = False
     asked_ms: int | None = None
+    asked_in_short: bool = False
     answers: int = ANSWERS_A_BEAT
     checks: int = CHECKS_A_BEAT
     closing: bool = False

@@ -28,6 +28,7 @@ from gossip.membership.gate import Gate
 from gossip.membership.links import Link
 from gossip.membership.messages import Spare
 from gossip.membership.peer_table import PeerTable
+from gossip.membership.timing import spaced
 
 _VALIDATOR = "validator"
 _TARGETS = 3
@@ -190,10 +191,11 @@ class Mesh:
     def stroll(self) -> NodeId | None:
         """Now and then a member that is not connected, to look after: each has its turn by lot."""
         now_ms = self._gate.now_ms
-        if now_ms - self._strolled_ms < self._habits.stroll_ms or self._gate.is_joining:
+        stroll_ms = spaced(self._habits.stroll_ms, self._table.members)
+        if now_ms - self._strolled_ms < stroll_ms or self._gate.is_joining:
             return None
         members = self.members()
-        self._strolled_ms = now_ms - int(self._gate.jitter() * self._habits.stroll_ms / 4)
+        self._strolled_ms = now_ms - int(self._gate.jitter() * stroll_ms / 4)
         if not self.is_partial(members):
             return None
         away = [

@@ -8,11 +8,13 @@ member's `Records` 4 MiB.
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
 
 from gossip.codec import Bytes32, Bytes64, Digest, Natural, Sentence, Wire, digest
+from gossip.identity import NodeId
 from gossip.membership.invites import Invite
 from gossip.membership.records import SignedRecord
 from gossip.membership.suspicions import Life, Suspicion
@@ -23,7 +25,9 @@ MAX_RECORDS = 256
 MAX_KNOWN = 2048
 MAX_RUMOURS = 1024
 MAX_NAMED = 64
+NAMES_BYTES = 8
 
+Names = Annotated[bytes, msgspec.Meta(min_length=NAMES_BYTES, max_length=NAMES_BYTES)]
 GenesisBytes = Annotated[bytes, msgspec.Meta(min_length=1, max_length=MAX_GENESIS_BYTES)]
 
 
@@ -79,6 +83,20 @@ class FetchRecords(Wire, frozen=True, tag="fetch_records"):
     """A wish for `Records` that are newer than these."""
 
     known: Annotated[tuple[Known, ...], msgspec.Meta(max_length=MAX_KNOWN)]
+
+
+class FetchSince(Wire, frozen=True, tag="fetch_since"):
+    """`FetchRecords` in short, since nearly always two members know of the same nodes.
+
+    The sender and all that it knows of have `names`; `seqs` are their numbers, in the order of the ids.
+    """
+
+    names: Names
+    seqs: Annotated[tuple[Natural, ...], msgspec.Meta(max_length=MAX_KNOWN)]
+
+
+class NamesDiffer(Wire, frozen=True, tag="names_differ"):
+    """The answer to a `FetchSince` of who knows of other nodes than its sender: a wish for it in full."""
 
 
 class FetchRecordsOf(Wire, frozen=True, tag="fetch_records_of"):
@@ -173,6 +191,8 @@ MembershipMessage = (
     | Welcome
     | Records
     | FetchRecords
+    | FetchSince
+    | NamesDiffer
     | FetchRecordsOf
     | Ping
     | Pong
@@ -180,6 +200,11 @@ MembershipMessage = (
     | Spare
     | DetectionMessage
 )
+
+
+def names_of(nodes: Iterable[NodeId]) -> bytes:
+    """What stands for exactly these nodes, given in the order of their ids."""
+    return digest(b"names", b"".join(nodes))[:NAMES_BYTES]
 
 
 def federation_of(genesis: bytes) -> Digest:

@@ -30,10 +30,6 @@ class Outlook:
         self._detector, self._timing = detector, timing
         self._is_partial = False
 
-    @property
-    def _lasts_ms(self) -> int:
-        return self._timing.spaced(self._timing.capability_ms, self._exchange.table.members)
-
     def table(self) -> tuple[PeerEntry, ...]:
         """All other members, in the order of their ids."""
         self._is_partial = self._mesh.is_partial()
@@ -85,19 +81,19 @@ class Outlook:
 
     def _has_spoken(self, peer: Peer) -> bool:
         """Lately, to us or in a record that was newer than another or than our clock makes old."""
-        now_ms, lasts_ms = self._gate.now_ms, self._lasts_ms
+        now_ms, lasts_ms = self._gate.now_ms, self._timing.lasts_ms
         if peer.is_heard and now_ms - (peer.last_seen_ms or 0) < lasts_ms:
             return True
-        if peer.renewed_ms is None or now_ms - peer.renewed_ms >= lasts_ms:
-            return False
-        return peer.is_renewed or abs(now_ms - peer.record.issued_at_ms) < lasts_ms
+        if peer.renewed_ms is not None and now_ms - peer.renewed_ms < lasts_ms:
+            return True
+        return abs(now_ms - peer.record.issued_at_ms) < lasts_ms
 
     def _entry(self, node: NodeId, peer: Peer, status: Liveness) -> PeerEntry:
         return PeerEntry(
             node_id=node,
             name=peer.record.name,
             addresses=peer.addresses(),
-            capabilities=self._offered(peer),
+            capabilities=self._offered(node, peer),
             status=status,
             role=self._gate.admitted(node),
             last_seen_ms=peer.last_seen_ms,
@@ -110,9 +106,12 @@ class Outlook:
             found=tuple((one, peer.found_ms.get(one, 0)) for one in peer.reached),
         )
 
-    def _offered(self, peer: Peer) -> tuple[Capability, ...]:
-        """What it can do, as long as it has said so lately: a record is renewed four times as often."""
-        if peer.renewed_ms is None:
-            return ()
-        is_fresh = self._gate.now_ms - peer.renewed_ms < self._lasts_ms
+    def _offered(self, node: NodeId, peer: Peer) -> tuple[Capability, ...]:
+        """What it can do, as long as it was heard lately: who is connected tells at once when that changes."""
+        is_near = node in self._gate.links or not (self._is_partial or self._gate.is_joining)
+        if is_near:
+            silence_ms = self._gate.now_ms - (peer.last_seen_ms or 0)
+            is_fresh = peer.is_heard and silence_ms < self._timing.capability_ms
+        else:
+            is_fresh = self._has_spoken(peer)
         return peer.record.capabilities if is_fresh else ()

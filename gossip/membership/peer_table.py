@@ -15,7 +15,7 @@ import msgspec
 from gossip.codec import Digest, Natural, Wire, decode_canonical, encode
 from gossip.effects import KeyValueReader, Write
 from gossip.identity import NodeId
-from gossip.membership.messages import MAX_KNOWN, Known
+from gossip.membership.messages import MAX_KNOWN
 from gossip.membership.notices import Liveness
 from gossip.membership.records import MAX_ADDRESSES, Multiaddr, PeerRecord, SignedRecord
 
@@ -46,9 +46,9 @@ class Peer:
     """One node.
 
     `reached` are addresses where it was found, the last one first, and `found_ms` when that was.
-    `is_heard` is whether it has spoken to us in this run; `renewed_ms` is when its newest record came in
-    this run, or it showed it itself; `is_renewed` whether that took the place of an older one. `left_seq`
-    is the number of its last record if it said good-bye. `shown` is the status last told.
+    `is_heard` is whether it has spoken to us in this run; `renewed_ms` is when a record of it took the
+    place of an older one in this run. `left_seq` is the number of its last record if it said good-bye.
+    `shown` is the status last told.
     """
 
     signed: SignedRecord
@@ -61,7 +61,6 @@ class Peer:
     clock_offset_ms: int | None = None
     left_seq: int | None = None
     renewed_ms: int | None = None
-    is_renewed: bool = False
     shown: Liveness | None = None
 
     @property
@@ -136,6 +135,10 @@ class PeerTable:
         """Where to dial a node, best first."""
         return self._peers[node].addresses()
 
+    def signed_of(self, node: NodeId) -> SignedRecord:
+        """The newest record of a node in the table."""
+        return self._peers[node].signed
+
     def judge(self, signed: SignedRecord) -> News:
         """What this record would be. Costs no signature check, so look here first."""
         peer = self._peers.get(NodeId(signed.record.node))
@@ -154,16 +157,11 @@ class PeerTable:
         if self.judge(signed) is News.CHANGE:
             self._unsaved.add(node)
         peer = self._peers.setdefault(node, Peer(signed, now_ms))
-        peer.is_renewed |= signed.record.seq > peer.record.seq
-        peer.signed, peer.renewed_ms = signed, now_ms
+        if signed.record.seq > peer.record.seq:
+            peer.renewed_ms = now_ms
+        peer.signed = signed
         if peer.left_seq is not None and signed.record.seq > peer.left_seq:
             peer.left_seq = None
-
-    def confirmed(self, now_ms: int, node: NodeId, signed: SignedRecord) -> None:
-        """The node has shown this record itself, just now: if it is the one that is known, that holds still."""
-        peer = self._peers.get(node)
-        if peer is not None and peer.signed == signed:
-            peer.renewed_ms = now_ms
 
     def heard(self, now_ms: int, node: NodeId) -> None:
         """The node itself has spoken."""
@@ -205,17 +203,6 @@ class PeerTable:
         if peer is not None and peer.left_seq is not None:
             peer.left_seq = None
             self._unsaved.add(node)
-
-    def known(self) -> tuple[Known, ...]:
-        """The newest number of each record."""
-        return tuple(Known(node, peer.record.seq) for node, peer in self.rows())
-
-    def newer_than(self, known: Iterable[Known]) -> Iterator[SignedRecord]:
-        """The records that somebody who knows these lacks."""
-        seqs = {entry.node: entry.seq for entry in known}
-        for node, peer in self.rows():
-            if peer.record.seq > seqs.get(node, -1):
-                yield peer.signed
 
     def forget(self, nodes: Iterable[NodeId]) -> None:
         """These are of no interest any more."""

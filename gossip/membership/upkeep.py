@@ -12,7 +12,7 @@ from gossip.membership.links import ANSWERS_A_BEAT, CHECKS_A_BEAT, Link
 from gossip.membership.messages import Standing
 from gossip.membership.peer_table import PeerTable
 from gossip.membership.record_exchange import RecordExchange
-from gossip.membership.timing import Timing
+from gossip.membership.timing import Timing, spaced
 
 _HELLO_DOUBLINGS = 4
 
@@ -40,17 +40,18 @@ class Upkeep:
     ) -> None:
         self._gate, self._exchange, self._handshake = gate, exchange, handshake
         self._detector, self._timing = detector, timing
-        self._kept_ms = 0
+        self._saved_ms = self._renewed_ms = 0
 
     def begin(self) -> None:
         """The record was renewed and written down just now."""
-        self._kept_ms = self._gate.now_ms
+        self._saved_ms = self._renewed_ms = self._gate.now_ms
 
     def beat(self, out: list[MembershipEffect]) -> None:
         """Look after all of it."""
         for peer, link in self._gate.links.open():
             link.answers, link.checks = ANSWERS_A_BEAT, CHECKS_A_BEAT
             self._tend(out, peer, link)
+        self._forget_outsiders()
         self._keep(out)
 
     def _tend(self, out: list[MembershipEffect], peer: NodeId, link: Link) -> None:
@@ -67,24 +68,26 @@ class Upkeep:
         self._handshake.review(out, peer, link)
 
     def _keep(self, out: list[MembershipEffect]) -> None:
-        """Write down what has changed, and now and then all times and a fresh record of ours."""
+        """Write down what has changed, and now and then all times; sign our record anew, more rarely."""
         writes: list[Write] = [
             *self._gate.used_invites.sweep(self._gate.now_ms),
             *self._gate.introductions.drop_invites(
                 self._gate.now_ms, admitted=not self._gate.is_joining
             ),
         ]
-        refresh_ms = self._timing.spaced(self._timing.refresh_ms, self._exchange.table.members)
-        if self._gate.now_ms - self._kept_ms >= refresh_ms:
-            self._kept_ms = self._gate.now_ms
+        if self._gate.now_ms - self._renewed_ms >= self._timing.refresh_ms:
+            self._renewed_ms = self._gate.now_ms
             self._exchange.change_own()
+        save_ms = spaced(self._timing.save_ms, self._exchange.table.members)
+        if self._gate.now_ms - self._saved_ms >= save_ms:
+            self._saved_ms = self._gate.now_ms
             writes.extend(self._exchange.table.everything())
         else:
             writes.extend(self._exchange.table.unsaved())
         if writes:
             out.append(Persist(Store.PEERS, tuple(writes)))
 
-    def forget_outsiders(self) -> None:
+    def _forget_outsiders(self) -> None:
         """Who was believed to be a member while we joined, or has been removed."""
         table: PeerTable = self._exchange.table
         if not self._gate.is_joining:

@@ -7,15 +7,18 @@ from hypothesis import strategies as st
 from gossip.membership.invites import Invite
 from gossip.membership.lateness import MOST_MS
 from gossip.membership.messages import (
+    NAMES_BYTES,
     Challenge,
     FetchDeaths,
     FetchRecords,
     FetchRecordsOf,
+    FetchSince,
     Heeded,
     Hello,
     Known,
     Leave,
     MembershipMessage,
+    NamesDiffer,
     Ping,
     Pong,
     ProbeFor,
@@ -86,6 +89,12 @@ messages: st.SearchStrategy[MembershipMessage] = st.one_of(
     ),
     st.builds(Records, st.lists(signed_records, max_size=3).map(tuple)),
     st.builds(FetchRecords, st.lists(st.builds(Known, ids, naturals), max_size=5).map(tuple)),
+    st.builds(
+        FetchSince,
+        st.binary(min_size=NAMES_BYTES, max_size=NAMES_BYTES),
+        st.lists(naturals, max_size=5).map(tuple),
+    ),
+    st.builds(NamesDiffer),
     st.builds(Ping, naturals),
     st.builds(Pong, naturals, naturals, naturals),
     st.builds(Leave, ids, naturals, signatures),

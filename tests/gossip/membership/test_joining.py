@@ -10,6 +10,7 @@ from gossip.membership.events import AddBootstrap, AdmissionChanged, Disconnect,
 from gossip.membership.invites import InviteFault, issue_invite
 from gossip.membership.messages import (
     FetchRecords,
+    FetchSince,
     Hello,
     Leave,
     Ping,
@@ -484,7 +485,7 @@ def test_who_catches_up_block_after_block_asks_for_records_no_more_often_than_it
     town.run(0)
     town.say(39, 1, Hello(FEDERATION, record, None, 1))
     town.run(4_000)
-    asked = [to for sender, to, message in town.sent if isinstance(message, FetchRecords)]
+    asked = [to for sender, to, message in town.sent if isinstance(message, FetchSince)]
     assert node(1) in asked
     assert "node 39" in newcomer.knows()
     assert host.rejected == []
