@@ -41,11 +41,14 @@ class MissedDeaths:
 
     def on_count(self, now_ms: int, peer: NodeId, dead: int) -> list[Effect]:
         """The pong of a peer that we have asked says so many."""
+        until_ms, pause_ms = self._asked.get(peer, (now_ms, PAUSE_MS))
+        if now_ms < until_ms:
+            return []
         if dead <= len(self._cases.dead(now_ms)):
+            # Not before the pause is over: or who says now this and now that would be asked each time.
             self._asked.pop(peer, None)
             return []
-        until_ms, pause_ms = self._asked.get(peer, (now_ms, PAUSE_MS))
-        if now_ms < until_ms or peer not in self._roster.friends():
+        if peer not in self._roster.friends():
             return []
         self._asked.pop(peer, None)
         self._asked[peer] = now_ms + pause_ms, min(4 * pause_ms, _LONGEST_PAUSE_MS)

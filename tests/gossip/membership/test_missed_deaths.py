@@ -187,9 +187,15 @@ def test_a_liar_that_says_none_costs_nothing_and_one_that_says_many_a_question_n
     ]
     pauses = [later - earlier for earlier, later in pairwise(sent_ms)]
     assert pauses == [PAUSE_MS, 4 * PAUSE_MS, 16 * PAUSE_MS, *[64 * PAUSE_MS] * 5]
-    # Who says as many as we know is believed anew.
-    core.on_dead_count(2_000_000, PEER, 0)
-    assert core.on_dead_count(2_001_000, PEER, 1) != []
+    # Who says as many as we know is believed anew, but the pause goes on.
+    later_ms = sent_ms[-1] + 64 * PAUSE_MS
+    asked_ms = [
+        now_ms
+        for now_ms in range(later_ms - 1_000, later_ms + 3 * PAUSE_MS, 10)
+        for dead in (0, 1)
+        if core.on_dead_count(now_ms, PEER, dead)
+    ]
+    assert asked_ms == [later_ms, later_ms + PAUSE_MS, later_ms + 2 * PAUSE_MS]
     core.check_invariants()
 
 
