@@ -138,7 +138,7 @@ class Federated:
 
     def on_beat(self, out: list[MembershipEffect]) -> None:
         """Once a second."""
-        self._upkeep.beat(out)
+        self._upkeep.beat(out, is_partial=self.mesh.is_partial())
         self.mesh.beat(out)
         away = self.mesh.stroll()
         if away is not None:

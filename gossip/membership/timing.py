@@ -13,7 +13,8 @@ _UNSPACED = 32
 class Timing:
     """How long things may take, in milliseconds.
 
-    `refresh_ms`: so often a record is signed anew, for those that are not connected; to them it counts for `lasts_ms`.
+    `refresh_ms`: so often a record is signed anew in a partial mesh, for those that are not connected; to them it
+    counts for `lasts_ms`.
     `capability_ms`: so long after it was last heard counts what a connected node can do, as it tells changes at once.
     `save_ms`: so often all times are written down.
     """

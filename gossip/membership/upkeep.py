@@ -46,12 +46,15 @@ class Upkeep:
         """The record was renewed and written down just now."""
         self._saved_ms = self._renewed_ms = self._gate.now_ms
 
-    def beat(self, out: list[MembershipEffect]) -> None:
-        """Look after all of it."""
+    def beat(self, out: list[MembershipEffect], *, is_partial: bool) -> None:
+        """Look after all of it. Only in a partial mesh somebody needs a record that says nothing new."""
         for peer, link in self._gate.links.open():
             link.answers, link.checks = ANSWERS_A_BEAT, CHECKS_A_BEAT
             self._tend(out, peer, link)
         self._forget_outsiders()
+        if is_partial and self._gate.now_ms - self._renewed_ms >= self._timing.refresh_ms:
+            self._renewed_ms = self._gate.now_ms
+            self._exchange.change_own()
         self._keep(out)
 
     def _tend(self, out: list[MembershipEffect], peer: NodeId, link: Link) -> None:
@@ -68,16 +71,13 @@ class Upkeep:
         self._handshake.review(out, peer, link)
 
     def _keep(self, out: list[MembershipEffect]) -> None:
-        """Write down what has changed, and now and then all times; sign our record anew, more rarely."""
+        """Write down what has changed, and now and then all times."""
         writes: list[Write] = [
             *self._gate.used_invites.sweep(self._gate.now_ms),
             *self._gate.introductions.drop_invites(
                 self._gate.now_ms, admitted=not self._gate.is_joining
             ),
         ]
-        if self._gate.now_ms - self._renewed_ms >= self._timing.refresh_ms:
-            self._renewed_ms = self._gate.now_ms
-            self._exchange.change_own()
         save_ms = spaced(self._timing.save_ms, self._exchange.table.members)
         if self._gate.now_ms - self._saved_ms >= save_ms:
             self._saved_ms = self._gate.now_ms

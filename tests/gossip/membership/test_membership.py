@@ -16,6 +16,7 @@ from gossip.membership.events import (
     Started,
 )
 from gossip.membership.links import CHECKS_A_BEAT
+from gossip.membership.mesh import MeshHabits
 from gossip.membership.messages import (
     MAX_RECORDS,
     FetchRecords,
@@ -123,13 +124,20 @@ def test_a_change_that_breaks_a_bound_is_our_own_mistake() -> None:
     town.tell(1, CapabilitiesChanged((EMBED,), 5))
 
 
-def test_records_are_signed_anew_every_ten_minutes() -> None:
-    town = federation(2)
+@pytest.mark.parametrize(("full_up_to", "seq"), [(2, 4), (50, 1)])
+def test_records_are_signed_anew_every_ten_minutes_where_not_all_are_connected(
+    full_up_to: int, seq: int
+) -> None:
+    town = Town()
+    for number in (1, 2, 3):
+        habits = MeshHabits.of(full_up_to, 2)
+        town.settle(number, bootstrap=(address(1),) if number > 1 else (), mesh=habits)
     town.run(1_850_000)
     own = resident(town, 1).core.own_record
     assert own is not None
-    assert own.record.seq == 4
+    assert own.record.seq == seq
     assert resident(town, 2).core.record_of(node(1)) == own.record
+    assert resident(town, 2).row(1).capabilities == (EMBED,)
 
 
 def test_round_trip_time_and_clock_offset_are_measured() -> None:
