@@ -327,8 +327,9 @@ class Membership:
             self._inside.farewell(out)
 
     def _on_admission(self, out: list[MembershipEffect], nodes: tuple[NodeId, ...]) -> None:
-        if self._home is None:
+        if self._home is None or self._inside is None:
             return
+        self._inside.mesh.review()
         admitted = [node for node in nodes if self._gate.admitted(node) is not None]
         self._persist(
             out, tuple(write for node in admitted for write in self._gate.used_invites.settle(node))
@@ -432,7 +433,7 @@ class Membership:
         addresses_of: Callable[[NodeId], tuple[str, ...]] = _nowhere
         if self._inside is not None:
             mesh = self._inside.mesh
-            known, members = mesh.wanted(), frozenset(mesh.members())
+            known, members = mesh.wanted(), mesh.known()
             addresses_of = self._inside.exchange.table.addresses_of
             self._dialer.is_prompt = mesh.is_partial()
         connected = self._links.peers()

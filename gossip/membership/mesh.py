@@ -37,6 +37,8 @@ _CROWD = 4
 """With so many times its room in guests a node turns away new ones at once."""
 _LET_GO_MS = 2_000
 _MAX_PASSED_OVER = 4096
+_REVIEW_MS = 5_000
+"""So long who counts as a member is taken as it was, unless it is told that something has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,12 @@ class Mesh:
         self._habits = habits or MeshHabits()
         self._secret = digest(b"mesh", signer.sign(signing_bytes("mesh", federation)))
         self._scores: dict[NodeId, bytes] = {}
+        self._members: list[NodeId] = []
+        self._known: frozenset[NodeId] = frozenset()
+        self._validators: list[NodeId] = []
+        self._changes: int | None = None
+        self._review_ms = 0
         self._ranked: list[NodeId] = []
-        self._ranked_of: list[NodeId] = []
         self._needed_ms: dict[NodeId, int] = {}
         self._passed_over_ms: dict[NodeId, int] = {}
         self._strolled_ms = 0
@@ -88,12 +94,23 @@ class Mesh:
     # What it is asked
 
     def members(self) -> list[NodeId]:
-        """All others that count and have not left, in the order of their ids."""
-        return [
-            node
-            for node, peer in self._table.rows()
-            if peer.left_seq is None and self._gate.counts(node)
-        ]
+        """All others that count and have not left, in the order of their ids. Not to be changed."""
+        now_ms = self._gate.now_ms
+        if self._changes != self._table.changes or now_ms >= self._review_ms:
+            self._changes, self._review_ms = self._table.changes, now_ms + _REVIEW_MS
+            self._note(
+                [
+                    node
+                    for node, peer in self._table.rows()
+                    if peer.left_seq is None and self._gate.counts(node)
+                ]
+            )
+        return self._members
+
+    def known(self) -> frozenset[NodeId]:
+        """The same in no order."""
+        self.members()
+        return self._known
 
     def is_partial(self, members: list[NodeId] | None = None) -> bool:
         """Whether there are too many members for everybody to be connected with everybody."""
@@ -105,8 +122,8 @@ class Mesh:
         members = self.members()
         if not self.is_partial(members):
             return [node for node in members if self._is_welcome(node)]
-        chosen = dict.fromkeys(self._standing(members))
-        known = set(members)
+        chosen = dict.fromkeys(self._standing())
+        known = self._known
         for node in (*self._needed(), *self.is_asked()):
             if node in known:
                 chosen[node] = None
@@ -117,15 +134,14 @@ class Mesh:
         members = self.members()
         if not self.is_partial(members):
             return members
-        chosen = set(self._standing(members))
-        return [node for node in members if node in chosen or node in self._gate.links]
+        return sorted({*self._standing(), *(self._gate.links.peers() & self._known)})
 
     def is_far(self, node: NodeId) -> bool:
         """Whether it is not connected, nor meant to be."""
         if node in self._gate.links:
             return False
         members = self.members()
-        return self.is_partial(members) and node not in set(self._standing(members))
+        return self.is_partial(members) and node not in set(self._standing())
 
     def in_reach(self, node: NodeId) -> bool:
         """Whether it is connected, or would be dialed when it is needed."""
@@ -139,6 +155,10 @@ class Mesh:
         assert self._gate.node not in self._scores
 
     # What it is told
+
+    def review(self) -> None:
+        """The ledger's answers have changed."""
+        self._review_ms = 0
 
     def need(self, node: NodeId) -> None:
         """A connection with this member is needed from now on for a while."""
@@ -227,18 +247,17 @@ class Mesh:
                 out.append(Send(peer, Spare(full=True)))
             excess -= 1
 
-    def _standing(self, members: list[NodeId]) -> Iterator[NodeId]:
-        self._rank(members)
-        admitted = self._gate.admitted
+    def _standing(self) -> Iterator[NodeId]:
+        """The choice among the members that were listed last."""
+        validators = self._validators
         yield from self._pick(self._ranked, self._habits.neighbours)
-        validators = [node for node in self._ranked if admitted(node) == _VALIDATOR]
-        if admitted(self._gate.node) == _VALIDATOR:
+        if self._gate.admitted(self._gate.node) == _VALIDATOR:
             yield from validators
         else:
-            observers = len(members) + 1 - len(validators)
+            observers = len(self._members) + 1 - len(validators)
             yield from self._pick(validators, self._seats(len(validators), observers))
         if self._gate.is_joining:
-            yield from (node for node in members if self._gate.dialer.is_host(node))
+            yield from (node for node in self._members if self._gate.dialer.is_host(node))
 
     def _seats(self, validators: int, observers: int) -> int:
         """How many validators an observer is connected with, so that all observers have the same chance."""
@@ -269,12 +288,14 @@ class Mesh:
     def _needed(self) -> Iterator[NodeId]:
         return (node for node, until_ms in self._needed_ms.items() if until_ms > self._gate.now_ms)
 
-    def _rank(self, members: list[NodeId]) -> None:
-        if members != self._ranked_of:
-            known = set(members)
-            for gone in [node for node in self._scores if node not in known]:
+    def _note(self, members: list[NodeId]) -> None:
+        if members != self._members:
+            self._members, self._known = members, frozenset(members)
+            for gone in [node for node in self._scores if node not in self._known]:
                 del self._scores[gone]
-            self._ranked_of, self._ranked = members, sorted(members, key=self._kept_score)
+            self._ranked = sorted(members, key=self._kept_score)
+        admitted = self._gate.admitted
+        self._validators = [node for node in self._ranked if admitted(node) == _VALIDATOR]
 
     def _kept_score(self, node: NodeId) -> bytes:
         score = self._scores.get(node)

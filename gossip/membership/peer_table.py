@@ -90,6 +90,8 @@ class PeerTable:
 
     _peers: dict[NodeId, Peer] = field(default_factory=dict)
     _unsaved: set[NodeId] = field(default_factory=set)
+    changes: int = 0
+    """Grows whenever somebody comes, leaves, returns or is forgotten."""
 
     @classmethod
     def load(cls, store: KeyValueReader, federation: Digest) -> PeerTable:
@@ -156,12 +158,14 @@ class PeerTable:
         node = NodeId(signed.record.node)
         if self.judge(signed) is News.CHANGE:
             self._unsaved.add(node)
+        self.changes += node not in self._peers
         peer = self._peers.setdefault(node, Peer(signed, now_ms))
         if signed.record.seq > peer.record.seq:
             peer.renewed_ms = now_ms
         peer.signed = signed
         if peer.left_seq is not None and signed.record.seq > peer.left_seq:
             peer.left_seq = None
+            self.changes += 1
 
     def heard(self, now_ms: int, node: NodeId) -> None:
         """The node itself has spoken."""
@@ -195,6 +199,7 @@ class PeerTable:
         peer = self._peers.get(node)
         if peer is not None:
             peer.left_seq = max(seq, peer.record.seq)
+            self.changes += 1
             self._unsaved.add(node)
 
     def returned(self, node: NodeId) -> None:
@@ -202,12 +207,14 @@ class PeerTable:
         peer = self._peers.get(node)
         if peer is not None and peer.left_seq is not None:
             peer.left_seq = None
+            self.changes += 1
             self._unsaved.add(node)
 
     def forget(self, nodes: Iterable[NodeId]) -> None:
         """These are of no interest any more."""
         for node in nodes:
             del self._peers[node]
+            self.changes += 1
             self._unsaved.add(node)
 
     def unsaved(self) -> tuple[Write, ...]:

@@ -107,6 +107,30 @@ def is_connected(nodes: Iterable[NodeId], edges: Iterable[frozenset[NodeId]]) ->
     return len(seen) == len(near)
 
 
+def test_who_counts_and_who_votes_is_looked_up_when_it_changes() -> None:
+    ledger = dict.fromkeys(NAMES[:80], "observer") | {NAMES[0]: "validator"}
+    table = PeerTable()
+    for number in range(1, 80):
+        table.put(0, signed_record(number))
+    gate = Gate(NAMES[0], ledger.get, Disk(), lambda: 0.0, has_home=True)
+    mesh = Mesh(gate, table, signer(0), FEDERATION)
+    removed, gone, promoted = [one for one in NAMES[1:80] if one not in mesh.wanted()][:3]
+    assert {removed, gone, promoted} < set(mesh.members())
+    table.left(gone, 1)
+    assert gone not in mesh.members()
+    table.returned(gone)
+    assert gone in mesh.members()
+    del ledger[removed]
+    ledger[promoted] = "validator"
+    mesh.review()
+    assert removed not in mesh.members()
+    assert promoted in mesh.wanted()
+    # What nobody tells, an invite that has expired, is found within seconds.
+    ledger[removed] = "observer"
+    gate.now_ms += 5_000
+    assert removed in mesh.members()
+
+
 @pytest.mark.parametrize("count", [8, 50])
 def test_in_a_small_federation_everybody_is_connected_with_everybody(count: int) -> None:
     everybody = set(NAMES[:count])
