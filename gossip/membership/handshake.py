@@ -147,7 +147,7 @@ class Handshake:
 
     def _befriend(self, out: list[MembershipEffect], home: Home, peer: NodeId, link: Link) -> None:
         exchange = home.exchange
-        if link.signed is not None:
+        if link.signed is not None and not exchange.table.is_settled(link.signed):
             news = exchange.take(self._gate.now_ms, link.signed, peer)
             if news is News.CHANGE:
                 exchange.table.heard(link.heard_ms, peer)

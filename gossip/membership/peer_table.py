@@ -141,6 +141,11 @@ class PeerTable:
         """The newest record of a node in the table."""
         return self._peers[node].signed
 
+    def is_settled(self, signed: SignedRecord) -> bool:
+        """Whether this is the very record that is here, or an older one: nothing is to be judged any more."""
+        peer = self._peers.get(NodeId(signed.record.node))
+        return peer is not None and (peer.signed is signed or peer.record.seq > signed.record.seq)
+
     def judge(self, signed: SignedRecord) -> News:
         """What this record would be. Costs no signature check, so look here first."""
         peer = self._peers.get(NodeId(signed.record.node))

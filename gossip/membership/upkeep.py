@@ -15,6 +15,7 @@ from gossip.membership.record_exchange import RecordExchange
 from gossip.membership.timing import Timing, spaced
 
 _HELLO_DOUBLINGS = 4
+_SWEEP_MS = 5_000
 
 
 def tend_strangers(
@@ -40,7 +41,7 @@ class Upkeep:
     ) -> None:
         self._gate, self._exchange, self._handshake = gate, exchange, handshake
         self._detector, self._timing = detector, timing
-        self._saved_ms = self._renewed_ms = 0
+        self._saved_ms = self._renewed_ms = self._swept_ms = 0
 
     def begin(self) -> None:
         """The record was renewed and written down just now."""
@@ -90,7 +91,8 @@ class Upkeep:
     def _forget_outsiders(self) -> None:
         """Who was believed to be a member while we joined, or has been removed."""
         table: PeerTable = self._exchange.table
-        if not self._gate.is_joining:
+        if not self._gate.is_joining and self._gate.now_ms - self._swept_ms >= _SWEEP_MS:
+            self._swept_ms = self._gate.now_ms
             table.forget(
                 [
                     node
