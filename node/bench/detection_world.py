@@ -20,8 +20,8 @@ from gossip.membership.messages import Challenge, DetectionMessage, Ping, Pong, 
 from gossip.membership.suspicions import Statements
 from node.bench.gossip_world import LIE_MS, LINK_MS, Dweller, GossipWorld
 
-_FRAME_BYTES = 5
-_EPOCH_MS = 1_700_000_000_000
+FRAME_BYTES = 5
+EPOCH_MS = 1_700_000_000_000
 
 
 class KeyedHash:
@@ -149,7 +149,7 @@ class DetectionWorld(GossipWorld):
                     raise AssertionError(f"nobody here forges, and yet: {effect}")
 
     def send(self, one: Resident, to: Sequence[NodeId], message: Wire) -> None:
-        self.count(len(to), len(encode(message)) + _FRAME_BYTES)
+        self.count(len(to), len(encode(message)) + FRAME_BYTES, type(message).__name__)
         for name in to:
             if not self.is_lost():
                 self._arrive(one, self.residents[name], message)
@@ -163,7 +163,7 @@ class DetectionWorld(GossipWorld):
             return
         if isinstance(message, Ping):
             dead = one.core.dead_count(self.now_ms)
-            self.send(one, (sender,), Pong(message.nonce, _EPOCH_MS + self.now_ms, dead))
+            self.send(one, (sender,), Pong(message.nonce, EPOCH_MS + self.now_ms, dead))
         if one.dweller.liar:
             if isinstance(message, Challenge):
                 effects = one.core.on_message(self.now_ms, sender, message, _always)

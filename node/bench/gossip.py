@@ -1,15 +1,18 @@
-"""How soon a lost member is noticed by one, by all, and what that costs, in a world of detectors."""
+"""How soon a lost member is noticed by one and by all, and what that costs; what membership costs without that."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from typing import Protocol
 
 from node.bench.detection_world import DetectionWorld
+from node.bench.gossip_upkeep import OWN as OWN_UPKEEP
+from node.bench.gossip_upkeep import UPKEEP, UpkeepFigures
+from node.bench.gossip_upkeep import compared as compared_upkeep
 from node.bench.gossip_world import GossipWorld
 from node.bench.memberlist_model import MemberlistWorld
 from node.bench.meshed_world import MeshedWorld, PlottingWorld
@@ -32,6 +35,11 @@ class Setting:
     slow: float = 0.0
     liars: bool = False
 
+    @property
+    def is_steady(self) -> bool:
+        """Whether what is said without losses is the same at any time: slow members and liars are found out."""
+        return not self.slow and not self.liars
+
 
 SETTINGS = (Setting(), Setting(loss=0.1), Setting(slow=0.1), Setting(liars=True))
 
@@ -42,6 +50,9 @@ class GossipFigures:
 
     Detection: from a member's end to the first suspicion. Dissemination: from there until each
     other knows of it. Death: from its end until each other takes it for dead.
+
+    `bytes_per_loss`: what each other member sends on account of one loss, by comparison with the same
+    world without losses; None with slow members or liars, whose cost drowns that.
     """
 
     nodes: int
@@ -62,6 +73,7 @@ class GossipFigures:
     bytes_per_node_s: float
     idle_messages_per_node_s: float
     idle_bytes_per_node_s: float
+    bytes_per_loss: float | None
 
 
 class MakeWorld(Protocol):
@@ -76,28 +88,50 @@ OWN: dict[str, MakeWorld] = {"full": DetectionWorld, "mesh": MeshedWorld, "plot"
 RIVALS: dict[str, MakeWorld] = {"memberlist": MemberlistWorld}
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Of each world or system: its rows, and what it costs while nothing happens, the smallest federation first."""
+
+    rows: dict[str, list[GossipFigures]]
+    upkeep: dict[str, list[UpkeepFigures]]
+
+
 def measure(
     sizes: Sequence[int],
     settings: Sequence[Setting],
     say: Callable[[str], None],
-    make: MakeWorld = DetectionWorld,
+    makes: Mapping[str, MakeWorld],
     least_lost: int = LEAST_LOST,
-) -> list[GossipFigures]:
-    """All rows, the smallest federation first; in each at least so many members end."""
-    rows = [(nodes, setting) for nodes in sizes for setting in settings]
-    # A process for each core: the rows have nothing to do with each other.
+) -> Measured:
+    """In each row at least so many members end. Upkeep is that of daemons, whatever the worlds."""
+    rows = [(name, nodes, setting) for name in makes for nodes in sizes for setting in settings]
+    upkeeps = [OWN_UPKEEP, *(name for name in makes if name in UPKEEP)]
+    # A process for each core: no row has to do with another one. What takes longest begins first.
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        upkeep_under_way = {
+            (name, nodes): pool.submit(UPKEEP[name], nodes)
+            for nodes in sorted(sizes, reverse=True)
+            for name in upkeeps
+        }
         under_way = [
             pool.submit(
-                measure_one, nodes, setting, max(least_lost, _MOST_LOST * min(sizes) // nodes), make
+                measure_one,
+                nodes,
+                setting,
+                max(least_lost, _MOST_LOST * min(sizes) // nodes),
+                makes[name],
             )
-            for nodes, setting in rows
+            for name, nodes, setting in rows
         ]
-        figures = []
-        for (nodes, setting), row in zip(rows, under_way, strict=True):
-            say(f"{nodes} nodes, {setting}")
-            figures.append(row.result())
-    return figures
+        measured = Measured({name: [] for name in makes}, {name: [] for name in upkeeps})
+        for (name, nodes, setting), row in zip(rows, under_way, strict=True):
+            say(f"{name}: {nodes} nodes, {setting}")
+            measured.rows[name].append(row.result())
+        for name in upkeeps:
+            for nodes in sizes:
+                say(f"{name}: {nodes} nodes to which nothing happens")
+                measured.upkeep[name].append(upkeep_under_way[name, nodes].result())
+    return measured
 
 
 def measure_one(
@@ -110,11 +144,10 @@ def measure_one(
     spread: list[float] = []
     dead: list[float] = []
     undetected = false_deaths = messages = size_bytes = idle_messages = idle_bytes = spent_ms = 0
+    extra_bytes = 0.0
     worlds = math.ceil(lost_in_all / each)
-    for seed in range(worlds):
-        world = make(
-            nodes, loss=setting.loss, slow=setting.slow, liars=liars, seed=nodes * 1_000 + seed
-        )
+    for seed in range(nodes * 1_000, nodes * 1_000 + worlds):
+        world = make(nodes, loss=setting.loss, slow=setting.slow, liars=liars, seed=seed)
         world.run(_WARM_MS)
         idle_messages, idle_bytes = idle_messages + world.messages, idle_bytes + world.size_bytes
         doomed = world.dice.sample(world.healthy(), each)
@@ -144,6 +177,9 @@ def measure_one(
                     for node, at_ms in loss.dead_ms.items()
                     if node in watchers
                 )
+        if setting.is_steady:
+            calm = make(nodes, loss=setting.loss, slow=0, liars=0, seed=seed)
+            extra_bytes += extra_of_losses(world, calm)
     node_s, idle_node_s = nodes * spent_ms / 1_000, nodes * worlds * _WARM_MS / 1_000
     node_hours = nodes * spent_ms / _HOUR_MS
     return GossipFigures(
@@ -165,7 +201,20 @@ def measure_one(
         bytes_per_node_s=round(size_bytes / node_s, 1),
         idle_messages_per_node_s=round(idle_messages / idle_node_s, 2),
         idle_bytes_per_node_s=round(idle_bytes / idle_node_s, 1),
+        bytes_per_loss=_per_loss(extra_bytes, nodes, worlds * each) if setting.is_steady else None,
     )
+
+
+def extra_of_losses(world: GossipWorld, calm: GossipWorld) -> float:
+    """What all have sent more in one world than those who were up would have in the other, where nobody is lost."""
+    calm.run(world.now_ms - calm.now_ms)
+    away_ms = sum(world.now_ms - loss.gone_ms for loss in world.losses.values())
+    share = 1 - away_ms / (len(world.names) * world.now_ms)
+    return world.size_bytes - share * calm.size_bytes
+
+
+def _per_loss(extra_bytes: float, nodes: int, losses: int) -> float:
+    return round(extra_bytes / losses / (nodes - 1), 1)
 
 
 COMPARED = (
@@ -219,9 +268,39 @@ def as_markdown(figures: Iterable[tuple[str, GossipFigures]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (heads, ("---",) * len(heads), *rows))
 
 
-def as_json(figures: list[GossipFigures]) -> list[dict[str, object]]:
-    """The figures with the names that the command prints."""
-    return [asdict(one) for one in figures]
+def told(
+    measured: Measured, worlds: Sequence[str], against: Sequence[str]
+) -> dict[str, list[dict[str, object]]]:
+    """All figures with the names that the command prints; the others are compared with the first world."""
+    ours = measured.rows[worlds[0]]
+    said: dict[str, list[dict[str, object]]] = {
+        "rows": [{"world": name, **asdict(row)} for name in worlds for row in measured.rows[name]],
+        "upkeep": [asdict(one) for one in measured.upkeep[OWN_UPKEEP]],
+    }
+    if against:
+        said["against"] = [
+            compared(one, other, name)
+            for name in against
+            for one, other in zip(ours, measured.rows[name], strict=True)
+        ]
+        said["upkeep_against"] = [
+            compared_upkeep(
+                one, other, name, loss_in(ours, one.nodes), loss_in(measured.rows[name], one.nodes)
+            )
+            for name in against
+            for one, other in zip(measured.upkeep[OWN_UPKEEP], measured.upkeep[name], strict=True)
+        ]
+    return said
+
+
+def loss_in(rows: Iterable[GossipFigures], nodes: int) -> float | None:
+    """What one loss among so many costs a node in bytes while nothing else is wrong, if that was measured."""
+    fitting = (
+        one.bytes_per_loss
+        for one in rows
+        if one.nodes == nodes and Setting(one.loss, one.slow, bool(one.liars)) == Setting()
+    )
+    return next(fitting, None)
 
 
 def _percentile(values: Sequence[float], share: float) -> float:

@@ -41,6 +41,14 @@ class Loss:
     dead_ms: dict[NodeId, int] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Sent:
+    """What was sent of one kind."""
+
+    messages: int = 0
+    size_bytes: int = 0
+
+
 class GossipWorld:
     """`nodes` members, of which shares are slow and lie."""
 
@@ -50,6 +58,8 @@ class GossipWorld:
         self.losses: dict[NodeId, Loss] = {}
         self.false_deaths: set[tuple[NodeId, NodeId]] = set()
         self.messages = self.size_bytes = 0
+        self.sent: dict[str, Sent] = {}
+        """By kind."""
         self.loss = loss
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
@@ -102,10 +112,20 @@ class GossipWorld:
         """How late a slow node gets to what it has to do."""
         return self.dice.randrange(_SLOWEST_MS) if self.dwellers[node].slow else 0
 
-    def count(self, messages: int, size_bytes: int) -> None:
+    def count(self, messages: int, size_bytes: int, kind: str) -> None:
         """So much was sent, each message so large."""
         self.messages += messages
         self.size_bytes += messages * size_bytes
+        sent = self.sent.get(kind)
+        if sent is None:
+            sent = self.sent[kind] = Sent()
+        sent.messages += messages
+        sent.size_bytes += messages * size_bytes
+
+    def forget_traffic(self) -> None:
+        """Count from now on."""
+        self.messages = self.size_bytes = 0
+        self.sent.clear()
 
     def is_lost(self) -> bool:
         """Whether the next message is."""

@@ -444,6 +444,12 @@ class MemberlistWorld(GossipWorld):
         """See `GossipWorld`."""
         return self.nodes[node].others[other].state == _DEAD
 
+    def not_alive(self) -> int:
+        """Of how many pairs the one does not take the other for alive."""
+        return sum(
+            state.state != _ALIVE for one in self.nodes.values() for state in one.others.values()
+        )
+
     def noticed(self, one: MemberlistNode, node: NodeId, state: int) -> None:
         """Somebody has another opinion of somebody."""
         loss = self.losses.get(node)
@@ -471,7 +477,7 @@ class MemberlistWorld(GossipWorld):
         size_bytes = _CHECKSUM_BYTES + sum(parts)
         if len(parts) > 1:
             size_bytes += _COMPOUND_BYTES + _PART_BYTES * len(parts)
-        self.count(1, size_bytes)
+        self.count(1, size_bytes, kind)
         if self.is_lost():
             return
 
@@ -485,10 +491,10 @@ class MemberlistWorld(GossipWorld):
         self, sender: MemberlistNode, to: NodeId, due_ms: int, on_ack: Callable[[], None]
     ) -> None:
         """The fallback: counts only if its answer is there in time."""
-        self.count(1, _size("ping"))
+        self.count(1, _size("ping"), "ping")
         if self.is_lost() or self.is_lost() or not self.dwellers[to].up:
             return
-        self.count(1, _size("ack"))
+        self.count(1, _size("ack"), "ack")
         delay_ms = 4 * LINK_MS + self.lag_ms(to) + self.lag_ms(sender.node)
         delay_ms += _RTO_MS * (self.is_lost() + self.is_lost())
         if self.now_ms + delay_ms < due_ms:
@@ -497,11 +503,11 @@ class MemberlistWorld(GossipWorld):
     def push_pull(self, one: MemberlistNode, other: NodeId) -> None:
         """Both tell all that they know."""
         state_bytes = _size("state") * len(self.names)
-        self.count(1, state_bytes)
+        self.count(1, state_bytes, "push-pull")
         peer = self.nodes[other]
         if not peer.dweller.up or peer.dweller.liar:
             return
-        self.count(1, state_bytes)
+        self.count(1, state_bytes, "push-pull")
         mine, theirs = one.states(), peer.states()
 
         def merge(node: MemberlistNode, words: list[Word]) -> None:

@@ -16,6 +16,7 @@ from gossip.membership.messages import Spare
 from node.bench.detection_world import DetectionWorld, Resident
 from node.bench.gossip_world import LINK_MS
 
+_DIAL = "Dial"
 _HANDSHAKE_MESSAGES = 6
 _HANDSHAKE_BYTES = 300
 """Of each of them, about: a signed record is 400 to 700, an acknowledgement nothing."""
@@ -77,11 +78,11 @@ class MeshedWorld(DetectionWorld):
                 self._dial(one, node)
 
     def _dial(self, one: Neighbour, node: NodeId) -> None:
-        self.count(1, 0)
+        self.count(1, 0, _DIAL)
         if not self.dwellers[node].up:
             self.at(5_000, lambda: one.dialed.discard(node))
             return
-        self.count(_HANDSHAKE_MESSAGES, _HANDSHAKE_BYTES)
+        self.count(_HANDSHAKE_MESSAGES, _HANDSHAKE_BYTES, _DIAL)
 
         def there() -> None:
             one.dialed.discard(node)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from consensus.operations.transactions import MAX_OPERATIONS, MAX_REMARK_BYTES
-from node.bench import endurance, flood, throughput
+from node.bench import endurance, flood, gossip_upkeep, throughput
 from node.bench import gateway as gateway_bench
 from node.bench import gossip as gossip_bench
 from node.bench import lan as lan_bench
@@ -285,35 +285,39 @@ def gossip(
     losses: int,
     markdown: bool,
 ) -> None:
-    """How soon a lost member is noticed, and what that costs, on a virtual clock."""
+    """How soon a lost member is noticed, and what that costs, on a virtual clock.
+
+    Then what all of membership says while nothing happens, connected as daemons are in any WORLD.
+    """
     sizes = gossip_bench.FULL_SIZES if full else gossip_bench.SIZES
     kinds = {**gossip_bench.OWN, **gossip_bench.RIVALS}
-    measured = {}
-    for name in (*worlds, *against):
-        _say(f"{name}:")
-        measured[name] = gossip_bench.measure(
-            sizes, gossip_bench.SETTINGS, _say, kinds[name], losses
-        )
-    ours = measured[worlds[0]]
-    told: dict[str, object] = {
-        "rows": [
-            {"world": name, **row}
-            for name in worlds
-            for row in gossip_bench.as_json(measured[name])
-        ]
-    }
-    if against:
-        told["against"] = [
-            gossip_bench.compared(one, other, name)
-            for name in against
-            for one, other in zip(ours, measured[name], strict=True)
-        ]
+    makes = {name: kinds[name] for name in (*worlds, *against)}
+    measured = gossip_bench.measure(sizes, gossip_bench.SETTINGS, _say, makes, losses)
+    told = gossip_bench.told(measured, worlds, against)
+    upkeep = [(name, one) for name, figures in measured.upkeep.items() for one in figures]
     if markdown:
-        rows = [(name, row) for name, figures in measured.items() for row in figures]
-        session.tell(told, gossip_bench.as_markdown(rows))
+        rows = [(name, row) for name, figures in measured.rows.items() for row in figures]
+        tables = (gossip_bench.as_markdown(rows), gossip_upkeep.as_markdown(upkeep))
+        session.tell(told, "\n\n".join(tables))
         return
-    tables = (f"{name}:\n{_gossip_table(figures)}" for name, figures in measured.items())
-    session.tell(told, "\n\n".join((*tables, "p50 and p99 of each time")))
+    text = [f"{name}:\n{_gossip_table(figures)}" for name, figures in measured.rows.items()]
+    text += ["p50 and p99 of each time", f"while nothing happens:\n{_upkeep_table(upkeep)}"]
+    session.tell(told, "\n\n".join(text))
+
+
+def _upkeep_table(figures: list[tuple[str, gossip_upkeep.UpkeepFigures]]) -> str:
+    rows = [
+        (
+            f"{one.nodes}",
+            who,
+            "-" if one.links_mean is None else f"{one.links_mean:g} {one.links_most}",
+            f"{one.messages_per_node_s:.1f}",
+            f"{one.bytes_per_node_s:.0f}",
+            gossip_upkeep.by_kind(one),
+        )
+        for who, one in figures
+    ]
+    return table(("NODES", "WHO", "LINKS", "MSG/s", "BYTES/s", "BYTES BY KIND"), rows, empty="")
 
 
 def _gossip_table(figures: list[gossip_bench.GossipFigures]) -> str:

@@ -93,6 +93,11 @@ def test_the_command_prints_both_and_the_ratios(monkeypatch: pytest.MonkeyPatch)
     assert theirs["system"] == "memberlist"
     assert theirs["ratio_detect_p50_s"] == round(ours["detect_p50_s"] / theirs["detect_p50_s"], 3)
     assert theirs["ratio_messages_per_node_s"] > 0
+    upkeep, other = told["upkeep"][0], told["upkeep_against"][0]
+    ratio = round(upkeep["bytes_per_node_s"] / other["bytes_per_node_s"], 3)
+    assert other["ratio_bytes_per_node_s"] == ratio
+    assert other["our_bytes_per_loss"] == ours["bytes_per_loss"]
+    assert other["bytes_per_loss"] == theirs["bytes_per_loss"]
 
 
 def test_a_ratio_over_nothing_is_none() -> None:
