@@ -12,7 +12,7 @@ from gossip.membership.notices import Liveness, PeerEntry, StatusChanged
 from gossip.membership.peer_table import Peer
 from gossip.membership.record_exchange import RecordExchange
 from gossip.membership.records import Capability
-from gossip.membership.timing import Timing
+from gossip.membership.timing import Timing, spaced
 
 
 class Outlook:
@@ -81,7 +81,8 @@ class Outlook:
 
     def _has_spoken(self, peer: Peer) -> bool:
         """Lately, to us or in a record that was newer than another or than our clock makes old."""
-        now_ms, lasts_ms = self._gate.now_ms, self._timing.lasts_ms
+        now_ms = self._gate.now_ms
+        lasts_ms = spaced(self._timing.lasts_ms, self._exchange.table.members)
         if peer.is_heard and now_ms - (peer.last_seen_ms or 0) < lasts_ms:
             return True
         if peer.renewed_ms is not None and now_ms - peer.renewed_ms < lasts_ms:

@@ -14,7 +14,7 @@ class Timing:
     """How long things may take, in milliseconds.
 
     `refresh_ms`: so often a record is signed anew in a partial mesh, for those that are not connected; to them it
-    counts for `lasts_ms`.
+    counts for `lasts_ms`. These, `pull_ms` and `save_ms` are `spaced` among many.
     `capability_ms`: so long after it was last heard counts what a connected node can do, as it tells changes at once.
     `save_ms`: so often all times are written down.
     """
@@ -36,7 +36,7 @@ class Timing:
 def spaced(period_ms: int, members: int) -> int:
     """A period of what costs more the more members there are: longer by itself for each doubling above 32.
 
-    So memberlist spaces out its exchanges of whole states.
+    So memberlist spaces out its exchanges of whole states. What a record says lasts as many periods as ever.
     """
     doublings = (members - 1).bit_length() - (_UNSPACED - 1).bit_length()
     return period_ms * (1 + doublings) if members > _UNSPACED else period_ms

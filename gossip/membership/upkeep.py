@@ -53,7 +53,8 @@ class Upkeep:
             link.answers, link.checks = ANSWERS_A_BEAT, CHECKS_A_BEAT
             self._tend(out, peer, link)
         self._forget_outsiders()
-        if is_partial and self._gate.now_ms - self._renewed_ms >= self._timing.refresh_ms:
+        refresh_ms = spaced(self._timing.refresh_ms, self._exchange.table.members)
+        if is_partial and self._gate.now_ms - self._renewed_ms >= refresh_ms:
             self._renewed_ms = self._gate.now_ms
             self._exchange.change_own()
         self._keep(out)

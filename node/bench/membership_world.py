@@ -113,7 +113,7 @@ class MembershipWorld(GossipWorld):
         }
         # One after the other, so that renewals are spread evenly.
         self._alone_ms = {
-            name: int(Timing().refresh_ms * (at + self.dice.random()) / nodes)
+            name: int(spaced(Timing().refresh_ms, nodes) * (at + self.dice.random()) / nodes)
             for at, name in enumerate(self.dice.sample(self.names, nodes))
         }
         known = self._known_to_all()

@@ -27,13 +27,13 @@ def test_each_doubling_adds_one_period_as_with_memberlist(members: int) -> None:
 
 
 def test_in_a_town_of_many_each_asks_half_as_often_and_all_still_offer_what_they_can() -> None:
-    """All periods a tenth of what they are, so that records last through several of them."""
-    tenth = Timing(refresh_ms=60_000, lasts_ms=240_000, pull_ms=3_000)
-    town = town_of(34, 4, FEW, timing=tenth)
+    """All periods a twentieth of what they are, so that records last through several of them."""
+    hurried = Timing(refresh_ms=30_000, lasts_ms=120_000, pull_ms=1_500)
+    town = town_of(34, 4, FEW, timing=hurried)
     seen = {one.number: number_of(one) for one in town.residents.values()}
     town.run(300_000)
     waits = [one.timers[PULL_TIMER] - town.now_ms for one in town.residents.values()]
-    assert 3_000 < max(waits) <= 6_000
+    assert 1_500 < max(waits) <= 3_000
     for one in town.residents.values():
         assert number_of(one) - seen[one.number] in (4, 5)
         rows = one.core.table()
