@@ -224,7 +224,7 @@ class Detector:
                 self._cases.accuse(now_ms, node, out)
         if now_ms >= self._probe_ms:
             self._probe_ms = now_ms + self._pace.period_ms * (1 + self._probes.ill)
-            self._probes.next(now_ms, out, self.is_dead)
+            self._probes.next(now_ms, out, self.is_dead, self.is_suspect)
         out.extend(self._cases.answers())
         for node in self._cases.due(now_ms):
             if self._cases.judge(now_ms, node, out) and node not in self._probes:

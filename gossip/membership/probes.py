@@ -110,7 +110,13 @@ class Probes:
         assert 0 <= self._ill <= _MOST_ILL
         assert len(self._slow) <= _MAX_SLOW
 
-    def next(self, now_ms: int, out: list[Effect], is_dead: Callable[[NodeId], bool]) -> None:
+    def next(
+        self,
+        now_ms: int,
+        out: list[Effect],
+        is_dead: Callable[[NodeId], bool],
+        is_suspect: Callable[[NodeId], bool],
+    ) -> None:
         """Ask the next of the round."""
         members = self._roster.watched()
         known = set(members)
@@ -124,7 +130,10 @@ class Probes:
                 self._call_back(node, out)
                 continue
             if node not in self._probes:
-                self.begin(now_ms, node, out)
+                if is_suspect(node):
+                    self.begin(now_ms, node, out, helpers=1, again=2)
+                else:
+                    self.begin(now_ms, node, out)
             return
 
     def _call_back(self, node: NodeId, out: list[Effect]) -> None:
