@@ -11,7 +11,7 @@ from gossip.membership.lots import Lots
 from gossip.membership.messages import MAX_NAMED, FetchRecordsOf, Rumours
 from gossip.membership.pace import FANOUT, FEW_VOICES, NEVER, Pace
 from gossip.membership.roster import Roster
-from gossip.membership.rumour_mill import RumourMill
+from gossip.membership.rumour_mill import TURNS, RumourMill
 from gossip.membership.suspicions import Case, Life, Statements, Suspicion, Wolves
 from gossip.membership.voices import (
     PREFIX_BYTES,
@@ -169,7 +169,7 @@ class Cases:
         is_late = self._lateness.tell(now_ms)
         if is_late or is_spread or not challengers:
             is_calm = is_late and not is_spread and not challengers
-            self._mill.tell(now_ms, life, self._size, is_calm=is_calm)
+            self._mill.tell(now_ms, life, set(), is_calm=is_calm)
             return
         for peer in challengers:
             self._answers[peer] = Rumours((), (life,))
@@ -199,7 +199,7 @@ class Cases:
         case.ask_ms = now_ms + int(self._lots.jitter() * self._pace.voices_ms)
         case.voices[self._node] = suspicion
         if len(case.voices) == 1:
-            self._tell(now_ms, suspicion)
+            self._tell(now_ms, case, suspicion)
         if len(case.voices) <= FEW_VOICES and node in self._roster.connected():
             out.append(Send(node, Rumours((suspicion,), self.life_of(node))))
 
@@ -254,9 +254,9 @@ class Cases:
                     return []
                 if not self._statements.is_life(life):
                     return [Rejected(peer, "it passes on a life that its node did not sign")]
-                self._take_life(now_ms, life)
+                self._take_life(now_ms, peer, life)
             else:
-                self._mill.echo(life)
+                self._mill.echo(peer, life)
         out: list[Effect] = []
         for suspicion in rumours.suspicions:
             if self._is_answered(suspicion):
@@ -271,7 +271,7 @@ class Cases:
                 and case.incarnation == suspicion.incarnation
             ):
                 case.is_spread = case.is_spread or self._is_spread(now_ms, peer, suspicion)
-                self._mill.echo(suspicion)
+                case.knowing.add(peer)
                 continue  # most are told more than once: the commonest answer is the quickest
             if self._is_new_suspicion(now_ms, suspicion):
                 if not afford():
@@ -419,15 +419,17 @@ class Cases:
             < self._pace.verdict_ms - self._pace.gossip_ms
         )
 
-    def _tell(self, now_ms: int, what: Suspicion | Life) -> None:
-        self._mill.tell(now_ms, what, self._size)
+    def _tell(self, now_ms: int, case: Case, one: Suspicion) -> None:
+        # Who has missed the life that made its number known can not take it yet, and few ask for themselves here.
+        is_hard = self._is_known_to_few and bool(self.life_of(NodeId(one.node)))
+        self._mill.tell(now_ms, one, case.knowing, 2 * TURNS if is_hard else TURNS)
 
     def _tell_of(self, now_ms: int, case: Case) -> None:
         """Pass on the first voice, if it waits for that."""
         if case.tell_ms is not None:
             case.tell_ms = None
             for one in list(case.voices.values())[:1]:
-                self._tell(now_ms, one)
+                self._tell(now_ms, case, one)
 
     def _open(self, now_ms: int, node: NodeId, incarnation: int) -> Case:
         case = self._cases.get(node)
@@ -472,7 +474,7 @@ class Cases:
         known = self._incarnation(NodeId(life.node))
         return known is not None and life.incarnation > known
 
-    def _take_life(self, now_ms: int, life: Life) -> None:
+    def _take_life(self, now_ms: int, peer: NodeId, life: Life) -> None:
         node = NodeId(life.node)
         if node == self._node:
             # Our disk is older than what we once said.
@@ -486,11 +488,11 @@ class Cases:
         is_awaited = case is not None or self._has_answered(now_ms, node)
         if is_news or is_awaited:
             # Where all ask the accused themselves, who misses this has the answer from there.
-            most = None if self._is_known_to_few else FANOUT
-            self._mill.tell(now_ms, life, self._size, most, is_calm=not is_awaited)
+            turns = TURNS if self._is_known_to_few else 1
+            self._mill.tell(now_ms, life, {peer, node}, turns, is_calm=not is_awaited)
         elif self._is_known_to_few and self._lots.jitter() * FANOUT < 1:
             # Nobody is known to lack it here. Some may, and can't ask themselves: it goes on to one on average.
-            self._mill.tell(now_ms, life, self._size, FANOUT)
+            self._mill.tell(now_ms, life, {peer, node}, 1)
 
     def _cry(self, now_ms: int, case: Case) -> None:
         """It was there all the same. That is held against few accusers; not against those of one that is late."""
@@ -520,6 +522,7 @@ class Cases:
             return
         case = self._open(now_ms, node, one.incarnation)
         case.is_spread = case.is_spread or is_spread
+        case.knowing |= {peer, NodeId(one.accuser)}
         if not case.voices:
             self._look_into(now_ms, node, case)
         case.voices[NodeId(one.accuser)] = one

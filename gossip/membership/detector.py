@@ -67,7 +67,7 @@ class Detector:
         self._node = statements.node
         self._pace = pace or Pace()
         self._lots = Lots(jitter)
-        self._mill = RumourMill(self._pace)
+        self._mill = RumourMill(self._node, self._pace, self._lots)
         self._lateness = Lateness()
         self._cases = Cases(
             statements,
@@ -240,5 +240,4 @@ class Detector:
         if self._mill.is_urgent:
             prompt = [peer for peer in friends if not self._lateness.of(now_ms, peer)]
             friends = prompt if len(prompt) >= FANOUT else friends
-        to = sorted(self._lots.draw(friends, FANOUT))
-        out.extend(self._mill.grind(now_ms, to, self._cases.life_of))
+        out.extend(self._mill.grind(now_ms, friends, self._cases.life_of))

@@ -131,6 +131,7 @@ class Probes:
                 continue
             if node not in self._probes:
                 if is_suspect(node):
+                    # Its case is open already: this is only in case that it can be reached again.
                     self.begin(now_ms, node, out, helpers=1, again=2)
                 else:
                     self.begin(now_ms, node, out)

@@ -1,35 +1,45 @@
-"""Suspicions and signs of life on their way to everybody: each is passed on so many times, newest first."""
+"""Suspicions and signs of life on their way to everybody: each node passes each on twice, newest first.
+
+The first time to members by lot, the second time to those that follow it in the order of ids, in steps of a width that
+is another one for each accused: so each member is one of the next for as many as any other, and whom the lots have
+missed is told then. Nobody is told what it has told us. Liars can't sit before a member in all these orders.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from gossip.effects import Broadcast
 from gossip.identity import NodeId
+from gossip.membership.lots import Lots
 from gossip.membership.messages import MAX_RUMOURS, Rumours
 from gossip.membership.pace import FANOUT, NEVER, Pace
-from gossip.membership.suspicions import Life, Suspicion, retransmissions
+from gossip.membership.suspicions import Life, Suspicion
 
 _MAX_QUEUE = 4096
 _CALM_TURNS = 5
-LEAST = 2 * FANOUT
-"""To so many each is passed on, however many tell it to us meanwhile: about one in four hundred misses that."""
+TURNS = 2
+"""So often each is passed on, to `FANOUT` members each time."""
 
 
 @dataclass(slots=True)
 class _Rumour:
+    """`knowing` are those that told us, and those that we told."""
+
     what: Suspicion | Life
+    knowing: set[NodeId]
     left: int
     is_calm: bool
-    least: int = LEAST
+    is_fresh: bool = True
 
 
 class RumourMill:
     """What one node still has to pass on."""
 
-    def __init__(self, pace: Pace) -> None:
-        self._pace = pace
+    def __init__(self, node: NodeId, pace: Pace, lots: Lots) -> None:
+        self._node, self._pace, self._lots = node, pace, lots
         self._queue: dict[tuple[bytes, bytes], _Rumour] = {}
         self._gossip_ms = 0
         self._ground_ms = -NEVER
@@ -46,28 +56,23 @@ class RumourMill:
         self,
         now_ms: int,
         what: Suspicion | Life,
-        size: int,
-        most: int | None = None,
+        knowing: set[NodeId],
+        turns: int = TURNS,
         *,
         is_calm: bool = False,
     ) -> None:
-        """Pass on, as often as memberlist would among `size` members, or `most` times.
+        """Pass on, so many times, to others than those `knowing`; it grows by those that hear it from us.
 
         A life makes older words on its node void. What `is_calm` waits for more of its kind: nobody is in danger.
         """
-        times = retransmissions(size)
-        if most is not None:
-            times = min(times, most)
         if isinstance(what, Life):
             self.drop_suspicions(NodeId(what.node))
-        if times == 0:
-            return
         turn_ms = self._pace.gossip_ms * (_CALM_TURNS if is_calm else 1)
         next_ms = max(now_ms, self._ground_ms + turn_ms)
         self._gossip_ms = min(self._gossip_ms, next_ms) if self._queue else next_ms
         if isinstance(what, Suspicion):
             self._hurry(now_ms)
-        self._queue[_key(what)] = _Rumour(what, times, is_calm)
+        self._queue[_key(what)] = _Rumour(what, knowing, turns, is_calm)
         while len(self._queue) > _MAX_QUEUE:
             del self._queue[next(iter(self._queue))]
 
@@ -85,27 +90,30 @@ class RumourMill:
         for stale in [one for one in self._queue if one[0] == node and one[1]]:
             del self._queue[stale]
 
-    def echo(self, what: Suspicion | Life) -> None:
-        """Somebody tells us what we know: it is that much better known, and told once less."""
-        rumour = self._queue.get(_key(what))
-        if rumour is not None and rumour.what == what and rumour.left > rumour.least:
-            rumour.left -= 1
-            if rumour.left <= 0:
-                del self._queue[_key(what)]
+    def echo(self, peer: NodeId, life: Life) -> None:
+        """A peer tells us what we know: it need not hear it from us."""
+        rumour = self._queue.get(_key(life))
+        if rumour is not None and rumour.what == life:
+            rumour.knowing.add(peer)
 
     def grind(
         self,
         now_ms: int,
-        to: Sequence[NodeId],
+        friends: Sequence[NodeId],
         life_of: Callable[[NodeId], tuple[Life, ...]],
     ) -> list[Broadcast]:
         """Pass on what was passed on least; with a suspicion goes what is known to speak against it."""
         self._ground_ms, self.is_urgent = now_ms, False
         told = sorted(self._queue.items(), key=lambda entry: -entry[1].left)[: MAX_RUMOURS // 2]
+        to: list[NodeId] = []
+        while told and not to:
+            to = self._listeners(told[0][1], friends)
+            if not to:
+                del self._queue[told.pop(0)[0]]
         suspicions, lives = [], []
         for key, rumour in told:
-            rumour.left -= max(1, len(to))
-            rumour.least -= max(1, len(to))
+            rumour.left, rumour.is_fresh = rumour.left - 1, False
+            rumour.knowing.update(to)
             if rumour.left <= 0:
                 del self._queue[key]
             if isinstance(rumour.what, Suspicion):
@@ -119,6 +127,21 @@ class RumourMill:
         if not to:
             return []
         return [Broadcast(tuple(to), Rumours(tuple(suspicions), tuple(dict.fromkeys(lives))))]
+
+    def _listeners(self, rumour: _Rumour, friends: Sequence[NodeId]) -> list[NodeId]:
+        """Who is to hear this now, and what else there is with it."""
+        lacking = [peer for peer in friends if peer not in rumour.knowing]
+        if rumour.is_fresh:
+            return sorted(self._lots.draw(lacking, FANOUT))
+        follow = (peer for peer in self._following(rumour.what, friends) if peer in lacking)
+        return sorted(islice(dict.fromkeys((*islice(follow, FANOUT), *lacking)), FANOUT))
+
+    def _following(self, what: Suspicion | Life, friends: Sequence[NodeId]) -> Iterator[NodeId]:
+        """Who comes after us, if all of us use the same steps."""
+        order = sorted([*friends, self._node])
+        at, size = order.index(self._node), len(order)
+        width = 1 + (int.from_bytes(what.node[:4], "big") + what.incarnation) % (size - 1)
+        return (order[(at + width * steps) % size] for steps in range(1, size))
 
     def check_invariants(self) -> None:
         """Bounds hold."""

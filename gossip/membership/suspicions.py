@@ -103,13 +103,14 @@ class Case:
     is when to try, `tell_ms` when to pass on what was heard unless it answers first. `ask_ms` is
     when to look for more voices, after `asks` times; `is_put_off` is whether somebody who asked us has
     put that off since the last time. `is_spread` is whether others than the accusers
-    themselves tell of it. Only who is unreachable for us, and for more
-    than f members in all, is `dead` in the end, since `dead_ms`.
+    themselves tell of it, `knowing` are those that told us, and those that we told. Only who is
+    unreachable for us, and for more than f members in all, is `dead` in the end, since `dead_ms`.
     """
 
     incarnation: int
     opened_ms: int
     voices: dict[NodeId, Suspicion] = field(default_factory=dict)
+    knowing: set[NodeId] = field(default_factory=set)
     own_ms: int | None = None
     check_ms: int | None = None
     tell_ms: int | None = None
@@ -171,8 +172,3 @@ class Wolves:
 
 def _mute_ms(times: int) -> int:
     return 0 if times <= 1 else min(_LONGEST_MUTE_MS, _FIRST_MUTE_MS << 2 * min(times - 2, 8))
-
-
-def retransmissions(members: int) -> int:
-    """How often one node passes one thing on: memberlist's bound."""
-    return _MULTIPLE * math.ceil(math.log10(members + 1))

@@ -10,6 +10,7 @@ from gossip.effects import Broadcast, Effect, Send
 from gossip.identity import NodeId
 from gossip.membership.detector import Detector
 from gossip.membership.messages import (
+    Heeded,
     Hello,
     MembershipMessage,
     Ping,
@@ -27,7 +28,6 @@ from gossip.membership.suspicions import (
     Statements,
     Suspicion,
     Wolves,
-    retransmissions,
 )
 from tests.gossip.membership.town import (
     FEDERATION,
@@ -266,13 +266,6 @@ def test_confirmations_shorten_the_time_to_refute_down_to_the_least() -> None:
     assert Case(1, 0).deadline_ms(2, 1_000) == 4_000
 
 
-@pytest.mark.parametrize(("members", "times"), [(2, 4), (8, 4), (128, 12), (512, 12), (1000, 16)])
-def test_what_is_passed_on_is_passed_on_as_often_as_memberlist_does(
-    members: int, times: int
-) -> None:
-    assert retransmissions(members) == times
-
-
 class Roster:
     """Eight nodes, all connected."""
 
@@ -336,6 +329,33 @@ def test_who_does_not_answer_is_asked_five_times_more_and_through_helpers_from_t
     assert not core.is_suspect(first)
     core.tick(900)
     assert core.is_suspect(first)
+
+
+def test_a_suspect_is_asked_less_in_its_turn_and_still_through_another() -> None:
+    """It may be only the way between the two that is cut."""
+    core = detector()
+    (suspect,) = sends(core.tick(0), Ping)
+    asked: list[NodeId] = []
+    helpers: list[NodeId] = []
+    counts = []
+    for until_ms in (950, 14_000):
+        while core.due_ms < until_ms:
+            now_ms = core.due_ms
+            for effect in core.tick(now_ms):
+                match effect:
+                    case Send(to, Ping()):
+                        asked.append(to)
+                        if to != suspect:
+                            core.heard(now_ms, to)
+                    case Broadcast(to, ProbeFor(_, nonce)):
+                        helpers += to
+                        for helper in to:
+                            core.on_message(now_ms, helper, Heeded(nonce), lambda: True)
+                    case _:
+                        pass
+        counts.append((asked.count(suspect), len(helpers)))
+    assert core.is_suspect(suspect)
+    assert counts == [(5, 3), (5 + 3, 3 + 1)]
 
 
 def rumours(core: Detector, until_ms: int) -> list[Rumours]:

@@ -43,8 +43,21 @@ class Roster:
         return KNOWN if node in MEMBERS else None
 
 
-def detector() -> Detector:
-    core = Detector(Statements(FEDERATION, signer(1), VERIFIER), Roster(), lambda: 0.5, count(1))
+class WithMoreNeighbours(Roster):
+    """Eighteen neighbours and forty members that are far."""
+
+    def members(self) -> list[NodeId]:
+        return [*self.connected(), *(node(number) for number in range(20, 60))]
+
+    def connected(self) -> list[NodeId]:
+        return [node(number) for number in range(2, 20)]
+
+    watched = friends = connected
+
+
+def detector(roster: Roster | None = None) -> Detector:
+    roster = roster or Roster()
+    core = Detector(Statements(FEDERATION, signer(1), VERIFIER), roster, lambda: 0.5, count(1))
     run(core, 0, 1)
     return core
 
@@ -113,6 +126,31 @@ def test_what_another_tells_of_who_cried_wolf_lately_is_looked_into_first_as_wel
     assert node(21) in core.asked()
     # Who does not answer is told of all the same.
     assert run(core, 1_100, 2_000) == {node(21): 1_150}
+
+
+@pytest.mark.parametrize(("has_answered", "turns"), [(False, 2), (True, 4)])
+def test_against_who_has_answered_lately_it_is_passed_on_more_often(
+    has_answered: bool, turns: int
+) -> None:
+    """Some have missed the answer, and can't take an accusation of a number that they have not seen."""
+    core, incarnation = detector(WithMoreNeighbours()), KNOWN
+    if has_answered:
+        incarnation += 1
+        life = Statements(FEDERATION, signer(20), VERIFIER).live(incarnation)
+        core.on_message(1, node(OTHER), Rumours((), (life,)), lambda: True)
+    accuse(core, 10, 20, teller=OTHER, incarnation=incarnation)
+    told: list[NodeId] = []
+    for now_ms in range(10, 1_400):
+        while core.due_ms <= now_ms:
+            for effect in core.tick(now_ms):
+                match effect:
+                    case Send(to, Ping()):
+                        core.heard(now_ms, to)
+                    case Broadcast(to, Rumours((_, *_))):
+                        told += to
+                    case _:
+                        pass
+    assert len(told) == len(set(told)) == 3 * turns
 
 
 def test_one_accuser_makes_a_node_dial_few_at_a_time() -> None:
