@@ -106,6 +106,11 @@ class Cases:
         friends, suspects = self._roster.friends(), frozenset(self.suspects())
         return [peer for peer in friends if peer not in suspects] if suspects else friends
 
+    @property
+    def is_known_to_few(self) -> bool:
+        """Whether most members can't ask each other: a partial mesh."""
+        return 2 * len(self._roster.connected()) < len(self._roster.members())
+
     def life_of(self, node: NodeId) -> tuple[Life, ...]:
         """What it has answered, as far as that is newer than its record."""
         life = self._lives.get(node)
@@ -149,7 +154,7 @@ class Cases:
         is_late = now_ms - case.opened_ms > self._pace.timeout_ms
         if case.voices.pop(self._node, None) is None and not is_late:
             self._cry(now_ms, case)
-        is_danger = all_voices > min(1, self._roster.tolerated) or self._is_known_to_few
+        is_danger = all_voices > min(1, self._roster.tolerated) or self.is_known_to_few
         if case.voices and case.is_spread and is_danger:
             self._answers[peer] = Rumours((next(iter(case.voices.values())),), ())
 
@@ -397,11 +402,6 @@ class Cases:
         return len(self._roster.members()) + 1
 
     @property
-    def _is_known_to_few(self) -> bool:
-        """Whether most members can't ask each other: a partial mesh."""
-        return 2 * len(self._roster.connected()) < len(self._roster.members())
-
-    @property
     def _enough(self) -> int:
         """So many voices are worth having."""
         return max(self._roster.tolerated + 1, min(FEW_VOICES, self._size - 1))
@@ -421,7 +421,7 @@ class Cases:
 
     def _tell(self, now_ms: int, case: Case, one: Suspicion) -> None:
         # Who has missed the life that made its number known can not take it yet, and few ask for themselves here.
-        is_hard = self._is_known_to_few and bool(self.life_of(NodeId(one.node)))
+        is_hard = self.is_known_to_few and bool(self.life_of(NodeId(one.node)))
         self._mill.tell(now_ms, one, case.knowing, 2 * TURNS if is_hard else TURNS)
 
     def _tell_of(self, now_ms: int, case: Case) -> None:
@@ -488,9 +488,9 @@ class Cases:
         is_awaited = case is not None or self._has_answered(now_ms, node)
         if is_news or is_awaited:
             # Where all ask the accused themselves, who misses this has the answer from there.
-            turns = TURNS if self._is_known_to_few else 1
+            turns = TURNS if self.is_known_to_few else 1
             self._mill.tell(now_ms, life, {peer, node}, turns, is_calm=not is_awaited)
-        elif self._is_known_to_few and self._lots.jitter() * FANOUT < 1:
+        elif self.is_known_to_few and self._lots.jitter() * FANOUT < 1:
             # Nobody is known to lack it here. Some may, and can't ask themselves: it goes on to one on average.
             self._mill.tell(now_ms, life, {peer, node}, 1)
 

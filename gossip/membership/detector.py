@@ -240,4 +240,6 @@ class Detector:
         if self._mill.is_urgent:
             prompt = [peer for peer in friends if not self._lateness.of(now_ms, peer)]
             friends = prompt if len(prompt) >= FANOUT else friends
-        out.extend(self._mill.grind(now_ms, friends, self._cases.life_of))
+        # Where a third lie, one in 27 has three liars before it, one in 81 four. In a partial mesh orders differ.
+        followers = FANOUT if self._cases.is_known_to_few else FANOUT + 1
+        out.extend(self._mill.grind(now_ms, friends, self._cases.life_of, followers))

@@ -21,7 +21,7 @@ from gossip.membership.suspicions import Life, Suspicion
 _MAX_QUEUE = 4096
 _CALM_TURNS = 5
 TURNS = 2
-"""So often each is passed on, to `FANOUT` members each time."""
+"""So often each is passed on: the first time to `FANOUT` members."""
 
 
 @dataclass(slots=True)
@@ -101,13 +101,17 @@ class RumourMill:
         now_ms: int,
         friends: Sequence[NodeId],
         life_of: Callable[[NodeId], tuple[Life, ...]],
+        followers: int,
     ) -> list[Broadcast]:
-        """Pass on what was passed on least; with a suspicion goes what is known to speak against it."""
+        """Pass on what was passed on least; with a suspicion goes what is known to speak against it.
+
+        What is not told for the first time is told to so many `followers`.
+        """
         self._ground_ms, self.is_urgent = now_ms, False
         told = sorted(self._queue.items(), key=lambda entry: -entry[1].left)[: MAX_RUMOURS // 2]
         to: list[NodeId] = []
         while told and not to:
-            to = self._listeners(told[0][1], friends)
+            to = self._listeners(told[0][1], friends, followers)
             if not to:
                 del self._queue[told.pop(0)[0]]
         suspicions, lives = [], []
@@ -128,13 +132,15 @@ class RumourMill:
             return []
         return [Broadcast(tuple(to), Rumours(tuple(suspicions), tuple(dict.fromkeys(lives))))]
 
-    def _listeners(self, rumour: _Rumour, friends: Sequence[NodeId]) -> list[NodeId]:
+    def _listeners(
+        self, rumour: _Rumour, friends: Sequence[NodeId], followers: int
+    ) -> list[NodeId]:
         """Who is to hear this now, and what else there is with it."""
         lacking = [peer for peer in friends if peer not in rumour.knowing]
         if rumour.is_fresh:
             return sorted(self._lots.draw(lacking, FANOUT))
         follow = (peer for peer in self._following(rumour.what, friends) if peer in lacking)
-        return sorted(islice(dict.fromkeys((*islice(follow, FANOUT), *lacking)), FANOUT))
+        return sorted(islice(dict.fromkeys((*islice(follow, followers), *lacking)), followers))
 
     def _following(self, what: Suspicion | Life, friends: Sequence[NodeId]) -> Iterator[NodeId]:
         """Who comes after us, if all of us use the same steps."""
