@@ -254,6 +254,7 @@ class Federated:
 
     def _probe(self, out: list[MembershipEffect]) -> None:
         self._probe_due_ms = None
+        suspects = dict.fromkeys(self._detector.suspects())
         effects: list[Effect] = self._detector.tick(self._gate.now_ms)
         for effect in effects:
             if isinstance(effect, Send) and isinstance(effect.message, Ping):
@@ -261,7 +262,9 @@ class Federated:
         while len(self._pings) > _MAX_PINGS:
             del self._pings[next(iter(self._pings))]
         out.extend(effects)
-        self.outlook.watch_all(out)
+        # Of all others nothing new was found out: the beat is early enough for what time alone changes.
+        for node in suspects | dict.fromkeys(self._detector.suspects()):
+            self.outlook.watch(out, node)
 
     def _refute(self, out: list[MembershipEffect]) -> None:
         """Somebody suspects us: raise our number, and say that we are there."""
