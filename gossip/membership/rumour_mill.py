@@ -137,7 +137,7 @@ class RumourMill:
     ) -> list[NodeId]:
         """Who is to hear this now, and what else there is with it."""
         lacking = [peer for peer in friends if peer not in rumour.knowing]
-        if rumour.is_fresh:
+        if rumour.is_fresh or not lacking:
             return sorted(self._lots.draw(lacking, FANOUT))
         follow = (peer for peer in self._following(rumour.what, friends) if peer in lacking)
         return sorted(islice(dict.fromkeys((*islice(follow, followers), *lacking)), followers))

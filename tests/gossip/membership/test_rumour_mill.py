@@ -95,3 +95,13 @@ def test_steps_are_of_another_width_for_each_accused() -> None:
         (second,) = ground(one, TURN_MS, NODES[1:])
         orders.add(second.to)
     assert len(orders) > 10
+
+
+@pytest.mark.parametrize("turns_before", [0, 1])
+def test_where_nobody_is_left_to_listen_it_is_dropped(turns_before: int) -> None:
+    one = mill()
+    one.tell(0, WORD, set())
+    listeners(one, NODES, turns_before)
+    assert ground(one, TURN_MS, []) == []
+    one.check_invariants()
+    assert ground(one, 2 * TURN_MS, NODES) == []
