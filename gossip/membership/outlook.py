@@ -112,7 +112,9 @@ class Outlook:
         is_near = node in self._gate.links or not (self._is_partial or self._gate.is_joining)
         if is_near:
             silence_ms = self._gate.now_ms - (peer.last_seen_ms or 0)
-            is_fresh = peer.is_heard and silence_ms < self._timing.capability_ms
+            # Each is asked once in a round, which takes long among many that are all connected.
+            round_ms = self._timing.pace.period_ms * self._exchange.table.members
+            is_fresh = peer.is_heard and silence_ms < max(self._timing.capability_ms, 2 * round_ms)
         else:
             is_fresh = self._has_spoken(peer)
         return peer.record.capabilities if is_fresh else ()

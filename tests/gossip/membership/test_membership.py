@@ -6,6 +6,7 @@ import pytest
 
 from gossip.effects import Cause
 from gossip.identity import NodeId
+from gossip.membership import Timing
 from gossip.membership.events import (
     AddressesChanged,
     AdmissionChanged,
@@ -161,6 +162,19 @@ def test_what_a_silent_node_can_do_counts_for_two_minutes() -> None:
     town.settle(2, disk=resident(town, 2).disk)
     town.run(5_000)
     assert resident(town, 1).row(2).capabilities == (EMBED,)
+
+
+def test_what_a_node_can_do_does_not_run_out_within_a_round_of_probes() -> None:
+    town = Town()
+    hasty = Timing(capability_ms=1_000)
+    for number in range(1, 7):
+        joins = (address(1),) if number > 1 else ()
+        town.settle(number, bootstrap=joins, timing=hasty)
+    town.run(20_000)
+    for _ in range(100):
+        town.run(200)
+        rows = [row for one in town.residents.values() for row in one.core.table()]
+        assert all(row.capabilities == (EMBED,) for row in rows)
 
 
 def test_a_silent_node_is_suspect_then_dead_and_alive_again_at_its_first_word() -> None:
