@@ -161,18 +161,20 @@ def compared(
 def as_markdown(figures: Iterable[tuple[str, UpkeepFigures]]) -> str:
     """The second table of docs/BENCHMARKS.md."""
     heads = ("n", "who", "connections: mean / most", "messages", "bytes", "bytes by kind")
-    rows = [
-        (
-            f"{one.nodes}",
-            who,
-            "-" if one.links_mean is None else f"{one.links_mean:g} / {one.links_most}",
-            f"{one.messages_per_node_s:.1f}",
-            f"{one.bytes_per_node_s:.0f}",
-            by_kind(one),
-        )
-        for who, one in sorted(figures, key=lambda entry: entry[1].nodes)
-    ]
+    rows = [cells(who, one) for who, one in sorted(figures, key=lambda entry: entry[1].nodes)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (heads, ("---",) * len(heads), *rows))
+
+
+def cells(who: str, one: UpkeepFigures) -> tuple[str, ...]:
+    """A row of a table."""
+    return (
+        f"{one.nodes}",
+        who,
+        "-" if one.links_mean is None else f"{one.links_mean:g} / {one.links_most}",
+        f"{one.messages_per_node_s:.1f}",
+        f"{one.bytes_per_node_s:.0f}",
+        by_kind(one),
+    )
 
 
 def by_kind(figures: UpkeepFigures) -> str:

@@ -306,17 +306,7 @@ def gossip(
 
 
 def _upkeep_table(figures: list[tuple[str, gossip_upkeep.UpkeepFigures]]) -> str:
-    rows = [
-        (
-            f"{one.nodes}",
-            who,
-            "-" if one.links_mean is None else f"{one.links_mean:g} {one.links_most}",
-            f"{one.messages_per_node_s:.1f}",
-            f"{one.bytes_per_node_s:.0f}",
-            gossip_upkeep.by_kind(one),
-        )
-        for who, one in figures
-    ]
+    rows = [gossip_upkeep.cells(who, one) for who, one in figures]
     return table(("NODES", "WHO", "LINKS", "MSG/s", "BYTES/s", "BYTES BY KIND"), rows, empty="")
 
 
